@@ -1,0 +1,53 @@
+# Two commands do everything, on a machine that has Python >= 3.11, pip and make:
+#   make demo   see it work, over real HTTP against a local Refold
+#   make test   format check, lint, types, tests with branch coverage
+VENV ?= .venv
+ARGS ?=
+BIN  := $(VENV)/bin
+
+# The first interpreter that runs and is new enough; PYTHON=... chooses another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: demo test check format docs clean
+.DEFAULT_GOAL := test
+
+# A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "refold-async needs Python 3.11 or newer; none found on PATH"; exit 1; }
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
+		&& $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e ".[cli]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e ".[cli]" --group dev
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e ".[cli]" --group docs
+	@touch $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m refold_async.cli demo $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -X dev -W error -m pytest --cov --cov-report=term $(ARGS)
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W -q -b html docs docs/_build
+
+clean:
+	rm -rf $(VENV) docs/_build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
