@@ -1,1 +1,101 @@
-"""The asyncio-native Python SDK for Refold."""
+"""The asyncio-native Python SDK for Refold.
+
+::
+
+    async with RefoldClient(api_key="tk...", linked_account_id="acct_1") as refold:
+        handle = await refold.execute(
+            "6a106ba4...", slug="hubspot", payload={"email": "j@example.com"}
+        )
+        result = await handle
+        print(handle.execution_id, result.output)
+"""
+
+from refold_async._client import RefoldClient
+from refold_async._clock import Clock, SystemClock
+from refold_async._config import PollPolicy, RateLimit, RetryPolicy, Timeouts
+from refold_async._errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    ClientClosedError,
+    ConfigError,
+    ConflictError,
+    ConnectionFailedError,
+    ExecutionError,
+    ExecutionFailedError,
+    ExecutionOutcomeUnknownError,
+    ExecutionStoppedError,
+    ExecutionTerminatedError,
+    ExecutionTimedOutError,
+    NotFoundError,
+    PayloadError,
+    PermissionDeniedError,
+    RateLimitError,
+    RefoldError,
+    RequestTimeoutError,
+    ServerError,
+    TransportError,
+    UnexpectedReplyError,
+    WaitTimeoutError,
+)
+from refold_async._handle import ExecutionHandle
+from refold_async._models import (
+    Execution,
+    ExecutionRef,
+    ExecutionResult,
+    ExecutionStatus,
+    NodeRun,
+    Page,
+    RequestStructure,
+    SessionToken,
+    Workflow,
+)
+from refold_async._paging import Pages
+from refold_async._stats import Stats
+from refold_async._version import __version__
+
+__all__ = [
+    "ApiError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ClientClosedError",
+    "Clock",
+    "ConfigError",
+    "ConflictError",
+    "ConnectionFailedError",
+    "Execution",
+    "ExecutionError",
+    "ExecutionFailedError",
+    "ExecutionHandle",
+    "ExecutionOutcomeUnknownError",
+    "ExecutionRef",
+    "ExecutionResult",
+    "ExecutionStatus",
+    "ExecutionStoppedError",
+    "ExecutionTerminatedError",
+    "ExecutionTimedOutError",
+    "NodeRun",
+    "NotFoundError",
+    "Page",
+    "Pages",
+    "PayloadError",
+    "PermissionDeniedError",
+    "PollPolicy",
+    "RateLimit",
+    "RateLimitError",
+    "RefoldClient",
+    "RefoldError",
+    "RequestStructure",
+    "RequestTimeoutError",
+    "RetryPolicy",
+    "ServerError",
+    "SessionToken",
+    "Stats",
+    "SystemClock",
+    "Timeouts",
+    "TransportError",
+    "UnexpectedReplyError",
+    "WaitTimeoutError",
+    "Workflow",
+    "__version__",
+]

@@ -1,0 +1,67 @@
+"""Checks on what a caller gives: each names the field and the remedy, before any I/O."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+
+from refold_async._errors import ConfigError
+
+Seconds = float | timedelta
+
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
+_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
+
+
+def to_seconds(value: Seconds, field: str = "timeout") -> float:
+    """Read a duration given as a number of seconds or a `timedelta`."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(
+            f"give seconds as a number or a timedelta, not {type(value).__name__}", field=field
+        )
+    return float(value)
+
+
+def positive_seconds(value: Seconds | None, field: str = "timeout") -> float | None:
+    """Read an optional duration that must be finite and above zero."""
+    if value is None:
+        return None
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(f"must be a finite number of seconds above 0, not {value!r}", field=field)
+    return seconds
+
+
+def check_count(value: object, field: str) -> int:
+    """Accept a whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"must be a whole number from 1, not {value!r}", field=field)
+    return value
+
+
+def check_header(value: object, field: str) -> str:
+    """Accept printable ASCII of 1 to 1,024 characters without a space at either end."""
+    if not isinstance(value, str):
+        raise ConfigError(f"must be a string, not {type(value).__name__}", field=field)
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ConfigError(
+            "must be 1 to 1,024 printable ASCII characters without a space at either end",
+            field=field,
+        )
+    return value
+
+
+def check_id(value: object, field: str) -> str:
+    """Accept an id or alias that is one plain path segment, as it goes into a URL unquoted."""
+    if not isinstance(value, str):
+        raise ConfigError(f"must be a string, not {type(value).__name__}", field=field)
+    if not _ID.fullmatch(value):
+        raise ConfigError(
+            "must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -, and not . or .., to stand in"
+            f" a URL; got {value[:40]!r}",
+            field=field,
+        )
+    return value

@@ -1,0 +1,431 @@
+"""`RefoldClient`, the public face."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
+
+import attrs
+
+from refold_async import _protocol as protocol
+from refold_async._api import Api
+from refold_async._checks import check_count, check_header, check_id, positive_seconds
+from refold_async._clock import Clock, SystemClock
+from refold_async._config import (
+    DEFAULT_BASE_URL,
+    MIB,
+    PollPolicy,
+    RateLimit,
+    RetryPolicy,
+    Timeouts,
+    check_base_url,
+    choose_credential,
+    from_environment,
+)
+from refold_async._credentials import Authenticator
+from refold_async._errors import ConfigError, RefoldError
+from refold_async._handle import ExecutionHandle, Services
+from refold_async._models import ExecutionRef
+from refold_async._pacing import Budget
+from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._stats import Counters
+from refold_async._tracker import Tracker
+from refold_async._transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from types import TracebackType
+
+    import aiohttp
+
+    from refold_async._checks import Seconds
+    from refold_async._models import ExecutionResult
+    from refold_async._stats import Stats
+
+
+class ExecuteOptions(TypedDict, total=False):
+    """The arguments of `execute` that `run` passes on."""
+
+    payload: Any
+    sync: bool
+    linked_account_id: str | None
+    config_id: str | None
+    instance_tag: str | None
+    include_headers: bool
+    retry: RetryPolicy | None
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class _Core:
+    """What a client and its views share."""
+
+    transport: Transport
+    tracker: Tracker
+    services: Services
+    clock: Clock
+    counters: Counters
+    max_payload_bytes: int
+
+
+class RefoldClient:
+    """A client of one Refold deployment, for one event loop.
+
+    Making one does no I/O and needs no running loop. End it with `async with` or `aclose()`.
+
+    Args:
+        api_key: the organisation's key (`pk...`, `tk...`); or set REFOLD_API_KEY.
+        session_token: a token bound to one linked account, or an async callable that gives one and
+            is called again after a 401, once per token; or set REFOLD_SESSION_TOKEN. Exactly one
+            of the two credentials.
+        linked_account_id: for whom calls are made unless they say otherwise; or set
+            REFOLD_LINKED_ACCOUNT_ID. A session token brings its own, and this is then not sent.
+        base_url: where the service is; https (http to loopback), a path prefix is kept; or set
+            REFOLD_BASE_URL.
+        timeouts: bounds on one attempt, in seconds.
+        retry: when requests are tried again.
+        polling: how pending runs are looked at.
+        rate_limit: ceiling on requests of all kinds; None for no ceiling.
+        max_connections: sockets at most, and so requests in flight.
+        max_payload_bytes: largest payload, serialised.
+        max_reply_bytes: largest reply, after decompression.
+        allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
+        session: your own aiohttp session to send with: its connector and proxy settings are used,
+            its headers, cookies, credentials and middlewares are not. It is never closed. Without
+            our trace hooks every failure after a call began counts as sent.
+        clock: what tells the time, for tests.
+
+    Raises:
+        ConfigError: a setting is wrong or a credential is missing; names the field.
+
+    See: "Authentication", "API overview".
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        session_token: str | Callable[[], Awaitable[str]] | None = None,
+        linked_account_id: str | None = None,
+        base_url: str | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
+        polling: PollPolicy = PollPolicy(),  # noqa: B008
+        rate_limit: RateLimit | None = RateLimit(),  # noqa: B008
+        max_connections: int = 100,
+        max_payload_bytes: int = 3 * MIB,
+        max_reply_bytes: int = 16 * MIB,
+        allow_insecure_http: bool = False,
+        session: aiohttp.ClientSession | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        auth = Authenticator(choose_credential(api_key, session_token))
+        account = linked_account_id
+        if account is None:
+            account = from_environment("REFOLD_LINKED_ACCOUNT_ID")
+        url = base_url
+        if url is None:
+            url = from_environment("REFOLD_BASE_URL") or DEFAULT_BASE_URL
+        clock = clock or SystemClock()
+        counters = Counters()
+        transport = Transport(
+            base_url=check_base_url(url, allow_insecure_http=allow_insecure_http),
+            auth=auth,
+            timeouts=_expect(timeouts, Timeouts, "timeouts"),
+            policy=_expect(retry, RetryPolicy, "retry"),
+            budget=Budget(
+                None if rate_limit is None else _expect(rate_limit, RateLimit, "rate_limit"),
+                check_count(max_connections, "max_connections"),
+                clock,
+            ),
+            clock=clock,
+            counters=counters,
+            max_connections=max_connections,
+            max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
+            their_session=session,
+        )
+        api = Api(transport)
+        tracker = Tracker(
+            api,
+            _expect(polling, PollPolicy, "polling"),
+            clock,
+            counters,
+            at_once=max(1, max_connections // 4),
+        )
+        self._core = _Core(
+            transport=transport,
+            tracker=tracker,
+            services=Services(api, tracker, polling, clock),
+            clock=clock,
+            counters=counters,
+            max_payload_bytes=check_count(max_payload_bytes, "max_payload_bytes"),
+        )
+        self._account = None if account is None else check_header(account, "linked_account_id")
+        self._is_view = False
+
+    # -- accounts and life -------------------------------------------------------------------
+
+    @property
+    def linked_account_id(self) -> str | None:
+        """For whom calls are made unless they say otherwise."""
+        return self._account
+
+    def for_account(self, linked_account_id: str) -> RefoldClient:
+        """Give a view of this client for another linked account.
+
+        It shares session, tracker, budget and counters, and costs next to nothing: make one per
+        request in a service. Closing a view does nothing; the client it came from is what is
+        closed.
+
+        Raises:
+            ConfigError: the client authenticates with a session token, which is bound to one
+                account.
+        """
+        if self._core.transport.auth.bound_to_account:
+            raise ConfigError(
+                "a session token is bound to one linked account; use an API key, or make a client"
+                " with that account's token",
+                field="linked_account_id",
+            )
+        view = object.__new__(RefoldClient)
+        view._core = self._core
+        view._account = check_header(linked_account_id, "linked_account_id")
+        view._is_view = True
+        return view
+
+    async def __aenter__(self) -> Self:
+        self._core.transport.check_usable()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client; runs go on. Safe to call again.
+
+        Pending waits and queued calls end with `ClientClosedError`. A session of your own stays
+        open.
+        """
+        if not self._is_view:
+            await self._core.tracker.aclose()
+            await self._core.transport.aclose()
+
+    def __repr__(self) -> str:
+        transport = self._core.transport
+        state = "closed" if transport.closed else "open"
+        return f"<RefoldClient {transport.base_url} linked_account_id={self._account!r} {state}>"
+
+    @property
+    def stats(self) -> Stats:
+        """The client's counters as they stand, shared by all its views."""
+        return self._core.counters.snapshot()
+
+    # -- starting and finding runs -----------------------------------------------------------
+
+    def execute(
+        self,
+        workflow_id: str,
+        *,
+        slug: str,
+        payload: Any = None,
+        sync: bool = False,
+        linked_account_id: str | None = None,
+        config_id: str | None = None,
+        instance_tag: str | None = None,
+        include_headers: bool = False,
+        timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> Coroutine[Any, Any, ExecutionHandle[Any]]:
+        """Start a workflow and give the handle of the run: `await refold.execute(...)`.
+
+        Not repeatable by itself: the service knows no idempotency keys. What happens when an answer
+        is lost is the retry policy's choice; see "Outcomes" in the documentation. The payload is
+        serialised when this is called: changing it afterwards has no effect on what is sent.
+        Cancelling it before the request left starts nothing.
+
+        Args:
+            workflow_id: id of a published workflow, or its alias.
+            slug: the application the workflow belongs to.
+            payload: the input, a JSON object; None for an empty one.
+            sync: hold the connection until the workflow ends, and give a settled handle.
+            linked_account_id: for whom, if not for the client's own account.
+            config_id: which configuration; the service's default is the linked account's.
+            instance_tag: a label for the run; without one a unique one is made.
+            include_headers: have the sanitised request headers in the result.
+            timeout: seconds (or a timedelta) for all of it: slot, attempts and pauses.
+            retry: another policy than the client's for this call.
+
+        Returns:
+            The handle; settled already if the reply brought the result.
+
+        Raises:
+            ConfigError: an argument is wrong; nothing was sent.
+            PayloadError: the payload can't be sent as JSON, or is too large.
+            ExecutionOutcomeUnknownError: the run may or may not have started.
+            ApiError: the service refused: no run started.
+            TransportError: no run started; `ConnectionFailedError` or `RequestTimeoutError` with
+                `sent == False`, or `UnexpectedReplyError` for a redirect.
+            ClientClosedError: the client is closed, or belongs to another loop.
+
+        See: "Execute Workflow".
+        """
+        try:
+            account = self._choose_account(linked_account_id)
+            limit = positive_seconds(timeout, "timeout")
+            policy = None if retry is None else _expect(retry, RetryPolicy, "retry")
+            request = protocol.execute_request(
+                workflow_id,
+                slug=slug,
+                payload=payload,
+                sync=sync,
+                account=self._required(account),
+                config_id=config_id,
+                instance_tag=f"rfa-{secrets.token_hex(16)}"
+                if instance_tag is None
+                else instance_tag,
+                include_headers=include_headers,
+                max_payload_bytes=self._core.max_payload_bytes,
+            )
+        except RefoldError as error:
+            # Raised where it is awaited: in the middle of a gather's argument list it would leave
+            # the calls made so far unawaited.
+            return _raise(error)
+        return self._execute(request, slug, account, limit, policy)
+
+    async def _execute(
+        self,
+        request: protocol.Request,
+        slug: str,
+        account: str | None,
+        limit: float | None,
+        policy: RetryPolicy | None,
+    ) -> ExecutionHandle[Any]:
+        services = self._core.services
+        deadline = None if limit is None else self._core.clock.monotonic() + limit
+        started = await services.api.execute(request, policy=policy, deadline=deadline)
+        ref = ExecutionRef(
+            execution_id=started.execution_id,
+            workflow_id=request.workflow_id,
+            slug=slug,
+            linked_account_id=account,
+            instance_tag=request.instance_tag,
+        )
+        return ExecutionHandle.of_started(services, started, ref)
+
+    def run(
+        self,
+        workflow_id: str,
+        *,
+        slug: str,
+        timeout: Seconds | None = None,
+        **options: Unpack[ExecuteOptions],
+    ) -> Coroutine[Any, Any, ExecutionResult[Any]]:
+        """Start a workflow and wait for its result: `execute`, then `handle.result()`.
+
+        Args:
+            workflow_id: id of a published workflow, or its alias.
+            slug: the application the workflow belongs to.
+            timeout: seconds (or a timedelta) for all of it. Once the run has started, its end is a
+                `WaitTimeoutError` that names the run.
+            options: the other arguments of `execute`.
+
+        Raises:
+            RefoldError: whatever `execute` and `ExecutionHandle.result` raise.
+
+        See: "Execute Workflow".
+        """
+        submit = self.execute(workflow_id, slug=slug, timeout=timeout, **options)
+        return self._run(submit, timeout)
+
+    async def _run(
+        self, submit: Coroutine[Any, Any, ExecutionHandle[Any]], timeout: Seconds | None
+    ) -> ExecutionResult[Any]:
+        began = self._core.clock.monotonic()
+        handle = await submit
+        limit = positive_seconds(timeout, "timeout")
+        if limit is not None:
+            limit = max(limit - (self._core.clock.monotonic() - began), 1e-9)
+        return await handle.result(timeout=limit)
+
+    def handle(
+        self, execution_id_or_ref: str | ExecutionRef, *, linked_account_id: str | None = None
+    ) -> ExecutionHandle[Any]:
+        """Give a handle of a run that was started before, here or elsewhere; makes no request.
+
+        Args:
+            execution_id_or_ref: the run's id, or the `ref` of another handle.
+            linked_account_id: for whom it runs, if neither the ref nor the client says so.
+
+        Raises:
+            ConfigError: the id can't be one, or no linked account is known.
+        """
+        ref = execution_id_or_ref
+        if not isinstance(ref, ExecutionRef):
+            ref = ExecutionRef(execution_id=check_id(ref, "execution_id"))
+        elif ref.execution_id is None:
+            raise ConfigError(
+                "this ref has none, so there is nothing to find", field="execution_id"
+            )
+        account = self._choose_account(linked_account_id or ref.linked_account_id)
+        self._required(account)
+        return ExecutionHandle(self._core.services, attrs.evolve(ref, linked_account_id=account))
+
+    # -- the other operations ----------------------------------------------------------------
+
+    @property
+    def executions(self) -> Executions:
+        """Runs: get, response, list, stop, rerun, batches.
+
+        Raises:
+            ConfigError: no linked account is known; runs belong to one.
+        """
+        return Executions(self._core.services, self._required(self._account))
+
+    @property
+    def workflows(self) -> Workflows:
+        """Workflows: list, enabled, request_structure."""
+        return Workflows(self._core.services, self._account)
+
+    @property
+    def session_tokens(self) -> SessionTokens:
+        """Session tokens: create."""
+        return SessionTokens(self._core.services)
+
+    def _choose_account(self, given: str | None) -> str | None:
+        """Settle on a linked account: the call's own wins over the client's."""
+        if given is None:
+            return self._account
+        check_header(given, "linked_account_id")
+        bound = self._core.transport.auth.bound_to_account
+        if bound and self._account is not None and given != self._account:
+            raise ConfigError(
+                "the session token is bound to another linked account", field="linked_account_id"
+            )
+        return given
+
+    def _required(self, account: str | None) -> str | None:
+        """Refuse calls for which no linked account is known (a session token brings its own)."""
+        if account is None and not self._core.transport.auth.bound_to_account:
+            raise ConfigError(
+                "with an API key this call needs one: pass it to the call or the client, use"
+                " for_account(...), or set REFOLD_LINKED_ACCOUNT_ID",
+                field="linked_account_id",
+            )
+        return account
+
+
+_P = TypeVar("_P")
+
+
+def _expect(value: object, kind: type[_P], field: str) -> _P:
+    if not isinstance(value, kind):
+        raise ConfigError(f"must be a {kind.__name__}, not {value!r:.80}", field=field)
+    return value
+
+
+async def _raise(error: RefoldError) -> Any:
+    raise error

@@ -1,0 +1,250 @@
+"""Settings: policies as frozen values, hidden secrets, and where each setting comes from."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, NoReturn, get_args
+from urllib.parse import urlsplit
+
+import attrs
+
+from refold_async._checks import Seconds, check_count, check_header, positive_seconds, to_seconds
+from refold_async._errors import ConfigError
+
+RetryMode = Literal["transient", "safe", "never"]
+
+DEFAULT_BASE_URL = "https://app.refold.ai"
+MIB = 1024 * 1024
+
+
+def _seconds_field(default: float, *, zero: bool = False) -> Any:
+    """Declare a policy field in seconds: finite, above zero (or from zero on)."""
+
+    def check(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+        if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+            least = "0 or more" if zero else "above 0"
+            field = f"{type(instance).__name__}.{attribute.name}"
+            raise ConfigError(
+                f"must be a finite number of seconds {least}, not {value}", field=field
+            )
+
+    return attrs.field(default=default, converter=to_seconds, validator=check)
+
+
+def _count_field(default: int) -> Any:
+    """Declare a policy field that counts: a whole number from 1."""
+
+    def check(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+        check_count(value, f"{type(instance).__name__}.{attribute.name}")
+
+    return attrs.field(default=default, validator=check)
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """Bounds on one attempt, in seconds; none of them counts the wait for a slot.
+
+    Attributes:
+        connect: until a connection stands: DNS, TCP, TLS. Ten seconds cross any healthy network.
+        read: from the last byte sent to the last byte read, so that a slow drip ends. While a large
+            body is being sent, each 64 KiB of it must be taken within the same time.
+        sync: the same as `read` for a sync run, which holds the connection until the workflow ends;
+            330 s is above the five minutes at which most proxies cut.
+    """
+
+    connect: float = _seconds_field(10.0)
+    read: float = _seconds_field(30.0)
+    sync: float = _seconds_field(330.0)
+
+
+def _deadline(value: Seconds | None) -> float | None:
+    return positive_seconds(value, "RetryPolicy.deadline")
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """When a request is tried again, and how long the pauses are.
+
+    The pause before try n+1 (n from 0) is random between 0 and `min(max_wait, wait * 2**n)`; a
+    Retry-After is a lower bound that this jitter goes on top of.
+
+    Attributes:
+        mode: `transient` sends again after failures that prove no start, and after a 5xx, flagged
+            as `possible_duplicate`; `safe` never sends what may have started; `never` tries once.
+        attempts: tries in all, the first one included.
+        wait: the first pause's upper end, in seconds.
+        max_wait: no pause is drawn from a longer range than this, in seconds.
+        max_retry_after: a longer Retry-After fails at once instead of sleeping, in seconds.
+        deadline: bounds all tries and pauses together, in seconds; None for no bound.
+        settle: how long a started run may take to show in the list, in seconds.
+    """
+
+    mode: RetryMode = attrs.field(default="transient")
+    attempts: int = _count_field(4)
+    wait: float = _seconds_field(0.5, zero=True)
+    max_wait: float = _seconds_field(8.0, zero=True)
+    max_retry_after: float = _seconds_field(120.0, zero=True)
+    deadline: float | None = attrs.field(default=None, converter=_deadline)
+    settle: float = _seconds_field(1.0, zero=True)
+
+    @mode.validator
+    def _check_mode(self, _: attrs.Attribute[str], value: str) -> None:
+        if value not in get_args(RetryMode):
+            known = ", ".join(get_args(RetryMode))
+            raise ConfigError(f"must be one of {known}, not {value!r}", field="RetryPolicy.mode")
+
+
+@attrs.frozen(kw_only=True)
+class PollPolicy:
+    """How a pending run is looked at.
+
+    Attributes:
+        first: seconds from the start of a run to the first look, and the first interval.
+        max_interval: intervals grow by half each time up to this many seconds.
+        page_size: documents asked for per list request.
+        not_found_grace: a fresh run may be unknown to the service for this many seconds.
+        failure_budget: looks may fail for this many seconds in a row before the wait gives up;
+            time the service itself told us to wait does not count.
+    """
+
+    first: float = _seconds_field(0.5)
+    max_interval: float = _seconds_field(10.0)
+    page_size: int = _count_field(100)
+    not_found_grace: float = _seconds_field(5.0, zero=True)
+    failure_budget: float = _seconds_field(60.0, zero=True)
+
+
+@attrs.frozen(kw_only=True)
+class RateLimit:
+    """A ceiling on requests, as a token bucket: Refold documents 20 per second, bursts of 5.
+
+    Attributes:
+        per_second: requests per second in the long run.
+        burst: requests that may leave at once after a pause.
+    """
+
+    per_second: float = attrs.field(default=20.0, converter=float)
+    burst: int = _count_field(5)
+
+    @per_second.validator
+    def _check_rate(self, _: attrs.Attribute[float], value: float) -> None:
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(
+                f"must be a finite number above 0, not {value}; rate_limit=None for no ceiling",
+                field="RateLimit.per_second",
+            )
+
+
+class Secret:
+    """A string that shows in no `repr`, `str`, log or pickle."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Give the string itself, to put on the wire."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a credential is not pickled; make the client where it is used")
+
+
+@attrs.frozen
+class Credential:
+    """Exactly one of the two ways to authenticate.
+
+    Attributes:
+        api_key: the organisation's key.
+        session_token: a JWT bound to one linked account.
+        token_source: gives a session token whenever one is needed.
+    """
+
+    api_key: Secret | None = None
+    session_token: Secret | None = None
+    token_source: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False)
+
+
+def from_environment(name: str, environ: dict[str, str] | None = None) -> str | None:
+    """Read a variable; one that is set but empty counts as unset."""
+    return (os.environ if environ is None else environ).get(name) or None
+
+
+def choose_credential(
+    api_key: str | None, session_token: str | Callable[[], Awaitable[str]] | None
+) -> Credential:
+    """Settle on one credential: an argument of either kind switches the environment off."""
+    if api_key is None and session_token is None:
+        api_key = from_environment("REFOLD_API_KEY")
+        session_token = from_environment("REFOLD_SESSION_TOKEN")
+        both = "REFOLD_API_KEY and REFOLD_SESSION_TOKEN are both set; unset one, or pass one"
+    else:
+        both = "give one of api_key and session_token, not both"
+    if api_key is not None and session_token is not None:
+        raise ConfigError(both, field="api_key")
+    if api_key is not None:
+        return Credential(api_key=Secret(check_header(api_key, "api_key")))
+    if session_token is None:
+        raise ConfigError(
+            "no credential: pass api_key or session_token, or set REFOLD_API_KEY or"
+            " REFOLD_SESSION_TOKEN",
+            field="api_key",
+        )
+    if callable(session_token):
+        return Credential(token_source=session_token)
+    return Credential(session_token=Secret(check_header(session_token, "session_token")))
+
+
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
+
+
+def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
+    """Accept an https URL (http to loopback), a path prefix allowed; drop its end slash."""
+    field = "base_url"
+    if not isinstance(value, str):
+        raise ConfigError(f"must be a string, not {type(value).__name__}", field=field)
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ConfigError(f"is no URL: {error}", field=field) from None
+    if parts.scheme not in {"http", "https"}:
+        raise ConfigError("must begin with https://", field=field)
+    if "@" in parts.netloc or "?" in value or "#" in value:
+        raise ConfigError("must carry no user, query or fragment", field=field)
+    if port == 0 or not (_HOST.fullmatch(host) or (":" in host and _is_address(host))):
+        raise ConfigError("needs an ASCII host name or address (punycode for others)", field=field)
+    if parts.scheme == "http" and not (allow_insecure_http or _is_loopback(host)):
+        raise ConfigError(
+            "plain http would show the key to the network; use https, or"
+            " allow_insecure_http=True inside a private network",
+            field=field,
+        )
+    path = parts.path.rstrip("/")
+    if not _PREFIX.fullmatch(path) or value != value.strip() or not value.isprintable():
+        raise ConfigError("its path may hold only plain segments, as /api/refold", field=field)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell the canonical spellings only: `127.1` or `localhost.` may resolve to something else."""
+    return host in {"localhost", "::1"} or (
+        _is_address(host) and host.startswith("127.") and ":" not in host
+    )

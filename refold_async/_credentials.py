@@ -1,0 +1,76 @@
+"""The credential at work: the header of each attempt, and the renewal of a token after a 401."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from refold_async._checks import check_header
+from refold_async._config import Credential, Secret
+from refold_async._errors import ConfigError, ConnectionFailedError, RefoldError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Authenticator:
+    """Gives the header that proves who we are; knows when a token can be renewed."""
+
+    def __init__(self, credential: Credential) -> None:
+        self._api_key = credential.api_key
+        self._token = credential.session_token
+        self._source = credential.token_source
+        self._renewing = asyncio.Lock()
+
+    @property
+    def bound_to_account(self) -> bool:
+        """Whether the credential itself says for which linked account calls are."""
+        return self._api_key is None
+
+    @property
+    def current(self) -> Secret | None:
+        """The secret in use, or None before the first token was fetched."""
+        return self._api_key or self._token
+
+    async def secret(self) -> Secret:
+        """Give the secret to use now, fetching the first token if need be."""
+        return self.current or await self.renewed(None)
+
+    def header(self, secret: Secret) -> tuple[str, str]:
+        """Give the header that carries a secret. See: "Authentication"."""
+        if self._api_key is not None:
+            return "x-api-key", secret.reveal()
+        return "Authorization", f"Bearer {secret.reveal()}"
+
+    async def renewed(self, refused: Secret | None) -> Secret:
+        """Give a token other than the one that was refused; it is refused itself if there is none.
+
+        However many calls were refused with one token, the source is asked once.
+
+        Raises:
+            ConnectionFailedError: the source failed; nothing was sent to the service.
+        """
+        if self._source is None:
+            return self.current or _no_token()
+        async with self._renewing:
+            if self._token is None or self._token is refused:
+                self._token = await _fetch(self._source, self._token)
+            return self._token
+
+
+def _no_token() -> Secret:
+    raise ConfigError("no credential", field="session_token")
+
+
+async def _fetch(source: Callable[[], Awaitable[str]], current: Secret | None) -> Secret:
+    try:
+        token = await source()
+    except RefoldError:
+        raise
+    except Exception as error:
+        raise ConnectionFailedError(
+            f"the session_token callable failed with {type(error).__name__}; nothing was sent"
+        ) from error
+    check_header(token, "session_token")
+    same = current is not None and current.reveal() == token
+    return current if same and current is not None else Secret(token)

@@ -1,0 +1,276 @@
+"""The awaitable handle of one run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import attrs
+
+from refold_async._api import Api
+from refold_async._checks import positive_seconds
+from refold_async._clock import Clock
+from refold_async._config import PollPolicy
+from refold_async._errors import ConfigError
+from refold_async._tracker import Tracker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator
+    from datetime import datetime
+
+    from refold_async._checks import Seconds
+    from refold_async._models import Execution, ExecutionRef, ExecutionResult, ExecutionStatus
+    from refold_async._protocol import Started
+    from refold_async._tracker import Watch
+
+T = TypeVar("T")
+
+
+@attrs.frozen(eq=False)
+class Services:
+    """What the handles of a client work with."""
+
+    api: Api
+    tracker: Tracker
+    polling: PollPolicy
+    clock: Clock
+
+
+class ExecutionHandle(Generic[T]):
+    """A run: await it, ask about it, stop it, or pick it up again elsewhere by its `ref`.
+
+    `await handle` is `await handle.result()`; `asyncio.gather(*handles)` waits for many, and
+    `create_task(handle.result())` makes a task of one. Any number of tasks may await one handle,
+    and any number of handles may point at one run: there is one stream of looks. Cancelling an
+    awaiter ends that wait alone, never the run and never another's wait.
+
+    Two handles are equal only if they are the same object, and handles are hashable.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_first_look",
+        "_result",
+        "_services",
+        "_watch",
+        "attempts",
+        "possible_duplicate",
+        "ref",
+    )
+
+    ref: ExecutionRef
+    """All that is needed to find the run again: picklable, without secrets."""
+    attempts: int
+    """Requests it took to start the run, the first one included; 0 for a reattached handle."""
+    possible_duplicate: bool
+    """Whether an earlier try of the same call may have started a second run."""
+
+    def __init__(
+        self,
+        services: Services,
+        ref: ExecutionRef,
+        *,
+        result: ExecutionResult[T] | None = None,
+        attempts: int = 0,
+        possible_duplicate: bool = False,
+    ) -> None:
+        self._services = services
+        self.ref = ref
+        self._result = result
+        self.attempts = attempts
+        self.possible_duplicate = possible_duplicate
+        self._watch: Watch | None = None
+        now = services.clock.monotonic()
+        # A run just started by us can't be over yet; one that is reattached may well be.
+        self._first_look = now + services.polling.first if attempts else now
+
+    @classmethod
+    def of_started(
+        cls, services: Services, started: Started, ref: ExecutionRef
+    ) -> ExecutionHandle[Any]:
+        """Make the handle of a run that was just started."""
+        return ExecutionHandle(
+            services,
+            ref,
+            result=started.result,
+            attempts=started.attempts,
+            possible_duplicate=started.possible_duplicate,
+        )
+
+    @property
+    def execution_id(self) -> str | None:
+        """The run's id; None for a sync reply that had none."""
+        return self.ref.execution_id
+
+    @property
+    def workflow_id(self) -> str | None:
+        """The workflow (or alias) it was started with, if known."""
+        return self.ref.workflow_id
+
+    @property
+    def slug(self) -> str | None:
+        """The application it was started with, if known."""
+        return self.ref.slug
+
+    @property
+    def linked_account_id(self) -> str | None:
+        """The linked account it runs for, if known."""
+        return self.ref.linked_account_id
+
+    @property
+    def instance_tag(self) -> str | None:
+        """Its label, if known."""
+        return self.ref.instance_tag
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the service made it (UTC, to the second), if its id tells."""
+        return self.ref.created_at
+
+    def __repr__(self) -> str:
+        result = self._known()
+        state = "pending" if result is None else str(result.status)
+        return f"<ExecutionHandle {self.execution_id} {state}>"
+
+    def __await__(self) -> Generator[Any, None, ExecutionResult[T]]:
+        return self.result().__await__()
+
+    async def result(self, *, timeout: Seconds | None = None) -> ExecutionResult[T]:
+        """Wait for the run and give its result.
+
+        Args:
+            timeout: seconds (or a timedelta) this wait may take; None for no limit. It bounds the
+                wait, not the run.
+
+        Returns:
+            The result of a completed run. A Response node that set 4xx or 5xx is a result too, with
+            `ok == False`.
+
+        Raises:
+            ExecutionError: the run ended badly: `ExecutionFailedError`, `ExecutionStoppedError`,
+                `ExecutionTimedOutError` or `ExecutionTerminatedError`.
+            WaitTimeoutError: the time is over; the run goes on and the handle stays usable.
+            ClientClosedError: the client was closed meanwhile.
+            ApiError: the run can't be read (see `wait`).
+            TransportError: the same.
+
+        See: "Get Execution", "Workflow API".
+        """
+        result = await self.wait(timeout=timeout)
+        result.raise_for_ending()
+        return result
+
+    async def wait(self, *, timeout: Seconds | None = None) -> ExecutionResult[T]:
+        """Wait for the run and give its result, whatever the ending.
+
+        Args:
+            timeout: seconds (or a timedelta) this wait may take; None for no limit.
+
+        Raises:
+            WaitTimeoutError: the time is over; the run goes on and the handle stays usable.
+            ClientClosedError: the client was closed meanwhile.
+            ApiError: the run can't be read: 401 and 403 at once, 404 after
+                `PollPolicy.not_found_grace`, others after `PollPolicy.failure_budget`.
+            TransportError: no answer came for `PollPolicy.failure_budget` seconds.
+
+        See: "Get Execution", "Workflow API".
+        """
+        limit = positive_seconds(timeout, "timeout")
+        result = self._known()
+        if result is None:
+            result = await self._services.tracker.wait(self._watched(), limit)
+        return result
+
+    def done(self) -> bool:
+        """Whether the end of the run is known; makes no request.
+
+        Looking begins with the first waiter, so `while not handle.done()` alone never ends.
+        """
+        return self._known() is not None
+
+    async def status(self) -> ExecutionStatus:
+        """Ask for the run's status: one request. See: "Get Execution"."""
+        return (await self.fetch()).status
+
+    async def fetch(self) -> Execution:
+        """Read the run's document: one request.
+
+        Raises:
+            ConfigError: the run has no `execution_id`.
+            ApiError: the service refused, `NotFoundError` for a run it does not know.
+            TransportError: no usable answer came.
+
+        See: "Get Execution".
+        """
+        return await self._services.api.get_execution(
+            self._id("fetch"), account=self.linked_account_id
+        )
+
+    async def snapshots(self, *, interval: Seconds | None = None) -> AsyncIterator[Execution]:
+        """Iterate over the run's document, once per change seen, up to the terminal one.
+
+        A slow reader gets the newest state, not each one in between.
+
+        Args:
+            interval: the longest time between two looks, in seconds; it shortens the intervals
+                that all waiters of this run share and adds no second stream of looks.
+
+        Raises:
+            RefoldError: the run can't be read (see `wait`).
+
+        See: "Get Execution".
+        """
+        longest = positive_seconds(interval, "interval")
+        watch, seen = self._watched("snapshots"), 0
+        while True:
+            seen, snapshot = await self._services.tracker.next_change(watch, seen, longest)
+            yield snapshot
+            if snapshot.status.is_terminal:
+                return
+
+    async def stop(self) -> None:
+        """Ask the service to stop the run; it goes STOPPING, then STOPPED. May be repeated.
+
+        Raises:
+            ConfigError: the run has no `execution_id`.
+            ApiError: the service refused, as for a run that is over.
+
+        See: "Stop Execution".
+        """
+        await self._services.api.stop(self._id("stop"), account=self.linked_account_id)
+
+    async def rerun(self) -> ExecutionHandle[T]:
+        """Start a new run from the original payload, and give its handle.
+
+        Starting is not repeatable: failures are dealt with as those of `execute`.
+
+        Raises:
+            ConfigError: the run has no `execution_id`.
+            ExecutionOutcomeUnknownError: the new run may or may not have started.
+            ApiError: the service refused.
+
+        See: "Rerun Execution".
+        """
+        started = await self._services.api.rerun(self._id("rerun"), account=self.linked_account_id)
+        ref = attrs.evolve(self.ref, execution_id=started.execution_id, instance_tag=None)
+        return self.of_started(self._services, started, ref)
+
+    def _id(self, verb: str) -> str:
+        if self.execution_id is None:
+            raise ConfigError(
+                f"{verb} needs an execution_id, and the service's sync reply had none; all that is"
+                " known is in `await handle.wait()`",
+                field="execution_id",
+            )
+        return self.execution_id
+
+    def _known(self) -> ExecutionResult[T] | None:
+        if self._result is None and self._watch is not None:
+            self._result = self._watch.result
+        return self._result
+
+    def _watched(self, verb: str = "wait") -> Watch:
+        if self._watch is None:
+            self._watch = self._services.tracker.watch(
+                self._id(verb), self.linked_account_id, first_look=self._first_look
+            )
+        return self._watch

@@ -1,0 +1,70 @@
+"""The sans-I/O centre: arguments → `Request`, `Reply` → what it proves → models.
+
+No network, no clock, no aiohttp: all of it can be read and tested alone.
+"""
+
+from refold_async._protocol._evidence import (
+    Answer,
+    Evidence,
+    Reply,
+    judge,
+    read_http_date,
+)
+from refold_async._protocol._replies import (
+    Output,
+    Started,
+    read_execute_answer,
+    read_execution,
+    read_page,
+    read_request_structure,
+    read_rerun_answer,
+    read_response,
+    read_session_token,
+    read_workflow,
+)
+from refold_async._protocol._requests import (
+    Operation,
+    Request,
+    create_session_token_request,
+    enabled_workflows_request,
+    execute_request,
+    get_execution_request,
+    get_response_request,
+    list_batches_request,
+    list_executions_request,
+    list_workflows_request,
+    request_structure_request,
+    rerun_request,
+    stop_request,
+)
+
+__all__ = [
+    "Answer",
+    "Evidence",
+    "Operation",
+    "Output",
+    "Reply",
+    "Request",
+    "Started",
+    "create_session_token_request",
+    "enabled_workflows_request",
+    "execute_request",
+    "get_execution_request",
+    "get_response_request",
+    "judge",
+    "list_batches_request",
+    "list_executions_request",
+    "list_workflows_request",
+    "read_execute_answer",
+    "read_execution",
+    "read_http_date",
+    "read_page",
+    "read_request_structure",
+    "read_rerun_answer",
+    "read_response",
+    "read_session_token",
+    "read_workflow",
+    "request_structure_request",
+    "rerun_request",
+    "stop_request",
+]

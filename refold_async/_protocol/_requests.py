@@ -1,0 +1,230 @@
+"""Arguments → `Request`: validated, serialised once, without a secret in it.
+
+For whom a call is made (`linked_account_id`) and who makes it are headers the transport adds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import attrs
+
+from refold_async._checks import check_header, check_id
+from refold_async._errors import ConfigError
+from refold_async._protocol._payload import dump_payload
+
+
+class Operation(StrEnum):
+    """What a request asks for; the names under which `stats` counts."""
+
+    EXECUTE = "execute"
+    RERUN = "rerun"
+    STOP = "stop"
+    GET_EXECUTION = "get_execution"
+    GET_RESPONSE = "get_response"
+    LIST_EXECUTIONS = "list_executions"
+    LIST_BATCHES = "list_batches"
+    LIST_WORKFLOWS = "list_workflows"
+    ENABLED_WORKFLOWS = "enabled_workflows"
+    REQUEST_STRUCTURE = "request_structure"
+    CREATE_SESSION_TOKEN = "create_session_token"  # noqa: S105 - an operation's name
+
+
+STARTING = frozenset({Operation.EXECUTE, Operation.RERUN})
+"""Operations that start a run: sending one twice may start two."""
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One request, complete but for the credential, which the transport adds.
+
+    Attributes:
+        operation: what it asks for.
+        method: HTTP method.
+        target: path with query, below the base URL, already quoted.
+        headers: all headers but those of credential and linked account.
+        body: the JSON body, or None.
+        account: the linked account the call is for, or None.
+        sync: whether the reply comes only when the workflow ends.
+        instance_tag: the label a started run will carry.
+        workflow_id: the workflow to start, for errors.
+        execution_id: the execution the call is about, for errors.
+    """
+
+    operation: Operation
+    target: str
+    method: str = "GET"
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes | None = attrs.field(default=None, repr=False)
+    account: str | None = None
+    sync: bool = False
+    instance_tag: str | None = None
+    workflow_id: str | None = None
+    execution_id: str | None = None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice does no more than sending it once."""
+        return self.operation not in STARTING
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+def execute_request(
+    workflow_id: str,
+    *,
+    slug: str,
+    payload: Any = None,
+    sync: bool = False,
+    account: str | None = None,
+    config_id: str | None = None,
+    instance_tag: str | None = None,
+    include_headers: bool = False,
+    max_payload_bytes: int,
+) -> Request:
+    """Start a workflow. See: "Execute Workflow"."""
+    check_id(workflow_id, "workflow_id")
+    headers = {
+        "Content-Type": "application/json",
+        "slug": check_header(slug, "slug"),
+        "sync_execution": "true" if sync else "false",
+    }
+    if config_id is not None:
+        headers["config_id"] = check_header(config_id, "config_id")
+    if instance_tag is not None:
+        headers["instance_tag"] = check_header(instance_tag, "instance_tag")
+    if include_headers:
+        headers["include-headers"] = "true"
+    return Request(
+        operation=Operation.EXECUTE,
+        method="POST",
+        target=f"/api/v2/public/workflow/{workflow_id}/execute",
+        headers=headers,
+        body=dump_payload(payload, limit=max_payload_bytes),
+        account=account,
+        sync=sync,
+        instance_tag=instance_tag,
+        workflow_id=workflow_id,
+    )
+
+
+def _execution_request(
+    operation: Operation, execution_id: str, account: str | None, target: str, method: str = "GET"
+) -> Request:
+    check_id(execution_id, "execution_id")
+    return Request(
+        operation=operation,
+        method=method,
+        target=target.format(execution_id),
+        account=account,
+        execution_id=execution_id,
+    )
+
+
+def get_execution_request(execution_id: str, *, account: str | None) -> Request:
+    """Read a run with its nodes. See: "Get Execution"."""
+    return _execution_request(
+        Operation.GET_EXECUTION, execution_id, account, "/api/v2/public/execution/{}"
+    )
+
+
+def get_response_request(execution_id: str, *, account: str | None) -> Request:
+    """Read the output of a run. See: "Workflow API"."""
+    return _execution_request(
+        Operation.GET_RESPONSE, execution_id, account, "/api/v1/execution/{}/response"
+    )
+
+
+def stop_request(execution_id: str, *, account: str | None) -> Request:
+    """Ask the service to stop a run. See: "Stop Execution"."""
+    return _execution_request(
+        Operation.STOP, execution_id, account, "/api/v2/public/execution/{}/stop", "POST"
+    )
+
+
+def rerun_request(execution_id: str, *, account: str | None) -> Request:
+    """Run an execution's original payload again. See: "Rerun Execution"."""
+    return _execution_request(
+        Operation.RERUN, execution_id, account, "/api/v2/public/execution/{}/rerun", "POST"
+    )
+
+
+def list_executions_request(*, account: str | None, query: Mapping[str, Any]) -> Request:
+    """Read one page of an account's runs. See: "List Executions"."""
+    return Request(
+        operation=Operation.LIST_EXECUTIONS,
+        target="/api/v2/public/execution" + _query(query),
+        account=account,
+    )
+
+
+def list_batches_request(
+    execution_id: str, node_id: str, *, account: str | None, query: Mapping[str, Any]
+) -> Request:
+    """Read one page of a node's batches. See: "List Node Batches"."""
+    check_id(node_id, "node_id")
+    target = f"/api/v2/public/execution/{{}}/nodes/{node_id}/batches"
+    request = _execution_request(Operation.LIST_BATCHES, execution_id, account, target)
+    return attrs.evolve(request, target=request.target + _query(query))
+
+
+def list_workflows_request(*, account: str | None, query: Mapping[str, Any]) -> Request:
+    """Read one page of workflows. See: "List Workflows"."""
+    return Request(
+        operation=Operation.LIST_WORKFLOWS,
+        target="/api/v2/public/workflow" + _query(query),
+        account=account,
+    )
+
+
+def enabled_workflows_request(*, account: str | None) -> Request:
+    """Read the workflows enabled for an account. See: "List Enabled Workflows"."""
+    return Request(
+        operation=Operation.ENABLED_WORKFLOWS,
+        target="/api/v2/public/workflow/enabled",
+        account=account,
+    )
+
+
+def request_structure_request(workflow_id: str, *, account: str | None) -> Request:
+    """Read what a workflow expects. See: "Get Workflow Request Structure"."""
+    check_id(workflow_id, "workflow_id")
+    return Request(
+        operation=Operation.REQUEST_STRUCTURE,
+        target=f"/api/v2/public/workflow/request-structure/{workflow_id}",
+        account=account,
+        workflow_id=workflow_id,
+    )
+
+
+def create_session_token_request(account: str, *, force_refresh: bool) -> Request:
+    """Make a session token for an account. See: "Generate Session Token"."""
+    return Request(
+        operation=Operation.CREATE_SESSION_TOKEN,
+        method="POST",
+        target="/api/v2/public/session-token" + ("?force_refresh=true" if force_refresh else ""),
+        headers=_JSON,
+        body=json.dumps({"linked_account_id": check_header(account, "linked_account_id")}).encode(),
+    )
+
+
+def _query(parameters: Mapping[str, Any]) -> str:
+    """Quote a query; None means "not asked", booleans are written as the service writes them."""
+    pairs = [
+        (name, str(value).lower() if isinstance(value, bool) else _text(value, name))
+        for name, value in parameters.items()
+        if value is not None
+    ]
+    return "?" + urlencode(pairs, quote_via=quote) if pairs else ""
+
+
+def _text(value: Any, field: str) -> str:
+    text = str(value)
+    if not text or not text.isprintable():
+        raise ConfigError(f"must be printable text, not {text[:40]!r}", field=field)
+    return text

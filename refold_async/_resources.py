@@ -1,0 +1,215 @@
+"""The groups of operations beside execute: `executions`, `workflows`, `session_tokens`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from refold_async._checks import check_count
+from refold_async._errors import ConfigError
+from refold_async._handle import ExecutionHandle, Services
+from refold_async._models import ExecutionRef
+from refold_async._paging import Pages
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Mapping
+    from typing import Literal
+
+    from refold_async._models import (
+        Execution,
+        ExecutionStatus,
+        Page,
+        RequestStructure,
+        SessionToken,
+        Workflow,
+    )
+
+
+@attrs.frozen(eq=False)
+class Executions:
+    """Runs of one linked account. Get it as `refold.executions`."""
+
+    _services: Services
+    _account: str | None
+
+    async def get(self, execution_id: str) -> Execution:
+        """Read a run with its nodes. See: "Get Execution".
+
+        Raises:
+            NotFoundError: no such run for this linked account.
+        """
+        return await self._services.api.get_execution(execution_id, account=self._account)
+
+    async def response(self, execution_id: str) -> Any:
+        """Read the output of a run: the Response node's data as JSON, None before it ends.
+
+        See: "Workflow API".
+
+        Raises:
+            NotFoundError: no such run, or the deployment does not serve this path (then the output
+                is that of the Response node in `get`).
+        """
+        output = await self._services.api.get_response(execution_id, account=self._account)
+        return output.value
+
+    def list(
+        self,
+        *,
+        page_size: int = 100,
+        status: ExecutionStatus | str | None = None,
+        workflow_id: str | None = None,
+        workflow_name: str | None = None,
+        execution_id: str | None = None,
+        slug: str | None = None,
+        start_date: datetime | str | None = None,
+        end_date: datetime | str | None = None,
+        execution_type: Literal["SYNC", "ASYNC"] | None = None,
+        execution_source: str | None = None,
+        oldest_first: bool = False,
+    ) -> Pages[Execution]:
+        """Iterate over the account's runs, newest first; `.pages()` goes page by page.
+
+        Entries carry no nodes and no output; `get` reads those. Repeatable; nothing is requested
+        before the iteration starts.
+
+        Args:
+            page_size: runs asked for per request; the service may give fewer.
+            status: only runs in this status.
+            workflow_id: only runs of this workflow.
+            workflow_name: only runs of workflows of this name.
+            execution_id: only this run.
+            slug: only runs of these applications (comma-separated).
+            start_date: only runs created at or after this time (aware datetime, or ISO 8601 text).
+            end_date: only runs created at or before this time.
+            execution_type: SYNC or ASYNC.
+            execution_source: how they were started, as the service spells it.
+            oldest_first: reverse the order, so that new runs don't shift the pages.
+
+        See: "List Executions".
+        """
+        query = {
+            "limit": check_count(page_size, "page_size"),
+            "status": status,
+            "slug": slug,
+            "workflow_id": workflow_id,
+            "workflow_name": workflow_name,
+            "execution_id": execution_id,
+            "start_date": _iso(start_date, "start_date"),
+            "end_date": _iso(end_date, "end_date"),
+            "execution_type": execution_type,
+            "execution_source": execution_source,
+            "sortAsc": True if oldest_first else None,
+        }
+
+        async def fetch(page: Mapping[str, Any]) -> Page[Execution]:
+            return await self._services.api.list_executions(account=self._account, query=page)
+
+        return Pages(fetch, query)
+
+    async def stop(self, execution_id: str) -> None:
+        """Ask the service to stop a run; may be repeated. See: "Stop Execution"."""
+        await self._services.api.stop(execution_id, account=self._account)
+
+    async def rerun(self, execution_id: str) -> ExecutionHandle[Any]:
+        """Start a new run from a run's payload. See: `ExecutionHandle.rerun`."""
+        ref = ExecutionRef(execution_id=execution_id, linked_account_id=self._account)
+        return await ExecutionHandle[Any](self._services, ref).rerun()
+
+    def batches(
+        self, execution_id: str, node_id: str, *, page_size: int = 100
+    ) -> Pages[Mapping[str, Any]]:
+        """Iterate over the batches of a node, as JSON objects (their shape is not documented).
+
+        Raises (while iterating):
+            ServerError: 501, the node has no batches.
+
+        See: "List Node Batches".
+        """
+        query = {"limit": check_count(page_size, "page_size")}
+
+        async def fetch(page: Mapping[str, Any]) -> Page[Mapping[str, Any]]:
+            return await self._services.api.list_batches(
+                execution_id, node_id, account=self._account, query=page
+            )
+
+        return Pages(fetch, query)
+
+
+@attrs.frozen(eq=False)
+class Workflows:
+    """Workflows. Get it as `refold.workflows`."""
+
+    _services: Services
+    _account: str | None
+
+    def list(
+        self,
+        *,
+        page_size: int = 100,
+        slug: str | None = None,
+        name: str | None = None,
+        published: bool | None = None,
+        scope: Literal["private"] | None = None,
+    ) -> Pages[Workflow]:
+        """Iterate over the workflows; `.pages()` goes page by page. See: "List Workflows".
+
+        Args:
+            page_size: workflows asked for per request.
+            slug: only those of this application.
+            name: only those of this name.
+            published: only published ones, or only unpublished ones.
+            scope: `private` for those of the linked account alone.
+        """
+        query = {
+            "limit": check_count(page_size, "page_size"),
+            "slug": slug,
+            "name": name,
+            "published": published,
+            "scope": scope,
+        }
+
+        async def fetch(page: Mapping[str, Any]) -> Page[Workflow]:
+            return await self._services.api.list_workflows(account=self._account, query=page)
+
+        return Pages(fetch, query)
+
+    async def enabled(self) -> builtins.list[Workflow]:
+        """Read the workflows enabled for the linked account. See: "List Enabled Workflows"."""
+        return await self._services.api.enabled_workflows(account=self._account)
+
+    async def request_structure(self, workflow_id: str) -> RequestStructure:
+        """Read what a workflow expects as payload. See: "Get Workflow Request Structure"."""
+        return await self._services.api.request_structure(workflow_id, account=self._account)
+
+
+@attrs.frozen(eq=False)
+class SessionTokens:
+    """Session tokens. Get it as `refold.session_tokens`."""
+
+    _services: Services
+
+    async def create(self, linked_account_id: str, *, force_refresh: bool = False) -> SessionToken:
+        """Make a session token for a linked account (needs an API key); may be repeated.
+
+        Args:
+            linked_account_id: whom the token is bound to.
+            force_refresh: make a new one even if the last is still valid.
+
+        See: "Generate Session Token".
+        """
+        return await self._services.api.create_session_token(
+            linked_account_id, force_refresh=force_refresh
+        )
+
+
+def _iso(moment: datetime | str | None, field: str) -> str | None:
+    """Write a time as the service does: ISO 8601 in UTC with milliseconds."""
+    if not isinstance(moment, datetime):
+        return moment
+    if moment.tzinfo is None:
+        raise ConfigError("needs a time zone, as datetime.now(UTC) has", field=field)
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,213 @@
+"""Evidence and policy → what is done about it, and the pauses in between.
+
+`decide` is the table of `docs/explanation/outcomes.md`; `persist` lets tenacity repeat a call for
+as long as the table says so. Tenacity is imported with the first failure: most calls never need it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from refold_async._clock import Clock, sleep
+from refold_async._config import RetryPolicy
+from refold_async._errors import ExecutionOutcomeUnknownError, RefoldError, clip
+from refold_async._protocol import Answer, Evidence, Request
+from refold_async._stats import Counters
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+    from refold_async._config import RetryMode
+
+logger = logging.getLogger("refold_async")
+
+_CUT_OFF = frozenset({504, 524})
+"""Statuses by which a proxy says that it stopped waiting: a sync run very likely goes on."""
+
+
+class Action(Enum):
+    """What is done about an answer."""
+
+    RETURN = "it is the outcome"
+    RETRY = "try again after a pause"
+    RAISE = "raise its error"
+    UNKNOWN = "nobody knows whether a run started"
+
+
+def decide(
+    evidence: Evidence,
+    *,
+    mode: RetryMode,
+    repeatable: bool = False,
+    sync: bool = False,
+    status: int | None = None,
+) -> Action:
+    """Decide about one attempt.
+
+    Args:
+        evidence: what the attempt proves.
+        mode: of the retry policy.
+        repeatable: whether the request may be sent twice without harm (every GET, and stop).
+        sync: whether a sync run was asked for.
+        status: HTTP status of the reply, or None if the answer was lost.
+    """
+    if evidence is Evidence.ACCEPTED:
+        return Action.RETURN
+    if evidence in {Evidence.REFUSED, Evidence.MISCONFIGURED}:
+        return Action.RAISE
+    if repeatable or evidence in {Evidence.NOT_SENT, Evidence.REJECTED}:
+        return Action.RAISE if mode == "never" else Action.RETRY
+    server_failed = status is not None and status >= 500  # noqa: PLR2004
+    goes_on = sync and status in _CUT_OFF
+    return Action.RETRY if mode == "transient" and server_failed and not goes_on else Action.UNKNOWN
+
+
+class _Again(Exception):  # noqa: N818 - a signal to tenacity, seen by nobody else
+    """The attempt that tenacity is to follow up with another."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+
+@attrs.define(eq=False)
+class Call:
+    """One logical call after its first failure: what was seen so far, and what is left of it."""
+
+    request: Request
+    policy: RetryPolicy
+    attempt: Callable[[], Awaitable[Answer]]
+    clock: Clock
+    counters: Counters
+    deadline: float | None = None
+    attempts: int = 0
+    uncertain: bool = False  # an earlier attempt may have started a run
+
+    async def persist(self, first: Answer) -> Answer:
+        """Follow a failed first attempt up, until there is an outcome or a reason to stop.
+
+        Raises:
+            RefoldError: the last error; *unknown* if any attempt was uncertain.
+        """
+        from tenacity import AsyncRetrying, retry_if_exception_type  # noqa: PLC0415 - see above
+        from tenacity.wait import wait_random_exponential  # noqa: PLC0415
+
+        jitter = wait_random_exponential(multiplier=self.policy.wait, max=self.policy.max_wait)
+        pending = [first]
+
+        async def step() -> Answer:
+            answer = pending.pop() if pending else await self._again()
+            return self._weigh(answer)
+
+        async def pause(seconds: float) -> None:
+            await sleep(self.clock, seconds)
+
+        controller = AsyncRetrying(
+            retry=retry_if_exception_type(_Again),
+            wait=lambda state: _asked_pause(state) + jitter(state),
+            stop=self._is_over,
+            sleep=pause,
+            before_sleep=self._log,
+            reraise=True,
+        )
+        try:
+            return await controller(step)
+        except _Again as last:
+            answer = last.answer
+        raise self._final(answer)
+
+    async def _again(self) -> Answer:
+        self.counters.retries += 1
+        if self.uncertain:
+            self.counters.possible_duplicates += 1
+            logger.warning(
+                "%s is sent again although an earlier try may have started a run"
+                " (workflow_id=%s, instance_tag=%s): possible duplicate",
+                self.request.operation,
+                self.request.workflow_id,
+                self.request.instance_tag,
+            )
+        return await self.attempt()
+
+    def _weigh(self, answer: Answer) -> Answer:
+        """Return an outcome, raise what ends the call, or signal tenacity to go on."""
+        self.attempts += 1
+        action = decide(
+            answer.evidence,
+            mode=self.policy.mode,
+            repeatable=self.request.repeatable,
+            sync=self.request.sync,
+            status=answer.status,
+        )
+        if action is Action.RETURN:
+            return attrs.evolve(answer, attempts=self.attempts, possible_duplicate=self.uncertain)
+        if answer.evidence is Evidence.UNCERTAIN and not self.request.repeatable:
+            self.uncertain = True
+        if action is Action.RETRY:
+            raise _Again(answer)
+        raise self._final(answer)
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        """Stop at the last attempt, when the pause is too long, or would outlast the deadline."""
+        if state.attempt_number >= self.policy.attempts:
+            return True
+        if _asked_pause(state) > self.policy.max_retry_after:
+            return True
+        return (
+            self.deadline is not None
+            and self.clock.monotonic() + state.upcoming_sleep >= self.deadline
+        )
+
+    def _log(self, state: RetryCallState) -> None:
+        logger.info(
+            "%s failed (%s), try %d of %d follows in %.1f s",
+            self.request.operation,
+            clip(_failed(state).error, 200),
+            state.attempt_number + 1,
+            self.policy.attempts,
+            state.upcoming_sleep,
+        )
+
+    def _final(self, answer: Answer) -> RefoldError:
+        """Choose what the call ends with: never a later attempt's error once one was uncertain."""
+        error = answer.error or RefoldError("no answer")
+        return outcome_unknown(self.request, self.attempts, error) if self.uncertain else error
+
+
+def _failed(state: RetryCallState) -> Answer:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, _Again)  # noqa: S101 - the only thing tenacity is told to retry
+    return error.answer
+
+
+def _asked_pause(state: RetryCallState) -> float:
+    return _failed(state).retry_after or 0.0
+
+
+def outcome_unknown(
+    request: Request, attempts: int, cause: RefoldError
+) -> ExecutionOutcomeUnknownError:
+    """Say what is known of a call of which nobody knows whether it started a run."""
+    tries = "1 try" if attempts == 1 else f"{attempts} tries"
+    if request.workflow_id is not None:
+        what = f"execute of workflow {request.workflow_id}"
+        look = (
+            f"before sending it again, list the workflow's executions and look for the"
+            f" instance_tag {request.instance_tag!r}"
+        )
+    else:
+        what = f"rerun of execution {request.execution_id}"
+        look = "before asking again, list the account's executions since then"
+    unknown = ExecutionOutcomeUnknownError(
+        f"{what}: after {tries} nobody knows whether a run started ({cause}); {look}",
+        instance_tag=request.instance_tag,
+        workflow_id=request.workflow_id,
+        execution_id=request.execution_id,
+        attempts=attempts,
+    )
+    unknown.__cause__ = cause
+    return unknown

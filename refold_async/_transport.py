@@ -1,0 +1,316 @@
+"""The one door to the network: a session, one attempt, and what its failures mean.
+
+Nothing of aiohttp gets past this module: a reply becomes a `Reply`, a failure an `Answer` with a
+`RefoldError` that holds no secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import attrs
+
+from refold_async import _failures as failures
+from refold_async._clock import Clock
+from refold_async._config import RetryPolicy, Timeouts
+from refold_async._credentials import Authenticator
+from refold_async._errors import (
+    ClientClosedError,
+    ConnectionFailedError,
+    RequestTimeoutError,
+    UnexpectedReplyError,
+)
+from refold_async._pacing import Budget
+from refold_async._protocol import Answer, Evidence, Reply, judge
+from refold_async._retry import Call
+from refold_async._stats import Counters
+from refold_async._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from refold_async._config import Secret
+    from refold_async._protocol import Request
+
+_COMMON_HEADERS = {"Accept": "application/json", "User-Agent": f"refold-async/{__version__}"}
+_KEEPALIVE = 4.0
+"""Below any server's own: a POST on a connection that is just being closed is a lost answer."""
+_UPLOAD_CHUNK = 64 * 1024
+_NO_OPTIONS: dict[str, Any] = {}
+
+
+class Attempt:
+    """How far one attempt has come; doubles as aiohttp's trace context.
+
+    Without our trace hooks (a caller's own session) nothing is known: it counts as sent.
+    """
+
+    __slots__ = ("_allowed", "_deadline", "_scope", "sent", "traced")
+
+    def __init__(self, scope: asyncio.Timeout, allowed: float, deadline: float | None) -> None:
+        self.sent = False  # headers were handed to the socket
+        self.traced = False  # our hooks are watching
+        self._scope = scope
+        self._allowed = allowed  # seconds for the reply
+        self._deadline = deadline  # loop time
+
+    def answer_is_due(self) -> None:
+        """Start the clock of the reply (again)."""
+        when = asyncio.get_running_loop().time() + self._allowed
+        self._scope.reschedule(when if self._deadline is None else min(when, self._deadline))
+
+
+def _watch(trace_request_ctx: Attempt) -> Attempt:
+    trace_request_ctx.traced = True
+    return trace_request_ctx
+
+
+async def _on_headers_sent(_: aiohttp.ClientSession, attempt: Attempt, __: object) -> None:
+    attempt.sent = True
+    attempt.answer_is_due()
+
+
+def _trace_config() -> aiohttp.TraceConfig:
+    config = aiohttp.TraceConfig(trace_config_ctx_factory=_watch)  # type: ignore[arg-type]
+    config.on_request_headers_sent.append(_on_headers_sent)  # type: ignore[arg-type]
+    return config
+
+
+@attrs.define(eq=False, kw_only=True)
+class Transport:
+    """Sends requests on one aiohttp session, made with the first of them."""
+
+    base_url: str
+    auth: Authenticator
+    timeouts: Timeouts
+    policy: RetryPolicy
+    budget: Budget
+    clock: Clock
+    counters: Counters
+    max_connections: int
+    max_reply_bytes: int
+    own_session: aiohttp.ClientSession | None = None  # ours, made lazily
+    their_session: aiohttp.ClientSession | None = None  # the caller's, never closed here
+    closed: bool = False
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
+    _pid: int = attrs.field(default=0, init=False)
+
+    async def send(
+        self, request: Request, *, policy: RetryPolicy | None = None, deadline: float | None = None
+    ) -> Answer:
+        """Send a request, again where its failures allow it, and give the accepted answer.
+
+        Args:
+            request: what to send.
+            policy: how to retry; the client's own if None.
+            deadline: monotonic seconds at which to give up, or None.
+
+        Raises:
+            RefoldError: see the table in `docs/explanation/outcomes.md`.
+        """
+        self.check_usable()
+        policy = policy or self.policy
+        if policy.deadline is not None:
+            latest = self.clock.monotonic() + policy.deadline
+            deadline = latest if deadline is None else min(deadline, latest)
+        answer = await self._try(request, deadline)
+        if answer.evidence is Evidence.ACCEPTED:
+            return answer
+        call = Call(
+            request=request,
+            policy=policy,
+            attempt=lambda: self._try(request, deadline),
+            clock=self.clock,
+            counters=self.counters,
+            deadline=deadline,
+        )
+        return await call.persist(answer)
+
+    async def _try(self, request: Request, deadline: float | None) -> Answer:
+        """Make one attempt; a refused token is renewed, and the request sent once more."""
+        try:
+            secret = self.auth.current or await self._token(None, deadline)
+            answer = await self._attempt(request, secret, deadline)
+            # Evidence first: a Response node may set 401 on a run that happened.
+            if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
+                renewed = await self._token(secret, deadline)
+                if renewed is not secret:
+                    answer = await self._attempt(request, renewed, deadline)
+        except (ConnectionFailedError, RequestTimeoutError) as error:
+            return Answer(evidence=Evidence.NOT_SENT, error=error)
+        return answer
+
+    async def _token(self, refused: Secret | None, deadline: float | None) -> Secret:
+        left = None if deadline is None else deadline - self.clock.monotonic()
+        try:
+            async with asyncio.timeout(left):
+                return await self.auth.renewed(refused)
+        except TimeoutError:
+            raise RequestTimeoutError(
+                "the session_token callable took longer than the call's timeout", sent=False
+            ) from None
+
+    async def _attempt(self, request: Request, secret: Secret, deadline: float | None) -> Answer:
+        if not await self.budget.acquire(deadline):
+            return failures.no_slot(request)
+        try:
+            self.check_usable()
+            self.counters.requests[request.operation.value] += 1
+            reply = await self._exchange(request, secret, deadline)
+        finally:
+            self.budget.release()
+        return judge(request, reply) if isinstance(reply, Reply) else reply
+
+    async def _exchange(
+        self, request: Request, secret: Secret, deadline: float | None
+    ) -> Reply | Answer:
+        """Put one request on the wire and read the whole reply; a failure becomes an `Answer`."""
+        loop = asyncio.get_running_loop()
+        ends_at = None if deadline is None else loop.time() + deadline - self.clock.monotonic()
+        allowed = self.timeouts.sync if request.sync else self.timeouts.read
+        attempt = Attempt(asyncio.timeout_at(ends_at), allowed, ends_at)
+        try:
+            async with attempt._scope:  # noqa: SLF001 - one class in two pieces
+                if self.their_session is not None:
+                    attempt.answer_is_due()
+                response = await self._request(request, secret, attempt)
+                try:
+                    body = await self._read(response)
+                finally:
+                    response.close()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.closed and not (task and task.cancelling()):
+                return failures.closed(request, sent=attempt.sent)
+            raise
+        except Exception as error:  # noqa: BLE001 - no foreign exception gets past this door
+            if self.closed:
+                return failures.closed(request, sent=attempt.sent)
+            expired = ends_at is not None and loop.time() >= ends_at
+            sent = attempt.sent or not attempt.traced
+            return failures.translate(error, request, sent=sent, expired=expired)
+        return Reply(
+            status=response.status,
+            headers=response.headers,
+            body=body,
+            received_at=self.clock.time(),
+        )
+
+    async def _request(
+        self, request: Request, secret: Secret, attempt: Attempt
+    ) -> aiohttp.ClientResponse:
+        name, value = self.auth.header(secret)
+        headers = {**request.headers, **_COMMON_HEADERS, name: value}
+        if request.account is not None and not self.auth.bound_to_account:
+            headers["linked_account_id"] = request.account
+        body: Any = request.body
+        if body is not None and len(body) > _UPLOAD_CHUNK:
+            headers["Content-Length"] = str(len(body))
+            body = _upload(body, attempt)
+        session, options = self.own_session, _NO_OPTIONS
+        if self.their_session is not None:
+            session, options = self.their_session, _isolated(headers, self.timeouts)
+            # The length decides how the body is framed, before any middleware sees the request.
+            headers = {k: v for k, v in headers.items() if k == "Content-Length"}
+        assert session is not None  # noqa: S101 - check_usable made it
+        return await session.request(
+            request.method,
+            self.base_url + request.target,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=attempt,
+            **options,
+        )
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read the body in chunks, up to the limit after decompression."""
+        content = response.content
+        body = await content.readany()
+        if content.at_eof() and len(body) <= self.max_reply_bytes:
+            return body
+        chunks, size = [body], len(body)
+        while not content.at_eof() and size <= self.max_reply_bytes:
+            chunks.append(await content.readany())
+            size += len(chunks[-1])
+        if size > self.max_reply_bytes:
+            raise UnexpectedReplyError(
+                f"the reply is longer than max_reply_bytes={self.max_reply_bytes:,}",
+                status=response.status,
+            )
+        return b"".join(chunks)
+
+    def check_usable(self) -> None:
+        """Make the session with the first call; refuse calls it can't serve.
+
+        Raises:
+            ClientClosedError: closed, or on another event loop, in another thread or forked child.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is self._loop and not self.closed and os.getpid() == self._pid:
+            return
+        if self.closed:
+            raise ClientClosedError("the client is closed; make a new one")
+        if self._loop is not None:
+            raise ClientClosedError(
+                "the client belongs to the event loop (and process) of its first call; make one"
+                " client per loop, thread and forked child"
+            )
+        self._loop, self._pid = loop, os.getpid()
+        if self.their_session is None:
+            self.own_session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self.max_connections, keepalive_timeout=_KEEPALIVE
+                ),
+                # One jar would hand account A's cookies to account B.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self.timeouts.connect),
+                trace_configs=[_trace_config()],
+            )
+
+    async def aclose(self) -> None:
+        """Close the session if it is ours; safe to call again."""
+        self.closed = True
+        self.budget.close(ClientClosedError("the client was closed"))
+        if self.own_session is not None:
+            await self.own_session.close()
+
+
+async def _upload(body: bytes, attempt: Attempt) -> AsyncIterator[memoryview]:
+    """Hand a large body over in pieces: each restarts the clock, which so runs from the last."""
+    view = memoryview(body)
+    for begin in range(0, len(view), _UPLOAD_CHUNK):
+        yield view[begin : begin + _UPLOAD_CHUNK]
+        attempt.answer_is_due()
+
+
+_AIOHTTPS_OWN = frozenset(
+    {"host", "accept-encoding", "connection", "content-length", "transfer-encoding"}
+)
+
+
+def _isolated(headers: dict[str, str], timeouts: Timeouts) -> dict[str, Any]:
+    """Give the options under which a caller's session does what ours would.
+
+    Its own middlewares are left out (one that retries would start runs twice), and its default
+    headers, credentials and cookies are taken off the request.
+    """
+
+    async def only_ours(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        for name in {*request.headers} - {n for n in request.headers if n.lower() in _AIOHTTPS_OWN}:
+            request.headers.popall(name, None)
+        request.headers.update(headers)
+        return await handler(request)
+
+    return {
+        "middlewares": (only_ours,),
+        "raise_for_status": False,
+        "auto_decompress": True,
+        # Not `connect`, which would count the wait for the caller's own pool.
+        "timeout": aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),
+    }
