@@ -1,4 +1,4 @@
-"""The leanest server that answers execute: a bare asyncio protocol, so that it is never the bottleneck.
+"""The leanest server that answers execute: a bare asyncio protocol, so as not to be in the way.
 
 Started as a child process by the benchmarks: prints its port, serves until its stdin closes.
 """
