@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
@@ -53,18 +54,6 @@ class ExecuteOptions(TypedDict, total=False):
     instance_tag: str | None
     include_headers: bool
     retry: RetryPolicy | None
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class _Core:
-    """What a client and its views share."""
-
-    transport: Transport
-    tracker: Tracker
-    services: Services
-    clock: Clock
-    counters: Counters
-    max_payload_bytes: int
 
 
 class RefoldClient:
@@ -151,14 +140,10 @@ class RefoldClient:
             counters,
             at_once=max(1, max_connections // 4),
         )
-        self._core = _Core(
-            transport=transport,
-            tracker=tracker,
-            services=Services(api, tracker, polling, clock),
-            clock=clock,
-            counters=counters,
-            max_payload_bytes=check_count(max_payload_bytes, "max_payload_bytes"),
-        )
+        self._transport = transport
+        self._services = Services(api, tracker, polling, clock)
+        self._counters = counters
+        self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
         self._account = None if account is None else check_header(account, "linked_account_id")
         self._is_view = False
 
@@ -180,20 +165,19 @@ class RefoldClient:
             ConfigError: the client authenticates with a session token, which is bound to one
                 account.
         """
-        if self._core.transport.auth.bound_to_account:
+        if self._transport.auth.bound_to_account:
             raise ConfigError(
                 "a session token is bound to one linked account; use an API key, or make a client"
                 " with that account's token",
                 field="linked_account_id",
             )
-        view = object.__new__(RefoldClient)
-        view._core = self._core
-        view._account = check_header(linked_account_id, "linked_account_id")
-        view._is_view = True
+        view = copy.copy(self)
+        view._account = check_header(linked_account_id, "linked_account_id")  # noqa: SLF001
+        view._is_view = True  # noqa: SLF001
         return view
 
     async def __aenter__(self) -> Self:
-        self._core.transport.check_usable()
+        self._transport.check_usable()
         return self
 
     async def __aexit__(
@@ -211,18 +195,18 @@ class RefoldClient:
         open.
         """
         if not self._is_view:
-            await self._core.tracker.aclose()
-            await self._core.transport.aclose()
+            await self._services.tracker.aclose()
+            await self._transport.aclose()
 
     def __repr__(self) -> str:
-        transport = self._core.transport
+        transport = self._transport
         state = "closed" if transport.closed else "open"
         return f"<RefoldClient {transport.base_url} linked_account_id={self._account!r} {state}>"
 
     @property
     def stats(self) -> Stats:
         """The client's counters as they stand, shared by all its views."""
-        return self._core.counters.snapshot()
+        return self._counters.snapshot()
 
     # -- starting and finding runs -----------------------------------------------------------
 
@@ -288,7 +272,7 @@ class RefoldClient:
                 if instance_tag is None
                 else instance_tag,
                 include_headers=include_headers,
-                max_payload_bytes=self._core.max_payload_bytes,
+                max_payload_bytes=self._max_payload_bytes,
             )
         except RefoldError as error:
             # Raised where it is awaited: in the middle of a gather's argument list it would leave
@@ -304,9 +288,8 @@ class RefoldClient:
         limit: float | None,
         policy: RetryPolicy | None,
     ) -> ExecutionHandle[Any]:
-        services = self._core.services
-        deadline = None if limit is None else self._core.clock.monotonic() + limit
-        started = await services.api.execute(request, policy=policy, deadline=deadline)
+        deadline = None if limit is None else self._services.clock.monotonic() + limit
+        started = await self._services.api.execute(request, policy=policy, deadline=deadline)
         ref = ExecutionRef(
             execution_id=started.execution_id,
             workflow_id=request.workflow_id,
@@ -314,7 +297,7 @@ class RefoldClient:
             linked_account_id=account,
             instance_tag=request.instance_tag,
         )
-        return ExecutionHandle.of_started(services, started, ref)
+        return ExecutionHandle.of_started(self._services, started, ref)
 
     def run(
         self,
@@ -344,11 +327,11 @@ class RefoldClient:
     async def _run(
         self, submit: Coroutine[Any, Any, ExecutionHandle[Any]], timeout: Seconds | None
     ) -> ExecutionResult[Any]:
-        began = self._core.clock.monotonic()
+        began = self._services.clock.monotonic()
         handle = await submit
         limit = positive_seconds(timeout, "timeout")
         if limit is not None:
-            limit = max(limit - (self._core.clock.monotonic() - began), 1e-9)
+            limit = max(limit - (self._services.clock.monotonic() - began), 1e-9)
         return await handle.result(timeout=limit)
 
     def handle(
@@ -372,7 +355,7 @@ class RefoldClient:
             )
         account = self._choose_account(linked_account_id or ref.linked_account_id)
         self._required(account)
-        return ExecutionHandle(self._core.services, attrs.evolve(ref, linked_account_id=account))
+        return ExecutionHandle(self._services, attrs.evolve(ref, linked_account_id=account))
 
     # -- the other operations ----------------------------------------------------------------
 
@@ -383,24 +366,24 @@ class RefoldClient:
         Raises:
             ConfigError: no linked account is known; runs belong to one.
         """
-        return Executions(self._core.services, self._required(self._account))
+        return Executions(self._services, self._required(self._account))
 
     @property
     def workflows(self) -> Workflows:
         """Workflows: list, enabled, request_structure."""
-        return Workflows(self._core.services, self._account)
+        return Workflows(self._services, self._account)
 
     @property
     def session_tokens(self) -> SessionTokens:
         """Session tokens: create."""
-        return SessionTokens(self._core.services)
+        return SessionTokens(self._services)
 
     def _choose_account(self, given: str | None) -> str | None:
         """Settle on a linked account: the call's own wins over the client's."""
         if given is None:
             return self._account
         check_header(given, "linked_account_id")
-        bound = self._core.transport.auth.bound_to_account
+        bound = self._transport.auth.bound_to_account
         if bound and self._account is not None and given != self._account:
             raise ConfigError(
                 "the session token is bound to another linked account", field="linked_account_id"
@@ -409,7 +392,7 @@ class RefoldClient:
 
     def _required(self, account: str | None) -> str | None:
         """Refuse calls for which no linked account is known (a session token brings its own)."""
-        if account is None and not self._core.transport.auth.bound_to_account:
+        if account is None and not self._transport.auth.bound_to_account:
             raise ConfigError(
                 "with an API key this call needs one: pass it to the call or the client, use"
                 " for_account(...), or set REFOLD_LINKED_ACCOUNT_ID",

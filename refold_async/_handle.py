@@ -6,33 +6,32 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
-from refold_async._api import Api
 from refold_async._checks import positive_seconds
-from refold_async._clock import Clock
-from refold_async._config import PollPolicy
 from refold_async._errors import ConfigError
-from refold_async._tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
     from datetime import datetime
 
+    from refold_async._api import Api
     from refold_async._checks import Seconds
+    from refold_async._clock import Clock
+    from refold_async._config import PollPolicy
     from refold_async._models import Execution, ExecutionRef, ExecutionResult, ExecutionStatus
     from refold_async._protocol import Started
-    from refold_async._tracker import Watch
+    from refold_async._tracker import Tracker, Watch
 
 T = TypeVar("T")
 
 
-@attrs.frozen(eq=False)
 class Services:
     """What the handles of a client work with."""
 
-    api: Api
-    tracker: Tracker
-    polling: PollPolicy
-    clock: Clock
+    def __init__(self, api: Api, tracker: Tracker, polling: PollPolicy, clock: Clock) -> None:
+        self.api = api
+        self.tracker = tracker
+        self.polling = polling
+        self.clock = clock
 
 
 class ExecutionHandle(Generic[T]):

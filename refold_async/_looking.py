@@ -34,7 +34,7 @@ _BEHIND = {ExecutionStatus.RUNNING, ExecutionStatus.QUEUED, ExecutionStatus.WAIT
 _AT_ONCE = (AuthenticationError, PermissionDeniedError, ConfigError, ClientClosedError)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Progress:
     """What the looks at one run have shown so far."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from refold_async._checks import check_count
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle, Services
@@ -28,12 +26,12 @@ if TYPE_CHECKING:
     )
 
 
-@attrs.frozen(eq=False)
 class Executions:
     """Runs of one linked account. Get it as `refold.executions`."""
 
-    _services: Services
-    _account: str | None
+    def __init__(self, services: Services, account: str | None) -> None:
+        self._services = services
+        self._account = account
 
     async def get(self, execution_id: str) -> Execution:
         """Read a run with its nodes. See: "Get Execution".
@@ -138,12 +136,12 @@ class Executions:
         return Pages(fetch, query)
 
 
-@attrs.frozen(eq=False)
 class Workflows:
     """Workflows. Get it as `refold.workflows`."""
 
-    _services: Services
-    _account: str | None
+    def __init__(self, services: Services, account: str | None) -> None:
+        self._services = services
+        self._account = account
 
     def list(
         self,
@@ -185,11 +183,11 @@ class Workflows:
         return await self._services.api.request_structure(workflow_id, account=self._account)
 
 
-@attrs.frozen(eq=False)
 class SessionTokens:
     """Session tokens. Get it as `refold.session_tokens`."""
 
-    _services: Services
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     async def create(self, linked_account_id: str, *, force_refresh: bool = False) -> SessionToken:
         """Make a session token for a linked account (needs an API key); may be repeated.

@@ -74,7 +74,7 @@ class _Again(Exception):  # noqa: N818 - a signal to tenacity, seen by nobody el
         self.answer = answer
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Call:
     """One logical call after its first failure: what was seen so far, and what is left of it."""
 

@@ -32,15 +32,15 @@ class Stats:
         return sum(self.requests.values()) / self.settled if self.settled else None
 
 
-@attrs.define(eq=False)
 class Counters:
     """The live counters behind `Stats`."""
 
-    requests: Counter[str] = attrs.field(factory=Counter)
-    retries: int = 0
-    polls: int = 0
-    settled: int = 0
-    possible_duplicates: int = 0
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self.retries = 0
+        self.polls = 0
+        self.settled = 0
+        self.possible_duplicates = 0
 
     def snapshot(self) -> Stats:
         """Give the counters as they stand."""

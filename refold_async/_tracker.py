@@ -32,7 +32,7 @@ _GROWTH = 1.5
 _JITTER = 0.15
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Watch:
     """A run that is, was or will be waited for: what is known of it, and when to look next."""
 

@@ -84,7 +84,7 @@ class _Door(aiohttp.TCPConnector):
         return connection
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Transport:
     """Sends requests on one aiohttp session, made with the first of them."""
 
@@ -267,9 +267,7 @@ class Transport:
         self._loop, self._pid = loop, os.getpid()
         if self.their_session is None:
             self.own_session = aiohttp.ClientSession(
-                connector=_Door(
-                    limit=self.max_connections, keepalive_timeout=_KEEPALIVE
-                ),
+                connector=_Door(limit=self.max_connections, keepalive_timeout=_KEEPALIVE),
                 # One jar would hand account A's cookies to account B.
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self.timeouts.connect),
