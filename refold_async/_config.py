@@ -127,14 +127,15 @@ class RateLimit:
         burst: requests that may leave at once after a pause.
     """
 
-    per_second: float = attrs.field(default=20.0, converter=float)
+    per_second: float = attrs.field(default=20.0)
     burst: int = _count_field(5)
 
     @per_second.validator
     def _check_rate(self, _: attrs.Attribute[float], value: float) -> None:
-        if not (math.isfinite(value) and value > 0):
+        number = type(value) in {int, float}
+        if not (number and math.isfinite(value) and value > 0):
             raise ConfigError(
-                f"must be a finite number above 0, not {value}; rate_limit=None for no ceiling",
+                f"must be a finite number above 0, not {value!r}; rate_limit=None for no ceiling",
                 field="RateLimit.per_second",
             )
 

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import ssl
+    from collections.abc import AsyncIterator, Iterator
+
+RUN = "6a314c54d4616e99e7fa5a02"
+_LIST = "/api/v2/public/execution?"
+_NO_RUNS = {"docs": [], "totalDocs": 0, "hasNextPage": False, "page": 1}
 
 
 @attrs.frozen(kw_only=True)
@@ -23,7 +28,7 @@ class Step:
     Attributes:
         reply: bytes to send.
         end: `keep` the connection, `fin`, `rst`, or `stall` until the client leaves.
-        read: read the request before (`all`), only its `head`, or `nothing`.
+        read: read the request before (`all`), or only its `head`: the body is then left unread.
         drip: seconds between single bytes of the reply; 0 sends it at once.
         delay: seconds before the reply.
     """
@@ -47,14 +52,22 @@ class Seen:
 
 @attrs.define(eq=False)
 class Wire:
-    """The server: `script` what happens next, look at `seen` afterwards."""
+    """The server: `script` what happens next, look at `seen` afterwards.
+
+    Lists of executions are answered with an empty page, beside the script, and kept in `listed`.
+    A `deaf` server takes connections and never answers, whatever is said to it.
+    """
 
     base_url: str = ""
+    deaf: bool = False
     seen: list[Seen] = attrs.field(factory=list)
+    listed: list[Seen] = attrs.field(factory=list)
     connections: int = 0
+    open_now: int = 0
     _steps: list[Step] = attrs.field(factory=list)
     _last: Step = attrs.field(factory=Step)
     _writers: set[asyncio.StreamWriter] = attrs.field(factory=set)
+    _over: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def script(self, *steps: Step) -> None:
         """Let the next requests meet these steps; the last one is repeated."""
@@ -68,19 +81,26 @@ class Wire:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle one connection."""
         self.connections += 1
+        self.open_now += 1
         self._writers.add(writer)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                if self.deaf:
+                    await _until_left(reader)
                 while await self._one(reader, writer):
                     pass
         finally:
+            self.open_now -= 1
             self._writers.discard(writer)
             writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = await reader.readuntil(b"\r\n\r\n")
+        seen = _parse(await reader.readuntil(b"\r\n\r\n"))
+        if seen.method == "GET" and _LIST in seen.target:
+            self.listed.append(seen)
+            writer.write(http(body=_NO_RUNS))
+            return True
         step = self._next()
-        seen = _parse(head)
         if step.read == "all":
             length = int(seen.headers.get("content-length", "0"))
             seen = attrs.evolve(seen, body=await reader.readexactly(length))
@@ -93,9 +113,10 @@ class Wire:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(step.drip)
-        if step.end == "stall":
-            while await reader.read(65536):
-                pass
+        if step.end == "stall" and step.read == "all":
+            await _until_left(reader)
+        elif step.end == "stall":
+            await self._over.wait()
         if step.end == "rst":
             reset(writer)
         return step.end == "keep"
@@ -104,6 +125,16 @@ class Wire:
         """Cut every open connection."""
         for writer in self._writers:
             writer.transport.abort()
+
+    def end(self) -> None:
+        """Cut every connection and let what stalls go."""
+        self._over.set()
+        self.abort()
+
+
+async def _until_left(reader: asyncio.StreamReader) -> None:
+    while await reader.read(65536):
+        pass
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
@@ -140,22 +171,51 @@ def http(
     return f"HTTP/1.1 {status} Scripted\r\n{lines}\r\n".encode("latin-1") + data
 
 
-ACCEPTED = http(
-    body={"message": "Workflow execution started", "execution_id": "6a314c54d4616e99e7fa5a02"}
-)
+ACCEPTED = http(body={"message": "Workflow execution started", "execution_id": RUN})
 """The documented acknowledgement."""
+STARTS = Step(reply=ACCEPTED)
+"""The service starts the run and says so."""
 
 
 @contextlib.asynccontextmanager
-async def wire(*steps: Step) -> AsyncIterator[Wire]:
-    """Run the server on a free port of loopback."""
-    server_side = Wire()
+async def wire(
+    *steps: Step,
+    deaf: bool = False,
+    tls: ssl.SSLContext | None = None,
+    at: socket.socket | None = None,
+) -> AsyncIterator[Wire]:
+    """Run the server on a free port of loopback, or on a socket that is bound already."""
+    server_side = Wire(deaf=deaf)
     server_side.script(*steps)
-    server = await asyncio.start_server(server_side.serve, "127.0.0.1", 0)
-    server_side.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    if at is None:
+        at = socket.create_server(("127.0.0.1", 0))
+    at.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # what is not read holds the sender up
+    server = await asyncio.start_server(server_side.serve, sock=at, ssl=tls)
+    server_side.base_url = f"http{'s' if tls else ''}://127.0.0.1:{at.getsockname()[1]}"
     try:
         yield server_side
     finally:
         server.close()
-        server_side.abort()
+        server_side.end()
         await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def refusing_port() -> Iterator[socket.socket]:
+    """Hold a port of loopback that refuses connections for as long as nobody listens on it."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound
+
+
+@contextlib.contextmanager
+def full_port() -> Iterator[socket.socket]:
+    """Hold a port of loopback whose queue is full: connections to it never stand."""
+    with socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(listener.getsockname())
+        yield listener
