@@ -1,0 +1,35 @@
+"""A Refold that runs on this machine: for tests, demonstrations and benchmarks.
+
+```python
+async with Emulator() as emulator:
+
+    @emulator.workflow("wf_1", slug="hubspot", duration=0.2)
+    def create_contact(payload):
+        return {"id": 1}
+
+    ...  # point a client at emulator.base_url with emulator.api_key
+```
+
+It is a real HTTP server, plays every documented answer, every answer the documentation leaves open
+(`Behaviour`), and everything that goes wrong in between (`Faults`). It shares no code with the
+client, so that one mistake can't cancel out the other.
+"""
+
+from ._app import Recorded
+from ._behaviour import Behaviour
+from ._faults import Fault, Faults
+from ._server import Emulator
+from ._state import Run
+from ._workflows import NodeFailed, Respond, Workflow
+
+__all__ = [
+    "Behaviour",
+    "Emulator",
+    "Fault",
+    "Faults",
+    "NodeFailed",
+    "Recorded",
+    "Respond",
+    "Run",
+    "Workflow",
+]

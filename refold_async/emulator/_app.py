@@ -1,0 +1,224 @@
+"""From a request on a socket to an operation, and back with whatever goes wrong on the way."""
+
+import asyncio
+import json
+import re
+import socket
+import struct
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import attrs
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from . import _catalogue, _executions
+from ._executions import Held
+from ._faults import Fault, Faults
+from ._replies import RefusedError, Reply, http_date, refusal
+from ._service import Call, Service
+
+Handler = Callable[[Service, Call], Reply | Held]
+
+_V2 = "/api/v2/public"
+_ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", f"{_V2}/workflow/{{workflow_id}}/execute", _executions.execute),
+    ("GET", f"{_V2}/execution/{{execution_id}}", _executions.get_execution),
+    ("GET", "/api/v1/execution/{execution_id}/response", _executions.get_response),
+    ("GET", f"{_V2}/execution", _executions.list_executions),
+    ("POST", f"{_V2}/execution/{{execution_id}}/stop", _executions.stop),
+    ("POST", f"{_V2}/execution/{{execution_id}}/rerun", _executions.rerun),
+    (
+        "GET",
+        f"{_V2}/execution/{{execution_id}}/nodes/{{node_id}}/batches",
+        _executions.list_batches,
+    ),
+    ("GET", f"{_V2}/workflow/enabled", _catalogue.enabled_workflows),
+    ("GET", f"{_V2}/workflow/request-structure/{{workflow_id}}", _catalogue.request_structure),
+    ("GET", f"{_V2}/workflow", _catalogue.list_workflows),
+    ("POST", f"{_V2}/session-token", _catalogue.create_session_token),
+)
+_PATTERNS = tuple(
+    (method, re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), handler)
+    for method, path, handler in _ROUTES
+)
+_NO_IDS: Mapping[str, str] = {}
+_NO_QUERY: Mapping[str, str] = {}
+
+# A held run may be stopped or finished by hand, and its clock may be a test's: look this often.
+_LONGEST_NAP = 0.05
+
+
+@attrs.frozen
+class Recorded:
+    """One request as it arrived.
+
+    Attributes:
+        operation: The operation it asked for, `unknown` for a path that is none.
+        method: The HTTP method.
+        path: The path, prefix included.
+        query: The query parameters.
+        headers: The headers, whatever their case.
+        body: The body as parsed JSON, as bytes if it is none, None without one.
+        at: When it arrived, epoch seconds.
+    """
+
+    operation: str
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+    at: float
+
+
+class App:
+    """The handler of every request: find, record, fail, perform, answer.
+
+    Args:
+        service: What answers.
+        prefix: What comes before every path.
+    """
+
+    def __init__(self, service: Service, prefix: str) -> None:
+        self.faults = Faults()
+        self.requests: deque[Recorded] = deque(maxlen=100_000)
+        self.counts: Counter[str] = Counter()
+        self.recording = True
+        self._service = service
+        self._prefix = prefix
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._date = (0, "")
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        handler, ids = self._find(request)
+        operation = "unknown" if handler is None else handler.__name__
+        body = await request.read() if request.can_read_body else b""
+        self.counts[operation] += 1
+        if self.recording:
+            self.requests.append(self._record(operation, request, body))
+        call = Call(operation, ids, _query(request), self._let_through(request.headers), body)
+        fault = self.faults.next(operation, ids.get("execution_id"))
+        if fault is None:
+            reply = await self._finished(self._perform(handler, call))
+            return web.Response(
+                body=reply.body, status=reply.status, headers=self._headers(reply.headers)
+            )
+        return await self._fail(request, fault, handler, call)
+
+    async def end_waiting(self) -> None:
+        """End all held and delayed requests without an answer."""
+        waiting = list(self._waiting)
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.wait(waiting)
+
+    def _find(self, request: web.BaseRequest) -> tuple[Handler | None, Mapping[str, str]]:
+        path = request.path
+        if path.startswith(self._prefix):
+            path = path[len(self._prefix) :]
+            for method, pattern, handler in _PATTERNS:
+                if request.method == method and (match := pattern.fullmatch(path)):
+                    return handler, match.groupdict()
+        return None, _NO_IDS
+
+    def _perform(self, handler: Handler | None, call: Call) -> Reply | Held:
+        if handler is None:
+            return refusal(404, "Cannot find this path")
+        try:
+            self._service.admit(call)
+            return handler(self._service, call)
+        except RefusedError as error:
+            return error.reply
+
+    async def _finished(self, answer: Reply | Held) -> Reply:
+        if isinstance(answer, Reply):
+            return answer
+        run, now = answer.run, self._service.now
+        while not run.is_over(now()):
+            left = _LONGEST_NAP if run.ends_at is None else run.ends_at - now()
+            await self._nap(min(max(left, 0.001), _LONGEST_NAP))
+        return answer.reply()
+
+    async def _fail(
+        self, request: web.BaseRequest, fault: Fault, handler: Handler | None, call: Call
+    ) -> web.StreamResponse:
+        answer: Reply | Held | None = fault.false_reply()
+        if fault.performs:
+            performed = self._perform(handler, call)
+            answer = answer or performed
+        if fault.delay:
+            await self._nap(fault.delay)
+        if answer is None or fault.drop is not None:
+            return _reset(request)
+        reply = await self._finished(answer)
+        headers = self._headers({**reply.headers, **fault.headers})
+        if fault.truncate:
+            return await _cut_short(request, reply, headers)
+        return web.Response(body=reply.body, status=reply.status, headers=headers)
+
+    async def _nap(self, seconds: float) -> None:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._waiting.add(task)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._waiting.discard(task)
+
+    def _let_through(self, headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
+        if not self._service.behaviour.drop_underscore_headers:
+            return headers
+        return CIMultiDict((name, value) for name, value in headers.items() if "_" not in name)
+
+    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        second = int(self._service.now())
+        if self._date[0] != second:
+            self._date = (second, http_date(second))
+        return {"Date": self._date[1], **headers}
+
+    def _record(self, operation: str, request: web.BaseRequest, body: bytes) -> Recorded:
+        return Recorded(
+            operation,
+            request.method,
+            request.path,
+            _query(request),
+            request.headers,
+            _parsed(body),
+            self._service.now(),
+        )
+
+
+def _query(request: web.BaseRequest) -> Mapping[str, str]:
+    return request.query if request.query_string else _NO_QUERY
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        return body
+
+
+def _reset(request: web.BaseRequest) -> web.Response:
+    transport = request.transport
+    if transport is not None:
+        # Without lingering the peer sees a reset, not an orderly end.
+        peer = transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    return web.Response()
+
+
+async def _cut_short(
+    request: web.BaseRequest, reply: Reply, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    response = web.StreamResponse(status=reply.status, headers=headers)
+    response.content_length = len(reply.body)
+    await response.prepare(request)
+    await response.write(reply.body[: len(reply.body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response

@@ -1,0 +1,89 @@
+"""What the service leaves undocumented, as one value: every answer can be played."""
+
+from typing import Literal
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Behaviour:
+    """How this Refold answers where the documentation leaves room.
+
+    The defaults are the most likely service. Durations are seconds.
+
+    Attributes:
+        payload_error_status: Status of a payload that fails the workflow's JSON Schema.
+        payload_error_shape: Its body: `errors` a list of `{field, message}`, `fields` an object of
+            lists by field, `text` one sentence in the execute envelope.
+        max_payload_bytes: Larger payloads are refused with 413.
+        response_path: `v1` serves `/api/v1/execution/{id}/response`, `missing` answers 404.
+        response_accepts_session_token: Whether that path takes a session token, or answers 401.
+        response_status_for_ended: `ERRORED` reports every bad ending so, and all that goes on as
+            RUNNING, as documented; `true` reports the real status.
+        echo_instance_tag_in_list: Whether an entry of the list carries `instance_tag`.
+        echo_instance_tag_in_get: Whether a single execution carries `instance_tag`.
+        rerun_keeps_tag: Whether a rerun bears the tag of the run it repeats.
+        rerun_shape: The field in which a rerun's answer gives the new id.
+        max_page_size: A larger `limit` is lowered to this without a word.
+        list_lag: How long a new run is missing from the list.
+        ignores_filters: Whether the list ignores every filter in the query.
+        object_ids: 24 hex digits that begin with the creation time, or another opaque id.
+        extra_fields: Whether documents carry fields that no documentation knows.
+        status_case: Spelling of a run's status.
+        included_headers_field: Field in which `include-headers` returns the request's headers.
+        sync_strips: Fields left out of the answer of a sync run.
+        sync_error_status: HTTP status of a sync run that ended badly.
+        queued_for: How long a new run is QUEUED before it begins.
+        stop_takes: How long a run is STOPPING before it is STOPPED.
+        rate_limit: Requests allowed as (per second, burst); what exceeds it is refused with 429.
+        rate_limit_counts_reads: Whether reads count against it, or starts only.
+        rate_limit_html: Whether the refusal is a proxy's page, or the service's own JSON.
+        capacity: Starts accepted per second; the rest is shed with 503 in the service's own JSON.
+        retry_after: What the `Retry-After` of 429 and 503 says: seconds, `date` for an HTTP date
+            a second ahead, None for no such header.
+        token_lifetime: How long a session token is valid.
+        refresh_lifetime: How long its refresh token is.
+        clock_skew: Seconds by which the server's clock is ahead, in every time it tells.
+        drop_underscore_headers: Whether a proxy with nginx's defaults is in front: headers whose
+            names carry an underscore vanish.
+    """
+
+    payload_error_status: int = 400
+    payload_error_shape: Literal["errors", "fields", "text"] = "errors"
+    max_payload_bytes: int = 3 * 1024 * 1024
+
+    response_path: Literal["v1", "missing"] = "v1"
+    response_accepts_session_token: bool = True
+    response_status_for_ended: Literal["ERRORED", "true"] = "ERRORED"
+
+    echo_instance_tag_in_list: bool = True
+    echo_instance_tag_in_get: bool = True
+    rerun_keeps_tag: bool = False
+    rerun_shape: Literal["id", "instanceId"] = "id"
+
+    max_page_size: int = 100
+    list_lag: float = 0.0
+    ignores_filters: bool = False
+
+    object_ids: bool = True
+    extra_fields: bool = True
+    status_case: Literal["upper", "lower"] = "upper"
+
+    included_headers_field: str = "headers"
+    sync_strips: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    sync_error_status: int = 200
+
+    queued_for: float = 0.0
+    stop_takes: float = 0.05
+
+    rate_limit: tuple[float, int] | None = None
+    rate_limit_counts_reads: bool = True
+    rate_limit_html: bool = False
+    capacity: float | None = None
+    retry_after: float | Literal["date"] | None = None
+
+    token_lifetime: float = 7 * 86_400.0
+    refresh_lifetime: float = 30 * 86_400.0
+
+    clock_skew: float = 0.0
+    drop_underscore_headers: bool = False

@@ -1,0 +1,279 @@
+"""The emulator as a thing that starts, listens and stops."""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from aiohttp import web
+
+from ._app import App, Recorded
+from ._behaviour import Behaviour
+from ._faults import Faults
+from ._service import Service
+from ._state import Run, State
+from ._workflows import Duration, Workflow, WorkflowFunction
+
+_Function = TypeVar("_Function", bound=WorkflowFunction)
+
+
+class _CountingServer(web.Server):
+    """aiohttp's server that knows the connections it has open, and how many it had at most."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.transports: dict[Any, asyncio.Transport] = {}
+        self.peak = 0
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self.transports[handler] = transport
+        self.peak = max(self.peak, len(self.transports))
+
+    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self.transports.pop(handler, None)
+
+
+class Emulator:
+    """A Refold that runs on this machine and speaks real HTTP.
+
+    Use it with `async with`, or `start` and `aclose` it.
+
+    Args:
+        api_key: The one key it takes.
+        behaviour: What it does where the documentation is silent.
+        host: The address it listens on.
+        port: The port, 0 for any free one.
+        prefix: What comes before every path, as behind a proxy.
+        now: The clock in epoch seconds; a test's own clock makes runs end when the test says so.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str = "tk_emulator",
+        behaviour: Behaviour | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        prefix: str = "",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.behaviour = behaviour or Behaviour()
+        self.api_key = api_key
+        self._now = _skewed(now, self.behaviour.clock_skew)
+        self._state = State(self.behaviour, self._now)
+        self._service = Service(self.behaviour, api_key, self._state)
+        self._prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
+        self._app = App(self._service, self._prefix)
+        self._host = host
+        self._port = port
+        self._server: _CountingServer | None = None
+        self._runner: web.ServerRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Listen; after `aclose` again at the same address, with all the runs there were.
+
+        Raises:
+            OSError: The port is taken.
+            RuntimeError: It listens already.
+        """
+        if self._runner is not None:
+            raise RuntimeError("the emulator has been started already")
+        self._server = _CountingServer(
+            self._app, request_factory=_request, handler_cancellation=True, access_log=None
+        )
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.2)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
+        await site.start()
+        self._port = site.port
+
+    async def aclose(self) -> None:
+        """Stop listening and close every connection, held ones too; safe to repeat."""
+        runner, self._runner = self._runner, None
+        if runner is None or self._server is None:
+            return
+        for site in runner.sites:
+            await site.stop()
+        await self._app.end_waiting()
+        await runner.cleanup()
+        # A transport ends in the loop's next turns, with unsent bytes only if aborted.
+        for transport in self._server.transports.values():
+            transport.abort()
+        while self._server.transports:  # noqa: ASYNC110 - a turn or two, bounded by the abort
+            await asyncio.sleep(0)
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens, prefix included, without a slash at the end."""
+        return f"http://{self._host}:{self._port}{self._prefix}"
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong."""
+        return self._app.faults
+
+    @property
+    def requests(self) -> deque[Recorded]:
+        """The latest 100,000 requests in order of arrival."""
+        return self._app.requests
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many requests arrived, by operation; counted whether recorded or not."""
+        return self._app.counts
+
+    @property
+    def recording(self) -> bool:
+        """Whether requests are kept; switched off for benchmarks."""
+        return self._app.recording
+
+    @recording.setter
+    def recording(self, value: bool) -> None:
+        self._app.recording = value
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs in order of start: the truth about what really ran."""
+        return self._state.runs
+
+    @property
+    def workflows(self) -> list[Workflow]:
+        """All workflows in the order they were added."""
+        return list(self._state.workflows.values())
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections clients hold open now."""
+        return len(self._server.transports) if self._server is not None else 0
+
+    @property
+    def peak_connections(self) -> int:
+        """The most connections that were ever open at once."""
+        return self._server.peak if self._server is not None else 0
+
+    def reset_peak(self) -> None:
+        """Begin `peak_connections` anew from the connections open now."""
+        if self._server is not None:
+            self._server.peak = self.open_connections
+
+    def started(self, instance_tag: str) -> int:
+        """How many runs were started with this tag."""
+        return self._state.tags[instance_tag]
+
+    def finish(self, execution_id: str, *, status: str | None = None) -> None:
+        """End a run now.
+
+        Args:
+            execution_id: The run; one that has already ended stays as it is.
+            status: Its last status; without one it ends as its function said.
+
+        Raises:
+            KeyError: There is no such run.
+        """
+        run = self._state.run(execution_id)
+        if run is None:
+            raise KeyError(execution_id)
+        run.finish(self._now(), status=status)
+
+    def issue_token(self, linked_account_id: str) -> str:
+        """A new session token of a linked account."""
+        return self._service.tokens.create(linked_account_id, force=True).token
+
+    def revoke_token(self, token: str) -> None:
+        """Make a session token invalid."""
+        self._service.tokens.revoke(token)
+
+    def workflow(
+        self,
+        workflow_id: str,
+        *,
+        slug: str,
+        alias: str | None = None,
+        name: str | None = None,
+        duration: Duration = 0.0,
+        published: bool = True,
+        accounts: Iterable[str] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        nodes: Sequence[str] = ("Start", "Work", "Response"),
+        has_group_node: bool = False,
+        ends: str = "COMPLETED",
+        batches: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Callable[[_Function], _Function]:
+        """Make a plain function a workflow; also before the start.
+
+        The function takes the payload and gives the output, both JSON. It may return `Respond` to
+        set a status, or raise `NodeFailed` to fail at a node; any other exception fails the middle
+        node. It is called once when a run starts, and must not change its payload.
+
+        Args:
+            workflow_id: Its id.
+            slug: The application it belongs to.
+            alias: Another name that works as its id.
+            name: Its title; the function's name if left out.
+            duration: Seconds a run takes, or a function from payload to seconds; None runs until
+                `finish`. The time is spread evenly over the nodes.
+            published: Whether it can be run.
+            accounts: The linked accounts that own it; None for all.
+            schema: A JSON Schema its payload must meet.
+            nodes: Its nodes in order. The one named Response carries the output; without one a run
+                has none.
+            has_group_node: Whether it refuses sync runs.
+            ends: How a run ends whose function returns: any status. One nobody has heard of stays
+                for ever.
+            batches: The batches of nodes by node id (the node's name in lower case).
+
+        Raises:
+            RuntimeError: A schema is given and jsonschema is not installed.
+            ValueError: The nodes are none, or two have the same name.
+        """
+
+        def register(function: _Function) -> _Function:
+            self._state.add(
+                Workflow(
+                    workflow_id=workflow_id,
+                    function=function,
+                    slug=slug,
+                    alias=alias,
+                    name=name or str(getattr(function, "__name__", workflow_id)),
+                    duration=duration,
+                    published=published,
+                    accounts=None if accounts is None else frozenset(accounts),
+                    schema=schema,
+                    nodes=tuple(nodes),
+                    has_group_node=has_group_node,
+                    ends=ends,
+                    batches=batches or {},
+                )
+            )
+            return function
+
+        return register
+
+
+def _skewed(now: Callable[[], float], skew: float) -> Callable[[], float]:
+    return (lambda: now() + skew) if skew else now
+
+
+def _request(
+    message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]
+) -> web.BaseRequest:
+    # 0 is no limit: the service itself refuses what is too large, in its own words.
+    return web.BaseRequest(
+        message, payload, protocol, writer, task, task.get_loop(), client_max_size=0
+    )

@@ -1,0 +1,122 @@
+"""Who may ask, how often, and about what: the checks before an operation."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ._behaviour import Behaviour
+from ._limits import Bucket
+from ._replies import RefusedError, Reply, html_reply, http_date, refusal
+from ._state import Run, State
+from ._tokens import Tokens
+
+# The cap is "near" 3 MB and holds for the payload: room for what is around it in the body.
+_WRAPPER_BYTES = 1024
+
+_STARTS = frozenset({"execute", "rerun"})
+
+
+@attrs.frozen
+class Call:
+    """One request as the operations see it.
+
+    Attributes:
+        operation: The operation's name.
+        ids: The ids in its path, by name.
+        query: Its query parameters.
+        headers: Its headers, those a proxy lets through.
+        body: Its body as bytes.
+    """
+
+    operation: str
+    ids: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Service:
+    """What all operations share: state, tokens, ceilings.
+
+    Args:
+        behaviour: What the service does where its documentation is silent.
+        api_key: The one valid key.
+        state: The workflows and runs.
+    """
+
+    def __init__(self, behaviour: Behaviour, api_key: str, state: State) -> None:
+        self.behaviour = behaviour
+        self.api_key = api_key
+        self.state = state
+        self.now = state.now
+        self.tokens = Tokens(behaviour, state.now)
+        self._requests = behaviour.rate_limit and Bucket(*behaviour.rate_limit, state.now)
+        self._starts = behaviour.capacity and Bucket(
+            behaviour.capacity, max(1.0, behaviour.capacity), state.now
+        )
+
+    def admit(self, call: Call) -> None:
+        """Refuse a request that exceeds the rate limit."""
+        counts = self.behaviour.rate_limit_counts_reads or call.operation in _STARTS
+        if self._requests and counts and not self._requests.take():
+            reply = html_reply(429) if self.behaviour.rate_limit_html else refusal(429)
+            raise RefusedError(self._retry_after(reply))
+
+    def admit_start(self) -> None:
+        """Refuse a start that exceeds the capacity."""
+        if self._starts and not self._starts.take():
+            raise RefusedError(self._retry_after(refusal(503)))
+
+    def caller(self, call: Call) -> str | None:
+        """The linked account a request speaks for, None for an API key alone; refuses strangers."""
+        bearer = call.headers.get("Authorization")
+        if bearer is not None:
+            account = self.tokens.account(bearer.removeprefix("Bearer "))
+            if account is None:
+                raise RefusedError(refusal(401))
+            return account
+        self.require_key(call)
+        return call.headers.get("linked_account_id") or None
+
+    def account(self, call: Call) -> str:
+        """The linked account a request speaks for; refuses one that names none."""
+        account = self.caller(call)
+        if account is None:
+            raise RefusedError(refusal(400, "linked_account_id is required"))
+        return account
+
+    def require_key(self, call: Call) -> None:
+        """Refuse a request without the API key."""
+        if call.headers.get("x-api-key") != self.api_key:
+            raise RefusedError(refusal(401))
+
+    def run(self, call: Call) -> Run:
+        """The run a request is about; refuses when it is not there or another account's."""
+        account = self.account(call)
+        run = self.state.run(call.ids["execution_id"])
+        if run is None or run.linked_account_id != account:
+            raise RefusedError(refusal(404))
+        return run
+
+    def json_object(self, call: Call) -> dict[str, Any]:
+        """The body as a JSON object; refuses what is too large or is none."""
+        if len(call.body) > self.behaviour.max_payload_bytes + _WRAPPER_BYTES:
+            raise RefusedError(refusal(413))
+        if not call.headers.get("Content-Type", "").startswith("application/json"):
+            raise RefusedError(refusal(400, "Content-Type must be application/json"))
+        try:
+            document = json.loads(call.body)
+        except (ValueError, RecursionError):
+            raise RefusedError(refusal(400, "Request body is not valid JSON")) from None
+        if not isinstance(document, dict):
+            raise RefusedError(refusal(400, "Request body must be a JSON object"))
+        return document
+
+    def _retry_after(self, reply: Reply) -> Reply:
+        after = self.behaviour.retry_after
+        if after is None:
+            return reply
+        value = http_date(self.now() + 1) if after == "date" else str(after)
+        return attrs.evolve(reply, headers={**reply.headers, "Retry-After": value})

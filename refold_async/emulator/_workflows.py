@@ -1,0 +1,141 @@
+"""Workflows as plain functions: what they take, what they answer, how they fail."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+WorkflowFunction = Callable[[dict[str, Any]], Any]
+Duration = float | None | Callable[[dict[str, Any]], float | None]
+
+RESPONSE_NODE = "Response"
+
+
+@attrs.frozen(kw_only=True)
+class Respond:
+    """What a Response node answers when it sets a status of its own.
+
+    On a sync run `status` becomes the HTTP status and `status_code`; on an async run it is lost and
+    the run is COMPLETED all the same.
+
+    Attributes:
+        status: An HTTP status, 4xx and 5xx included.
+        data: The JSON value that is the run's output.
+    """
+
+    status: int = 200
+    data: Any = None
+
+
+class NodeFailed(Exception):  # noqa: N818 - reads as what happened: `raise NodeFailed(...)`
+    """Raised by a workflow function: one node fails, and the run ends ERRORED there."""
+
+    def __init__(self, *, node: str, message: str) -> None:
+        super().__init__(message)
+        self.node = node
+        self.message = message
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a run will end, known from its start and revealed when its time is over.
+
+    Attributes:
+        status: The run's last status.
+        output: The Response node's data.
+        status_code: The status the Response node set.
+        error: Why the run ended badly.
+        stops_at: Index of the last node that runs.
+    """
+
+    status: str
+    output: Any = None
+    status_code: int | None = None
+    error: str | None = None
+    stops_at: int
+
+
+def _distinct(_: object, __: object, nodes: tuple[str, ...]) -> None:
+    if not nodes or len(set(nodes)) != len(nodes):
+        raise ValueError(f"a workflow needs one or more nodes with distinct names, not {nodes!r}")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Workflow:
+    """One workflow: a function and what the service knows about it.
+
+    The attributes are those of `Emulator.workflow`.
+    """
+
+    workflow_id: str
+    function: WorkflowFunction
+    slug: str
+    alias: str | None = None
+    name: str
+    duration: Duration = 0.0
+    published: bool = True
+    accounts: frozenset[str] | None = None
+    schema: Mapping[str, Any] | None = None
+    nodes: tuple[str, ...] = attrs.field(validator=_distinct)
+    has_group_node: bool = False
+    ends: str = "COMPLETED"
+    batches: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    validator: Any = attrs.field(init=False, repr=False)
+
+    @validator.default
+    def _make_validator(self) -> Any:
+        return None if self.schema is None else _schema_validator(self.schema)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the workflow has a Response node; without one a run has no output."""
+        return RESPONSE_NODE in self.nodes
+
+    def owned_by(self, account: str | None) -> bool:
+        """Whether a linked account may run it; True for no account."""
+        return account is None or self.accounts is None or account in self.accounts
+
+    def seconds(self, payload: dict[str, Any]) -> float | None:
+        """How long a run with this payload takes; None runs until it is finished by hand."""
+        return self.duration(payload) if callable(self.duration) else self.duration
+
+    def complaints(self, payload: dict[str, Any]) -> list[tuple[str, str]]:
+        """What the JSON Schema finds wrong with a payload, as (field, message) pairs."""
+        if self.validator is None:
+            return []
+        found: Iterable[Any] = self.validator.iter_errors(payload)
+        return [(".".join(map(str, error.absolute_path)), error.message) for error in found]
+
+    def perform(self, payload: dict[str, Any]) -> Outcome:
+        """Call the function and say how the run will end."""
+        middle = len(self.nodes) // 2
+        try:
+            answer = self.function(payload)
+        except NodeFailed as failure:
+            known = failure.node in self.nodes
+            stops_at = self.nodes.index(failure.node) if known else middle
+            return Outcome(status="ERRORED", error=failure.message, stops_at=stops_at)
+        except Exception as error:  # noqa: BLE001 - whatever the function raises is the run's ending
+            return Outcome(status="ERRORED", error=str(error) or repr(error), stops_at=middle)
+        if self.ends != "COMPLETED":
+            return Outcome(status=self.ends, error=f"Workflow ended {self.ends}", stops_at=middle)
+        if not isinstance(answer, Respond):
+            answer = Respond(data=answer)
+        return Outcome(
+            status="COMPLETED",
+            output=answer.data if self.answers else None,
+            status_code=answer.status,
+            stops_at=len(self.nodes) - 1,
+        )
+
+
+def _schema_validator(schema: Mapping[str, Any]) -> Any:
+    try:
+        from jsonschema.validators import validator_for  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        raise RuntimeError(
+            'a workflow with a schema needs jsonschema: pip install "refold-async[emulator]"'
+        ) from error
+    kind = validator_for(schema)
+    kind.check_schema(dict(schema))
+    return kind(dict(schema))
