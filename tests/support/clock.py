@@ -19,6 +19,12 @@ class _Timer:
         """Forget the callback."""
         self.callback = None
 
+    def fire(self) -> None:
+        """Call back, once."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
+
 
 class FakeClock:
     """A `refold_async.Clock`: `advance` runs what falls due, in order, letting tasks react."""
@@ -39,9 +45,12 @@ class FakeClock:
         return self.now + self.offset
 
     def call_later(self, delay: float, callback: Callable[[], object], /) -> _Timer:
-        """Remember the callback until the clock is moved past it."""
+        """Remember the callback until the clock is moved past it; what is due now runs soon."""
         timer = _Timer(callback)
         self.slept.append(delay)
+        if delay <= 0:
+            asyncio.get_running_loop().call_soon(timer.fire)
+            return timer
         heapq.heappush(self._queue, (self.now + delay, next(self._order), timer))
         return timer
 
@@ -52,9 +61,8 @@ class FakeClock:
         while self._queue and self._queue[0][0] <= until:
             due, _, timer = heapq.heappop(self._queue)
             self.now = max(self.now, due)
-            if timer.callback is not None:
-                timer.callback()
-                await settle()
+            timer.fire()
+            await settle()
         self.now = until
         await settle()
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -27,7 +27,8 @@ class Step:
 
     Attributes:
         reply: bytes to send.
-        end: `keep` the connection, `fin`, `rst`, or `stall` until the client leaves.
+        end: `keep` the connection, `fin`, `rst`, `stall` until the client leaves, or `quit`: FIN,
+            and nobody listens any more.
         read: read the request before (`all`), or only its `head`: the body is then left unread.
         drip: seconds between single bytes of the reply; 0 sends it at once.
         delay: seconds before the reply.
@@ -50,7 +51,7 @@ class Seen:
     body: bytes
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Wire:
     """The server: `script` what happens next, look at `seen` afterwards.
 
@@ -64,6 +65,7 @@ class Wire:
     listed: list[Seen] = attrs.field(factory=list)
     connections: int = 0
     open_now: int = 0
+    quit: Callable[[], None] = attrs.field(default=lambda: None)
     _steps: list[Step] = attrs.field(factory=list)
     _last: Step = attrs.field(factory=Step)
     _writers: set[asyncio.StreamWriter] = attrs.field(factory=set)
@@ -105,14 +107,17 @@ class Wire:
             length = int(seen.headers.get("content-length", "0"))
             seen = attrs.evolve(seen, body=await reader.readexactly(length))
         self.seen.append(seen)
+        if step.end == "quit":
+            self.quit()
         if step.delay:
-            await asyncio.sleep(step.delay)
+            await self._nap(step.delay)
         for piece in (
             [step.reply[i : i + 1] for i in range(len(step.reply))] if step.drip else [step.reply]
         ):
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(step.drip)
+            if step.drip:
+                await self._nap(step.drip)
         if step.end == "stall" and step.read == "all":
             await _until_left(reader)
         elif step.end == "stall":
@@ -121,15 +126,22 @@ class Wire:
             reset(writer)
         return step.end == "keep"
 
+    async def _nap(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+
     def abort(self) -> None:
         """Cut every open connection."""
         for writer in self._writers:
             writer.transport.abort()
 
-    def end(self) -> None:
-        """Cut every connection and let what stalls go."""
+    async def end(self) -> None:
+        """Cut every connection, and let what stalls or naps go."""
         self._over.set()
         self.abort()
+        while self.open_now:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0)
 
 
 async def _until_left(reader: asyncio.StreamReader) -> None:
@@ -189,15 +201,17 @@ async def wire(
     server_side.script(*steps)
     if at is None:
         at = socket.create_server(("127.0.0.1", 0))
-    at.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # what is not read holds the sender up
+    at.setsockopt(
+        socket.SOL_SOCKET, socket.SO_RCVBUF, 65536
+    )  # what is not read holds the sender up
     server = await asyncio.start_server(server_side.serve, sock=at, ssl=tls)
+    server_side.quit = server.close
     server_side.base_url = f"http{'s' if tls else ''}://127.0.0.1:{at.getsockname()[1]}"
     try:
         yield server_side
     finally:
         server.close()
-        server_side.end()
-        await asyncio.sleep(0)
+        await server_side.end()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,80 @@
+"""A service of two functions, for what waits for it: time is the test's, and no bytes are moved."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from refold_async import (
+    Execution,
+    ExecutionHandle,
+    ExecutionRef,
+    ExecutionStatus,
+    PollPolicy,
+    RefoldError,
+)
+from refold_async._handle import Services
+from refold_async._protocol import Output, read_execution
+from refold_async._stats import Counters
+from refold_async._tracker import Tracker
+
+if TYPE_CHECKING:
+    from refold_async import RetryPolicy
+    from tests.support.clock import FakeClock
+
+RUN = "6a314c54d4616e99e7fa5a02"
+POLLING = PollPolicy(first=1, max_interval=10, not_found_grace=5, failure_budget=60)
+
+
+class ScriptedService:
+    """Answers looks from a script; the last answer is repeated. Errors in the script are raised."""
+
+    def __init__(self) -> None:
+        self.documents: deque[dict[str, Any] | str | RefoldError] = deque(["RUNNING"])
+        self.outputs: deque[Any] = deque(["the output"])
+        self.looks: list[str] = []
+        self.fetched: list[str] = []
+
+    async def get_execution(
+        self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
+    ) -> Execution:
+        """Give the next document (a string is its status)."""
+        self.looks.append(execution_id)
+        said = _next(self.documents)
+        if isinstance(said, RefoldError):
+            raise said
+        document = {"status": said} if isinstance(said, str) else said
+        return read_execution(document, execution_id=execution_id)
+
+    async def get_response(
+        self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
+    ) -> Output:
+        """Give the next output."""
+        self.fetched.append(execution_id)
+        said = _next(self.outputs)
+        if isinstance(said, RefoldError):
+            raise said
+        if isinstance(said, Output):
+            return said
+        return Output(value=said, status=ExecutionStatus.COMPLETED)
+
+
+def _next(script: deque[Any]) -> Any:
+    return script.popleft() if len(script) > 1 else script[0]
+
+
+class House:
+    """A tracker over a scripted service."""
+
+    def __init__(self, clock: FakeClock, *, at_once: int = 25) -> None:
+        self.clock = clock
+        self.service = ScriptedService()
+        self.counters = Counters()
+        api = cast("Any", self.service)
+        self.tracker = Tracker(api, POLLING, clock, self.counters, at_once=at_once)
+        self.services = Services(api, self.tracker, POLLING, clock)
+
+    def handle(self, execution_id: str | None = RUN, *, attempts: int = 0) -> ExecutionHandle[Any]:
+        """Give a handle; `attempts=1` makes it one of a run that was just started."""
+        ref = ExecutionRef(execution_id=execution_id, linked_account_id="acct")
+        return ExecutionHandle(self.services, ref, attempts=attempts)

@@ -1,0 +1,162 @@
+"""What a wait survives, what ends it, and where the output comes from, by a clock moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from refold_async import (
+    ApiError,
+    AuthenticationError,
+    ExecutionStatus,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+    WaitTimeoutError,
+)
+from refold_async._protocol import Output
+from tests.support.clock import FakeClock
+from tests.support.service import House
+
+DONE_WITH_NODES = {
+    "status": "COMPLETED",
+    "nodes": [{"node_name": "Answer", "node_type": "response", "latest_output": "of the node"}],
+}
+DOWN = ServerError("down", status=503)
+GONE = NotFoundError("Execution not found", status=404)
+
+
+@pytest.fixture
+def house(clock: FakeClock) -> House:
+    """A tracker over a scripted service."""
+    return House(clock)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(AuthenticationError("Invalid Credentials", status=401), id="401"),
+        pytest.param(PermissionDeniedError("not yours", status=403), id="403"),
+    ],
+)
+async def test_401_and_403_end_the_wait_at_once(house: House, error: ApiError) -> None:
+    """Looking again would not help; a later wait tries afresh."""
+    house.service.documents.appendleft(error)
+    handle = house.handle()
+    with pytest.raises(type(error)):
+        await handle
+    house.service.documents = type(house.service.documents)(["COMPLETED"])
+    assert (await handle).output == "the output"
+
+
+async def test_failed_looks_are_survived_for_a_minute(house: House) -> None:
+    """5xx, resets and 429 in a row don't end a wait that the service then answers."""
+    house.service.documents.clear()
+    house.service.documents.extend(
+        [DOWN, TransportError("reset"), DOWN, "RUNNING", DOWN, "COMPLETED"]
+    )
+    task = asyncio.create_task(house.handle().result())
+    await house.clock.advance(60)
+    assert task.result().output == "the output"
+
+
+async def test_failures_for_longer_than_the_budget_end_the_wait(house: House) -> None:
+    """The read error is raised; the next wait has a full budget again."""
+    house.service.documents[0] = DOWN
+    handle = house.handle()
+    task = asyncio.create_task(handle.result())
+    await house.clock.advance(59)
+    assert not task.done()
+    await house.clock.advance(30)
+    with pytest.raises(ServerError):
+        task.result()
+    again = asyncio.create_task(handle.result())
+    await house.clock.advance(30)
+    house.service.documents[0] = "COMPLETED"
+    await house.clock.advance(15)
+    assert again.result().output == "the output"
+
+
+async def test_a_fresh_run_may_be_unknown_for_a_while(house: House) -> None:
+    """404 is no news for `not_found_grace` seconds, then it is the answer."""
+    house.service.documents[0] = GONE
+    task = asyncio.create_task(house.handle().result())
+    await house.clock.advance(4.5)
+    assert not task.done()
+    await house.clock.advance(6)
+    with pytest.raises(NotFoundError):
+        task.result()
+
+
+async def test_404_after_the_run_was_seen_is_a_failed_look(house: House) -> None:
+    """A replica that lags behind doesn't make a known run unknown."""
+    house.service.documents.clear()
+    house.service.documents.extend(["RUNNING", *[GONE] * 4, "COMPLETED"])
+    task = asyncio.create_task(house.handle().result())
+    await house.clock.advance(60)
+    assert task.result().output == "the output"
+
+
+async def test_retry_after_postpones_the_look_and_costs_no_budget(house: House) -> None:
+    """The service's own advice is not held against it."""
+    house.service.documents[0] = RateLimitError("slow down", status=429, retry_after=100)
+    task = asyncio.create_task(house.handle().result())
+    await house.clock.advance(99)
+    assert len(house.service.looks) == 1
+    await house.clock.advance(150)
+    assert len(house.service.looks) == 3
+    assert not task.done()
+    task.cancel()
+
+
+async def test_an_unheard_of_status_is_neither_the_end_nor_endless(house: House) -> None:
+    """It counts as running, and the caller's timeout ends the wait."""
+    house.service.documents[0] = "Pondering"
+    task = asyncio.create_task(house.handle().result(timeout=120))
+    await house.clock.advance(121)
+    with pytest.raises(WaitTimeoutError) as info:
+        task.result()
+    assert info.value.last_status == "Pondering"
+    assert not info.value.last_status.is_terminal
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(GONE, id="path not served"),
+        pytest.param(AuthenticationError("no tokens here", status=401), id="no session tokens"),
+    ],
+)
+async def test_the_response_node_stands_in_for_the_response_path(
+    house: House, refusal: ApiError
+) -> None:
+    """Where the v1 path refuses, the document has the same data."""
+    house.service.documents[0] = DONE_WITH_NODES
+    house.service.outputs[0] = refusal
+    assert (await house.handle()).output == "of the node"
+
+
+async def test_an_output_that_lags_behind_comes_from_the_node(house: House) -> None:
+    """The document says COMPLETED, the response path RUNNING: the node has the data."""
+    house.service.documents[0] = DONE_WITH_NODES
+    house.service.outputs[0] = Output(value=None, status=ExecutionStatus.RUNNING)
+    assert (await house.handle()).output == "of the node"
+
+
+async def test_an_output_that_lags_behind_without_a_node_is_asked_for_again(house: House) -> None:
+    """And not for ever: after the failure budget, what there is is the output."""
+    house.service.documents[0] = "COMPLETED"
+    lagging = Output(value=None, status=ExecutionStatus.RUNNING)
+    house.service.outputs.extendleft([lagging, lagging])
+    task = asyncio.create_task(house.handle().result())
+    await house.clock.advance(10)
+    assert task.result().output == "the output"
+    house.service.outputs.clear()
+    house.service.outputs.append(lagging)
+    other = asyncio.create_task(house.handle("other").result())
+    await house.clock.advance(90)
+    assert other.result().output is None
+    assert len(house.service.looks) == 2
