@@ -9,7 +9,7 @@ BIN  := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check format docs clean
+.PHONY: demo test check pytest test-all format docs bench clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -39,8 +39,23 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check
+test: check pytest
+
+pytest: $(VENV)/.dev
 	$(BIN)/python -X dev -W error -m pytest --cov --cov-report=term $(ARGS)
+
+# The tests on every supported Python that runs here, each in an environment of its own.
+test-all:
+	@for p in python3.11 python3.12 python3.13; do \
+		if $$p -c '' 2>/dev/null; then \
+			echo "== $$p" && $(MAKE) --no-print-directory pytest PYTHON=$$p VENV=.venv-$$p || exit 1; \
+		else echo "== $$p is not installed: skipped"; fi; done
+
+# Figures, not assertions: CPU, memory and import time, each beside an ordinary alternative.
+bench: $(VENV)/.dev
+	$(BIN)/python tests/bench/execute_cpu.py
+	$(BIN)/python tests/bench/gather_memory.py
+	$(BIN)/python tests/bench/import_time.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -50,4 +65,4 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W -q -b html docs docs/_build
 
 clean:
-	rm -rf $(VENV) docs/_build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* docs/_build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

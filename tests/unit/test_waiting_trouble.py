@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,8 +19,10 @@ from refold_async import (
     WaitTimeoutError,
 )
 from refold_async._protocol import Output
-from tests.support.clock import FakeClock
 from tests.support.service import House
+
+if TYPE_CHECKING:
+    from tests.support.clock import FakeClock
 
 DONE_WITH_NODES = {
     "status": "COMPLETED",

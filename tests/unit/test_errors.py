@@ -1,0 +1,250 @@
+"""The exception tree: its shape, its messages, and that it survives being pickled and copied."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import re
+from typing import Any
+
+import pytest
+
+import refold_async
+from refold_async import _errors as errors
+from refold_async._models import Execution, ExecutionResult, ExecutionStatus, NodeRun
+
+TREE: dict[str, tuple[type[Exception], ...]] = {
+    "RefoldError": (Exception,),
+    "ConfigError": (errors.RefoldError, ValueError),
+    "PayloadError": (errors.ConfigError,),
+    "ClientClosedError": (errors.RefoldError,),
+    "TransportError": (errors.RefoldError,),
+    "ConnectionFailedError": (errors.TransportError,),
+    "RequestTimeoutError": (errors.TransportError, TimeoutError),
+    "UnexpectedReplyError": (errors.TransportError,),
+    "ApiError": (errors.RefoldError,),
+    "BadRequestError": (errors.ApiError,),
+    "AuthenticationError": (errors.ApiError,),
+    "PermissionDeniedError": (errors.ApiError,),
+    "NotFoundError": (errors.ApiError,),
+    "ConflictError": (errors.ApiError,),
+    "RateLimitError": (errors.ApiError,),
+    "ServerError": (errors.ApiError,),
+    "ExecutionOutcomeUnknownError": (errors.RefoldError,),
+    "ExecutionError": (errors.RefoldError,),
+    "ExecutionFailedError": (errors.ExecutionError,),
+    "ExecutionStoppedError": (errors.ExecutionError,),
+    "ExecutionTimedOutError": (errors.ExecutionError,),
+    "ExecutionTerminatedError": (errors.ExecutionError,),
+    "WaitTimeoutError": (errors.RefoldError, TimeoutError),
+}
+
+NODE = NodeRun(node_id="n1", name="Create contact", status="Errored")
+DOCUMENT = Execution(execution_id="e1", status=ExecutionStatus("HOVERING"), nodes=(NODE,))
+RESULT = ExecutionResult(execution_id="e1", status=ExecutionStatus.ERRORED, output={"a": [1]})
+
+
+def _api_error(cls: type[errors.ApiError], status: int) -> errors.ApiError:
+    return cls(
+        "no",
+        status=status,
+        error="SERVER_ERROR",
+        error_code="RESOURCE_NOT_FOUND",
+        request_id="req-1",
+        body={"message": "no", "list": [1, None]},
+        retry_after=2.5,
+        operation="execute",
+    )
+
+
+def _ending(cls: type[errors.ExecutionError]) -> errors.ExecutionError:
+    return cls("ended badly", result=RESULT, execution_id="e1", failed_node=NODE)
+
+
+SAMPLES = [
+    errors.RefoldError("base"),
+    errors.ConfigError("wrong", field="slug"),
+    errors.PayloadError("is NaN", path="$.a[0]"),
+    errors.ClientClosedError("closed", execution_id="e1"),
+    errors.TransportError("lost", sent=False),
+    errors.ConnectionFailedError("refused", sent=True),
+    errors.RequestTimeoutError("late", sent=False),
+    errors.UnexpectedReplyError("HTML", sent=False, status=502),
+    _api_error(errors.ApiError, 418),
+    _api_error(errors.BadRequestError, 422),
+    _api_error(errors.AuthenticationError, 401),
+    _api_error(errors.PermissionDeniedError, 403),
+    _api_error(errors.NotFoundError, 404),
+    _api_error(errors.ConflictError, 409),
+    _api_error(errors.RateLimitError, 429),
+    _api_error(errors.ServerError, 503),
+    errors.ExecutionOutcomeUnknownError(
+        "who knows", instance_tag="rfa-1", workflow_id="wf_1", execution_id="e1", attempts=3
+    ),
+    _ending(errors.ExecutionError),
+    _ending(errors.ExecutionFailedError),
+    _ending(errors.ExecutionStoppedError),
+    _ending(errors.ExecutionTimedOutError),
+    _ending(errors.ExecutionTerminatedError),
+    errors.WaitTimeoutError(
+        "waited", execution_id="e1", last_status=DOCUMENT.status, snapshot=DOCUMENT, waited=1.5
+    ),
+]
+EACH = pytest.mark.parametrize(
+    "error", [pytest.param(sample, id=type(sample).__name__) for sample in SAMPLES]
+)
+
+
+def _defined() -> dict[str, type[Exception]]:
+    found = inspect.getmembers(errors, inspect.isclass)
+    return {name: cls for name, cls in found if issubclass(cls, Exception)}
+
+
+def test_tree_is_the_documented_one() -> None:
+    """Every class has exactly the bases the design gives it, and there is no other class."""
+    assert {name: cls.__bases__ for name, cls in _defined().items()} == TREE
+
+
+def test_tree_is_drawn_in_the_docstring() -> None:
+    """The drawing at the head of the module names every class, in the order of the source."""
+    drawn = re.findall(r"^ +(?:[│├└─ ]+ )?(\w+Error)\b", errors.__doc__ or "", re.MULTILINE)
+    assert drawn == list(TREE)
+
+
+def test_every_class_is_public() -> None:
+    """All errors can be imported from the package."""
+    assert all(getattr(refold_async, name) is cls for name, cls in _defined().items())
+
+
+def test_samples_cover_the_tree() -> None:
+    """The tests below look at an instance of every class."""
+    assert [type(sample).__name__ for sample in SAMPLES] == list(TREE)
+
+
+def _told(error: BaseException) -> tuple[Any, ...]:
+    return type(error), str(error), error.args, vars(error)
+
+
+@EACH
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_error_survives_pickling(error: errors.RefoldError, protocol: int) -> None:
+    """A pickled error comes back with its class, message and attributes."""
+    assert _told(pickle.loads(pickle.dumps(error, protocol))) == _told(error)  # noqa: S301
+
+
+@EACH
+@pytest.mark.parametrize(
+    "copied",
+    [
+        pytest.param(copy.copy, id="copy"),
+        pytest.param(copy.deepcopy, id="deepcopy"),
+        pytest.param(lambda error: error.fresh(), id="fresh"),
+    ],
+)
+def test_error_can_be_copied(error: errors.RefoldError, copied: Any) -> None:
+    """A copy is another object that tells the same."""
+    twin = copied(error)
+    assert twin is not error
+    assert _told(twin) == _told(error)
+
+
+def test_fresh_copy_keeps_the_cause_and_not_the_traceback() -> None:
+    """Each awaiter raises a traceback of its own, and still sees why."""
+    cause = OSError("reset")
+    error = errors.TransportError("lost")
+    with pytest.raises(errors.TransportError):
+        raise error from cause
+    assert error.fresh().__cause__ is cause
+    assert error.fresh().__traceback__ is None
+
+
+def test_notes_are_copied() -> None:
+    """A note a caller added travels with the copy."""
+    error = errors.RefoldError("lost")
+    error.add_note("in batch 7")
+    assert error.fresh().__notes__ == ["in batch 7"]
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        pytest.param(errors.ConfigError("x"), ValueError, id="config"),
+        pytest.param(errors.PayloadError("x"), ValueError, id="payload"),
+        pytest.param(errors.RequestTimeoutError("x"), TimeoutError, id="request"),
+        pytest.param(errors.WaitTimeoutError("x"), TimeoutError, id="wait"),
+    ],
+)
+def test_builtin_handlers_catch_ours(error: Exception, builtin: type[Exception]) -> None:
+    """Code that knows only the built-in classes catches these."""
+    with pytest.raises(builtin) as caught:
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (400, errors.BadRequestError),
+        (401, errors.AuthenticationError),
+        (402, errors.ApiError),
+        (403, errors.PermissionDeniedError),
+        (404, errors.NotFoundError),
+        (409, errors.ConflictError),
+        (418, errors.ApiError),
+        (422, errors.BadRequestError),
+        (429, errors.RateLimitError),
+        (499, errors.ApiError),
+        (500, errors.ServerError),
+        (501, errors.ServerError),
+        (503, errors.ServerError),
+        (599, errors.ServerError),
+    ],
+)
+def test_status_chooses_the_class(status: int, cls: type[errors.ApiError]) -> None:
+    """Each status has one class."""
+    assert errors.api_error_class(status) is cls
+
+
+def test_config_error_names_the_field() -> None:
+    """The message begins with the field at fault."""
+    assert str(errors.ConfigError("is wrong", field="slug")) == "slug: is wrong"
+    assert str(errors.ConfigError("is wrong")) == "is wrong"
+
+
+def test_payload_error_names_the_place() -> None:
+    """The message says where in the payload the fault is."""
+    assert str(errors.PayloadError("is NaN", path="$.a[0]")) == "payload: is NaN (at $.a[0])"
+
+
+def test_connection_failed_was_not_sent() -> None:
+    """Without a connection nothing left; any other lost answer counts as sent."""
+    assert errors.ConnectionFailedError("x").sent is False
+    assert errors.TransportError("x").sent is True
+
+
+def test_api_error_message_holds_what_helps() -> None:
+    """Operation, status, message, detail, advice and request id stand in one line."""
+    expected = "execute: HTTP 429, no, SERVER_ERROR, retry after 2.5 s, request_id=req-1"
+    assert str(_api_error(errors.RateLimitError, 429)) == expected
+
+
+def test_api_error_message_leaves_out_what_is_missing() -> None:
+    """An error that repeats the message is not said twice."""
+    assert str(errors.ApiError("no", status=400, error="no")) == "HTTP 400, no"
+
+
+@pytest.mark.parametrize(
+    ("text", "clipped"),
+    [
+        pytest.param("plain é", "plain é", id="plain"),
+        pytest.param("a\r\nb\x1b[2J\x00", "a\\r\\nb\\x1b[2J\\x00", id="control"),
+        pytest.param("\u202e\ud800", "\\u202e\\ud800", id="bidi-and-surrogate"),
+        pytest.param({"a": 1}, "{'a': 1}", id="object"),
+        pytest.param("x" * 500, "x" * 500, id="500"),
+        pytest.param("x" * 501, "x" * 500 + "... (501 characters)", id="501"),
+    ],
+)
+def test_remote_text_is_clipped_and_escaped(text: object, clipped: str) -> None:
+    """Remote text can't flood a log, nor write to a terminal."""
+    assert errors.clip(text) == clipped
