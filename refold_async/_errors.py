@@ -56,7 +56,7 @@ class RefoldError(Exception):
     """Base of everything this SDK raises.
 
     Attributes:
-        execution_id: the run the failure is about, if one is known: it exists, whatever the failure.
+        execution_id: the run the failure is about, if one is known: it exists all the same.
     """
 
     execution_id: str | None = None
