@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import attrs
 
 from refold_async._checks import positive_seconds
 from refold_async._errors import ConfigError
+from refold_async._protocol import rerun_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable
     from datetime import datetime
 
     from refold_async._api import Api
     from refold_async._checks import Seconds
     from refold_async._clock import Clock
-    from refold_async._config import PollPolicy
+    from refold_async._config import PollPolicy, RetryPolicy
     from refold_async._models import Execution, ExecutionRef, ExecutionResult, ExecutionStatus
-    from refold_async._protocol import Started
+    from refold_async._protocol import Request, Started
     from refold_async._tracker import Tracker, Watch
 
 T = TypeVar("T")
+
+
+class Start(Protocol):
+    """Sends a request that starts a run, and gives the run's handle."""
+
+    async def __call__(
+        self,
+        request: Request,
+        ref: ExecutionRef,
+        *,
+        policy: RetryPolicy | None = None,
+        deadline: float | None = None,
+    ) -> ExecutionHandle[Any]:
+        """Start it."""
 
 
 class Services:
@@ -32,6 +47,9 @@ class Services:
         self.tracker = tracker
         self.polling = polling
         self.clock = clock
+        # Set by the client: the rooms that start runs stand above the handles.
+        self.start: Start
+        self.learn: Callable[[Iterable[Execution]], None]
 
 
 class ExecutionHandle(Generic[T]):
@@ -89,7 +107,7 @@ class ExecutionHandle(Generic[T]):
         """Make the handle of a run that was just started."""
         return ExecutionHandle(
             services,
-            ref,
+            attrs.evolve(ref, execution_id=started.execution_id),
             result=started.result,
             attempts=started.attempts,
             possible_duplicate=started.possible_duplicate,
@@ -249,9 +267,9 @@ class ExecutionHandle(Generic[T]):
 
         See: "Rerun Execution".
         """
-        started = await self._services.api.rerun(self._id("rerun"), account=self.linked_account_id)
-        ref = attrs.evolve(self.ref, execution_id=started.execution_id, instance_tag=None)
-        return self.of_started(self._services, started, ref)
+        request = rerun_request(self._id("rerun"), account=self.linked_account_id)
+        ref = attrs.evolve(self.ref, execution_id=None, instance_tag=None)
+        return await self._services.start(request, ref)
 
     def _id(self, verb: str) -> str:
         if self.execution_id is None:

@@ -103,7 +103,9 @@ class Executions:
         }
 
         async def fetch(page: Mapping[str, Any]) -> Page[Execution]:
-            return await self._services.api.list_executions(account=self._account, query=page)
+            found = await self._services.api.list_executions(account=self._account, query=page)
+            self._services.learn(found)
+            return found
 
         return Pages(fetch, query)
 

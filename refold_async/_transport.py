@@ -25,7 +25,7 @@ from refold_async._errors import (
     UnexpectedReplyError,
 )
 from refold_async._pacing import Budget
-from refold_async._protocol import Answer, Evidence, Reply, judge
+from refold_async._protocol import Answer, Evidence, Reply, judge, read_http_date
 from refold_async._retry import Call
 from refold_async._stats import Counters
 from refold_async._version import __version__
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from refold_async._config import Secret
     from refold_async._protocol import Request
+    from refold_async._retry import Care
 
 _COMMON_HEADERS = {"Accept": "application/json", "User-Agent": f"refold-async/{__version__}"}
 _KEEPALIVE = 4.0
@@ -49,19 +50,31 @@ class Attempt:
     Without our trace hooks (a caller's own session) nothing is known: it counts as sent.
     """
 
-    __slots__ = ("_allowed", "_deadline", "_scope", "sent", "traced")
+    __slots__ = ("_allowed", "_deadline", "begun", "scope", "sent", "traced")
 
-    def __init__(self, scope: asyncio.Timeout, allowed: float, deadline: float | None) -> None:
-        self.sent = False  # headers were handed to the socket
-        self.traced = False  # our hooks are watching
-        self._scope = scope
+    def __init__(self, allowed: float, deadline: float | None) -> None:
+        self.begun = False  # aiohttp has it
+        self.traced = False  # our connector is watching
+        self.sent = False  # a connection was there to write to
+        self.scope = asyncio.timeout_at(deadline)
         self._allowed = allowed  # seconds for the reply
         self._deadline = deadline  # loop time
+
+    @property
+    def may_have_left(self) -> bool:
+        """Whether bytes may have reached the service."""
+        return self.sent or (self.begun and not self.traced)
+
+    @property
+    def expired(self) -> bool:
+        """Whether the call's own deadline has passed."""
+        now = asyncio.get_running_loop().time()
+        return self._deadline is not None and now >= self._deadline
 
     def answer_is_due(self) -> None:
         """Start the clock of the reply (again)."""
         when = asyncio.get_running_loop().time() + self._allowed
-        self._scope.reschedule(when if self._deadline is None else min(when, self._deadline))
+        self.scope.reschedule(when if self._deadline is None else min(when, self._deadline))
 
 
 _under_way: ContextVar[Attempt] = ContextVar("refold_async_attempt")
@@ -102,9 +115,17 @@ class Transport:
     closed: bool = False
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _pid: int = attrs.field(default=0, init=False)
+    _closing: asyncio.Future[None] | None = attrs.field(default=None, init=False)
+    _tasks: set[asyncio.Task[Answer]] = attrs.field(factory=set, init=False)  # attempts of starts
+    _date: tuple[str | None, float] = attrs.field(default=(None, 0.0), init=False)
 
     async def send(
-        self, request: Request, *, policy: RetryPolicy | None = None, deadline: float | None = None
+        self,
+        request: Request,
+        *,
+        policy: RetryPolicy | None = None,
+        deadline: float | None = None,
+        care: Care | None = None,
     ) -> Answer:
         """Send a request, again where its failures allow it, and give the accepted answer.
 
@@ -112,6 +133,7 @@ class Transport:
             request: what to send.
             policy: how to retry; the client's own if None.
             deadline: monotonic seconds at which to give up, or None.
+            care: who looks after a start whose answer is lost or whose caller leaves.
 
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
@@ -121,29 +143,31 @@ class Transport:
         if policy.deadline is not None:
             latest = self.clock.monotonic() + policy.deadline
             deadline = latest if deadline is None else min(deadline, latest)
-        answer = await self._try(request, deadline)
+        answer = await self._try(request, deadline, care)
         if answer.evidence is Evidence.ACCEPTED:
             return answer
         call = Call(
             request=request,
             policy=policy,
-            attempt=lambda: self._try(request, deadline),
+            attempt=lambda: self._try(request, deadline, care),
             clock=self.clock,
             counters=self.counters,
             deadline=deadline,
+            care=care,
+            closing=self._closing,
         )
         return await call.persist(answer)
 
-    async def _try(self, request: Request, deadline: float | None) -> Answer:
+    async def _try(self, request: Request, deadline: float | None, care: Care | None) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more."""
         try:
             secret = self.auth.current or await self._token(None, deadline)
-            answer = await self._attempt(request, secret, deadline)
+            answer = await self._attempt(request, secret, deadline, care)
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
                 renewed = await self._token(secret, deadline)
                 if renewed is not secret:
-                    answer = await self._attempt(request, renewed, deadline)
+                    answer = await self._attempt(request, renewed, deadline, care)
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
         return answer
@@ -158,28 +182,78 @@ class Transport:
                 "the session_token callable took longer than the call's timeout", sent=False
             ) from None
 
-    async def _attempt(self, request: Request, secret: Secret, deadline: float | None) -> Answer:
+    async def _attempt(
+        self, request: Request, secret: Secret, deadline: float | None, care: Care | None
+    ) -> Answer:
         if not await self.budget.acquire(deadline):
             return failures.no_slot(request)
+        now = asyncio.get_running_loop().time()
+        ends_at = None if deadline is None else now + deadline - self.clock.monotonic()
+        allowed = self.timeouts.sync if request.sync else self.timeouts.read
+        attempt = Attempt(allowed, ends_at)
+        if care is None:
+            return await self._in_slot(request, secret, attempt)
+        return await self._owned(request, secret, attempt, care)
+
+    async def _owned(
+        self, request: Request, secret: Secret, attempt: Attempt, care: Care
+    ) -> Answer:
+        """Make the attempt in a task of our own: a caller that leaves does not take it along.
+
+        Before the request has left, cancelling the caller cancels the attempt. After that the reply
+        is read to its end, within the timeouts, and what it says goes to `care`.
+        """
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Answer] = loop.create_future()
+        task = loop.create_task(self._in_slot(request, secret, attempt))
+        self._tasks.add(task)
+
+        def deliver(task: asyncio.Task[Answer]) -> None:
+            self._tasks.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if answered.done():  # the caller is gone
+                if not task.cancelled() and error is None:
+                    care.orphaned(task.result())
+            elif error is not None:
+                answered.set_exception(error)
+            elif task.cancelled():
+                answered.set_result(failures.closed(request, sent=attempt.may_have_left))
+            else:
+                answered.set_result(task.result())
+
+        task.add_done_callback(deliver)
+        try:
+            return await answered
+        except asyncio.CancelledError:
+            if not attempt.may_have_left:
+                task.cancel()
+            raise
+
+    async def _in_slot(self, request: Request, secret: Secret, attempt: Attempt) -> Answer:
+        """Make the attempt and free its slot."""
         try:
             self.check_usable()
             self.counters.requests[request.operation.value] += 1
-            reply = await self._exchange(request, secret, deadline)
+            reply = await self._exchange(request, secret, attempt)
         finally:
             self.budget.release()
-        return judge(request, reply) if isinstance(reply, Reply) else reply
+        if isinstance(reply, Answer):
+            return reply
+        self._date = reply.headers.get("Date"), reply.received_at
+        return judge(request, reply)
 
-    async def _exchange(
-        self, request: Request, secret: Secret, deadline: float | None
-    ) -> Reply | Answer:
+    def server_offset(self) -> float | None:
+        """Give what to add to the local clock to get the service's; None before the first reply."""
+        text, received_at = self._date
+        told = read_http_date(text or "")
+        return None if told is None else told - received_at
+
+    async def _exchange(self, request: Request, secret: Secret, attempt: Attempt) -> Reply | Answer:
         """Put one request on the wire and read the whole reply; a failure becomes an `Answer`."""
-        loop = asyncio.get_running_loop()
-        ends_at = None if deadline is None else loop.time() + deadline - self.clock.monotonic()
-        allowed = self.timeouts.sync if request.sync else self.timeouts.read
-        attempt = Attempt(asyncio.timeout_at(ends_at), allowed, ends_at)
         _under_way.set(attempt)
         try:
-            async with attempt._scope:  # noqa: SLF001 - one class in two pieces
+            async with attempt.scope:
+                attempt.begun = True
                 if self.their_session is not None:
                     attempt.answer_is_due()
                 response = await self._request(request, secret, attempt)
@@ -190,14 +264,14 @@ class Transport:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self.closed and not (task and task.cancelling()):
-                return failures.closed(request, sent=attempt.sent)
+                return failures.closed(request, sent=attempt.may_have_left)
             raise
         except Exception as error:  # noqa: BLE001 - no foreign exception gets past this door
             if self.closed:
-                return failures.closed(request, sent=attempt.sent)
-            expired = ends_at is not None and loop.time() >= ends_at
-            sent = attempt.sent or not attempt.traced
-            return failures.translate(error, request, sent=sent, expired=expired)
+                return failures.closed(request, sent=attempt.may_have_left)
+            return failures.translate(
+                error, request, sent=attempt.may_have_left, expired=attempt.expired
+            )
         return Reply(
             status=response.status,
             headers=response.headers,
@@ -264,7 +338,7 @@ class Transport:
                 "the client belongs to the event loop (and process) of its first call; make one"
                 " client per loop, thread and forked child"
             )
-        self._loop, self._pid = loop, os.getpid()
+        self._loop, self._pid, self._closing = loop, os.getpid(), loop.create_future()
         if self.their_session is None:
             self.own_session = aiohttp.ClientSession(
                 connector=_Door(limit=self.max_connections, keepalive_timeout=_KEEPALIVE),
@@ -277,6 +351,12 @@ class Transport:
         """Close the session if it is ours; safe to call again."""
         self.closed = True
         self.budget.close(ClientClosedError("the client was closed"))
+        if self._closing is not None and not self._closing.done():
+            self._closing.set_result(None)
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self.own_session is not None:
             await self.own_session.close()
 

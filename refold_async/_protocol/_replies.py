@@ -19,11 +19,13 @@ from refold_async._models import (
     Workflow,
 )
 from refold_async._protocol._evidence import rerun_id
+from refold_async._protocol._requests import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from refold_async._protocol._evidence import Answer
+    from refold_async._protocol._requests import Request
 
 _INLINE = ("return_value", "errored", "execution_error", "status_code")
 _HEADER_FIELDS = ("headers", "request_headers", "requestHeaders")
@@ -90,6 +92,13 @@ def _inline_result(answer: Answer, execution_id: str | None) -> ExecutionResult[
         headers=next((document[name] for name in _HEADER_FIELDS if name in document), None),
         raw=document,
     )
+
+
+def read_started(answer: Answer, request: Request) -> Started:
+    """Read an accepted answer to whatever starts a run."""
+    if request.operation is Operation.RERUN:
+        return read_rerun_answer(answer)
+    return read_execute_answer(answer, sync=request.sync)
 
 
 def read_rerun_answer(answer: Answer) -> Started:

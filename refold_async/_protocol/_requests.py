@@ -51,6 +51,7 @@ class Request:
         account: the linked account the call is for, or None.
         sync: whether the reply comes only when the workflow ends.
         instance_tag: the label a started run will carry.
+        unique_tag: whether no other call uses that label, so that it identifies the run.
         workflow_id: the workflow to start, for errors.
         execution_id: the execution the call is about, for errors.
     """
@@ -63,6 +64,7 @@ class Request:
     account: str | None = None
     sync: bool = False
     instance_tag: str | None = None
+    unique_tag: bool = False
     workflow_id: str | None = None
     execution_id: str | None = None
 
@@ -84,6 +86,7 @@ def execute_request(
     account: str | None = None,
     config_id: str | None = None,
     instance_tag: str | None = None,
+    unique_tag: bool = False,
     include_headers: bool = False,
     max_payload_bytes: int,
 ) -> Request:
@@ -109,6 +112,7 @@ def execute_request(
         account=account,
         sync=sync,
         instance_tag=instance_tag,
+        unique_tag=unique_tag,
         workflow_id=workflow_id,
     )
 
