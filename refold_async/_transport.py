@@ -26,12 +26,13 @@ from refold_async._errors import (
 )
 from refold_async._pacing import Budget
 from refold_async._protocol import Answer, Evidence, Reply, judge, read_http_date
+from refold_async._relay import Relay
 from refold_async._retry import Call
 from refold_async._stats import Counters
 from refold_async._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from refold_async._config import Secret
     from refold_async._protocol import Request
@@ -50,13 +51,14 @@ class Attempt:
     Without our trace hooks (a caller's own session) nothing is known: it counts as sent.
     """
 
-    __slots__ = ("_allowed", "_deadline", "begun", "scope", "sent", "traced")
+    __slots__ = ("_allowed", "_deadline", "begun", "relay", "sent", "traced")
 
     def __init__(self, allowed: float, deadline: float | None) -> None:
         self.begun = False  # aiohttp has it
         self.traced = False  # our connector is watching
         self.sent = False  # a connection was there to write to
-        self.scope = asyncio.timeout_at(deadline)
+        self.relay: Relay[Answer] = Relay()
+        self.relay.reschedule(deadline)
         self._allowed = allowed  # seconds for the reply
         self._deadline = deadline  # loop time
 
@@ -74,7 +76,7 @@ class Attempt:
     def answer_is_due(self) -> None:
         """Start the clock of the reply (again)."""
         when = asyncio.get_running_loop().time() + self._allowed
-        self.scope.reschedule(when if self._deadline is None else min(when, self._deadline))
+        self.relay.reschedule(when if self._deadline is None else min(when, self._deadline))
 
 
 _under_way: ContextVar[Attempt] = ContextVar("refold_async_attempt")
@@ -191,43 +193,27 @@ class Transport:
         ends_at = None if deadline is None else now + deadline - self.clock.monotonic()
         allowed = self.timeouts.sync if request.sync else self.timeouts.read
         attempt = Attempt(allowed, ends_at)
+        exchange = self._in_slot(request, secret, attempt)
         if care is None:
-            return await self._in_slot(request, secret, attempt)
-        return await self._owned(request, secret, attempt, care)
+            return await attempt.relay.run(exchange)
+        # A caller that leaves does not take along what has left: the reply is read to its end,
+        # within the timeouts, and what it says goes to `care`.
+        return await attempt.relay.run(
+            exchange,
+            outlives=lambda: attempt.may_have_left,
+            left=lambda rest: self._finish(rest, care),
+        )
 
-    async def _owned(
-        self, request: Request, secret: Secret, attempt: Attempt, care: Care
-    ) -> Answer:
-        """Make the attempt in a task of our own: a caller that leaves does not take it along.
-
-        Before the request has left, cancelling the caller cancels the attempt. After that the reply
-        is read to its end, within the timeouts, and what it says goes to `care`.
-        """
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[Answer] = loop.create_future()
-        task = loop.create_task(self._in_slot(request, secret, attempt))
+    def _finish(self, rest: Coroutine[Any, Any, Answer], care: Care) -> None:
+        task = asyncio.get_running_loop().create_task(rest)
         self._tasks.add(task)
 
         def deliver(task: asyncio.Task[Answer]) -> None:
             self._tasks.discard(task)
-            error = None if task.cancelled() else task.exception()
-            if answered.done():  # the caller is gone
-                if not task.cancelled() and error is None:
-                    care.orphaned(task.result())
-            elif error is not None:
-                answered.set_exception(error)
-            elif task.cancelled():
-                answered.set_result(failures.closed(request, sent=attempt.may_have_left))
-            else:
-                answered.set_result(task.result())
+            if not task.cancelled() and task.exception() is None:
+                care.orphaned(task.result())
 
         task.add_done_callback(deliver)
-        try:
-            return await answered
-        except asyncio.CancelledError:
-            if not attempt.may_have_left:
-                task.cancel()
-            raise
 
     async def _in_slot(self, request: Request, secret: Secret, attempt: Attempt) -> Answer:
         """Make the attempt and free its slot."""
@@ -251,17 +237,20 @@ class Transport:
     async def _exchange(self, request: Request, secret: Secret, attempt: Attempt) -> Reply | Answer:
         """Put one request on the wire and read the whole reply; a failure becomes an `Answer`."""
         _under_way.set(attempt)
+        if self.their_session is not None:
+            attempt.answer_is_due()
         try:
-            async with attempt.scope:
-                attempt.begun = True
-                if self.their_session is not None:
-                    attempt.answer_is_due()
-                response = await self._request(request, secret, attempt)
-                try:
-                    body = await self._read(response)
-                finally:
-                    response.close()
+            attempt.begun = True
+            response = await self._request(request, secret, attempt)
+            try:
+                body = await self._read(response)
+            finally:
+                response.close()
         except asyncio.CancelledError:
+            if attempt.relay.expired:
+                return failures.translate(
+                    TimeoutError(), request, sent=attempt.may_have_left, expired=attempt.expired
+                )
             task = asyncio.current_task()
             if self.closed and not (task and task.cancelling()):
                 return failures.closed(request, sent=attempt.may_have_left)
