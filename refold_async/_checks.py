@@ -22,7 +22,10 @@ def to_seconds(value: Seconds, field: str = "timeout") -> float:
         raise ConfigError(
             f"give seconds as a number or a timedelta, not {type(value).__name__}", field=field
         )
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond every float
+        return math.inf if value > 0 else -math.inf
 
 
 def positive_seconds(value: Seconds | None, field: str = "timeout") -> float | None:
@@ -31,7 +34,7 @@ def positive_seconds(value: Seconds | None, field: str = "timeout") -> float | N
         return None
     seconds = to_seconds(value, field)
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ConfigError(f"must be a finite number of seconds above 0, not {value!r}", field=field)
+        raise ConfigError(f"must be a finite number of seconds above 0, not {seconds}", field=field)
     return seconds
 
 

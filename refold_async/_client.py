@@ -331,7 +331,8 @@ class RefoldClient:
             options: the other arguments of `execute`.
 
         Raises:
-            RefoldError: whatever `execute` and `ExecutionHandle.result` raise.
+            RefoldError: whatever `execute` and `ExecutionHandle.result` raise. An error with an
+                `execution_id` is about a run that exists: don't start it again.
 
         See: "Execute Workflow".
         """
@@ -430,7 +431,7 @@ class RefoldClient:
 
     @property
     def executions(self) -> Executions:
-        """Runs: get, response, list, stop, rerun, batches.
+        """Runs, to get, list, stop or start again.
 
         Raises:
             ConfigError: no linked account is known; runs belong to one.
@@ -439,12 +440,12 @@ class RefoldClient:
 
     @property
     def workflows(self) -> Workflows:
-        """Workflows: list, enabled, request_structure."""
+        """Workflows, to list and to ask what they expect."""
         return Workflows(self._services, self._account)
 
     @property
     def session_tokens(self) -> SessionTokens:
-        """Session tokens: create."""
+        """Session tokens, to create."""
         return SessionTokens(self._services)
 
     def _choose_account(self, given: str | None) -> str | None:

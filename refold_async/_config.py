@@ -6,7 +6,9 @@ import ipaddress
 import math
 import os
 import re
+import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, Literal, NoReturn, get_args
 from urllib.parse import urlsplit
 
@@ -24,15 +26,21 @@ MIB = 1024 * 1024
 def _seconds_field(default: float, *, zero: bool = False) -> Any:
     """Declare a policy field in seconds: finite, above zero (or from zero on)."""
 
-    def check(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-        if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+    def check(instance: object, attribute: attrs.Attribute[float], value: Any) -> None:
+        field = f"{type(instance).__name__}.{attribute.name}"
+        seconds = to_seconds(value, field)
+        if not (math.isfinite(seconds) and (seconds > 0 or (zero and seconds == 0))):
             least = "0 or more" if zero else "above 0"
-            field = f"{type(instance).__name__}.{attribute.name}"
             raise ConfigError(
-                f"must be a finite number of seconds {least}, not {value}", field=field
+                f"must be a finite number of seconds {least}, not {seconds}", field=field
             )
 
-    return attrs.field(default=default, converter=to_seconds, validator=check)
+    return attrs.field(default=default, converter=_without_timedelta, validator=check)
+
+
+def _without_timedelta(value: Any) -> Any:
+    """Convert what needs it; the validator, which knows the field's name, sees to the rest."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def _count_field(default: int) -> Any:
@@ -133,7 +141,7 @@ class RateLimit:
     @per_second.validator
     def _check_rate(self, _: attrs.Attribute[float], value: float) -> None:
         number = type(value) in {int, float}
-        if not (number and math.isfinite(value) and value > 0):
+        if not (number and 0 < value <= sys.float_info.max):
             raise ConfigError(
                 f"must be a finite number above 0, not {value!r}; rate_limit=None for no ceiling",
                 field="RateLimit.per_second",
@@ -183,16 +191,17 @@ def choose_credential(
     api_key: str | None, session_token: str | Callable[[], Awaitable[str]] | None
 ) -> Credential:
     """Settle on one credential: an argument of either kind switches the environment off."""
+    key_field, token_field = "api_key", "session_token"
     if api_key is None and session_token is None:
-        api_key = from_environment("REFOLD_API_KEY")
-        session_token = from_environment("REFOLD_SESSION_TOKEN")
+        key_field, token_field = "REFOLD_API_KEY", "REFOLD_SESSION_TOKEN"
+        api_key, session_token = from_environment(key_field), from_environment(token_field)
         both = "REFOLD_API_KEY and REFOLD_SESSION_TOKEN are both set; unset one, or pass one"
     else:
         both = "give one of api_key and session_token, not both"
     if api_key is not None and session_token is not None:
-        raise ConfigError(both, field="api_key")
+        raise ConfigError(both, field=key_field)
     if api_key is not None:
-        return Credential(api_key=Secret(check_header(api_key, "api_key")))
+        return Credential(api_key=Secret(check_header(api_key, key_field)))
     if session_token is None:
         raise ConfigError(
             "no credential: pass api_key or session_token, or set REFOLD_API_KEY or"
@@ -201,7 +210,7 @@ def choose_credential(
         )
     if callable(session_token):
         return Credential(token_source=session_token)
-    return Credential(session_token=Secret(check_header(session_token, "session_token")))
+    return Credential(session_token=Secret(check_header(session_token, token_field)))
 
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -222,7 +231,8 @@ def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
         raise ConfigError("must begin with https://", field=field)
     if "@" in parts.netloc or "?" in value or "#" in value:
         raise ConfigError("must carry no user, query or fragment", field=field)
-    if port == 0 or not (_HOST.fullmatch(host) or (":" in host and _is_address(host))):
+    named = "[" not in parts.netloc and _HOST.fullmatch(host)
+    if not parts.netloc.isascii() or port == 0 or not (named or _is_address(host)):
         raise ConfigError("needs an ASCII host name or address (punycode for others)", field=field)
     if parts.scheme == "http" and not (allow_insecure_http or _is_loopback(host)):
         raise ConfigError(

@@ -53,7 +53,13 @@ def _restore(cls: type[RefoldError], args: tuple[Any, ...], state: dict[str, Any
 
 
 class RefoldError(Exception):
-    """Base of everything this SDK raises."""
+    """Base of everything this SDK raises.
+
+    Attributes:
+        execution_id: the run the failure is about, if one is known: it exists, whatever the failure.
+    """
+
+    execution_id: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls cls(*args), which loses keyword-only arguments.

@@ -75,7 +75,7 @@ class ExecutionHandle(Generic[T]):
     )
 
     ref: ExecutionRef
-    """All that is needed to find the run again: picklable, without secrets."""
+    """What is needed to find the run again; picklable, without secrets."""
     attempts: int
     """Requests it took to start the run, the first one included; 0 for a reattached handle."""
     possible_duplicate: bool

@@ -123,8 +123,8 @@ class Executions:
     ) -> Pages[Mapping[str, Any]]:
         """Iterate over the batches of a node, as JSON objects (their shape is not documented).
 
-        Raises (while iterating):
-            ServerError: 501, the node has no batches.
+        Raises:
+            ServerError: while iterating, with status 501: the node has no batches.
 
         See: "List Node Batches".
         """

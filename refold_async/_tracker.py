@@ -117,7 +117,7 @@ class Tracker:
             raise _timed_out(watch, self._clock.monotonic() - began)
         outcome = settled.result()
         if isinstance(outcome, RefoldError):
-            raise outcome.fresh() from outcome.__cause__
+            raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
         return outcome
 
     async def next_change(
@@ -143,7 +143,7 @@ class Tracker:
             if settled.done() and watch.version <= seen:
                 outcome = settled.result()
                 if isinstance(outcome, RefoldError):
-                    raise outcome.fresh() from outcome.__cause__
+                    raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
         assert watch.progress.snapshot is not None  # noqa: S101 - versions count snapshots
         return watch.version, watch.progress.snapshot
 
@@ -264,6 +264,14 @@ class Tracker:
             if watch.changed is not None:
                 watch.changed.set_result(None)
                 watch.changed = None
+
+
+def _unreadable(error: RefoldError, execution_id: str) -> RefoldError:
+    """Give an awaiter an error of its own, which says that the run exists."""
+    own = error.fresh()
+    own.execution_id = execution_id
+    own.add_note(f"while waiting for execution {execution_id}, which goes on")
+    return own
 
 
 def _timed_out(watch: Watch, waited: float) -> WaitTimeoutError:

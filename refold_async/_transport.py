@@ -272,7 +272,7 @@ class Transport:
         self, request: Request, secret: Secret, attempt: Attempt
     ) -> aiohttp.ClientResponse:
         name, value = self.auth.header(secret)
-        headers = {**request.headers, **_COMMON_HEADERS, name: value}
+        headers = {**request.headers, name: value}
         if request.account is not None and not self.auth.bound_to_account:
             headers["linked_account_id"] = request.account
         body: Any = request.body
@@ -281,6 +281,7 @@ class Transport:
             body = _upload(body, attempt)
         session, options = self.own_session, _NO_OPTIONS
         if self.their_session is not None:
+            headers.update(_COMMON_HEADERS)
             session, options = self.their_session, _isolated(headers, self.timeouts)
             # The length decides how the body is framed, before any middleware sees the request.
             headers = {k: v for k, v in headers.items() if k == "Content-Length"}
@@ -333,6 +334,7 @@ class Transport:
                 connector=_Door(limit=self.max_connections, keepalive_timeout=_KEEPALIVE),
                 # One jar would hand account A's cookies to account B.
                 cookie_jar=aiohttp.DummyCookieJar(),
+                headers=_COMMON_HEADERS,
                 timeout=aiohttp.ClientTimeout(total=None, connect=self.timeouts.connect),
             )
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from refold_async._errors import PayloadError
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
 MAX_DEPTH = 200
 """Nesting the SDK sends; checked here, not left to the interpreter's recursion limit."""
+
+_PATIENCE = 100_000
+"""Values looked at for the fault of a payload that is too large anyway."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -41,11 +48,11 @@ def dump_payload(payload: Any, *, limit: int) -> bytes:
         kind = type(payload).__name__
         raise PayloadError(f"must be a JSON object (a dict), not {kind}")
     if not _is_plain(payload, limit):
-        raise _diagnose(payload, limit)
+        raise _diagnose(payload)
     try:
         text = _encode(payload).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise _diagnose(payload, limit, error) from None
+        raise _diagnose(payload, otherwise=f"can't be sent as JSON: {error}") from None
     if len(text) > limit:
         raise PayloadError(
             f"is {len(text):,} bytes as JSON, more than the {limit:,} allowed; send a reference to"
@@ -62,6 +69,9 @@ def _is_plain(payload: dict[Any, Any], limit: int) -> bool:
         below: list[Any] = []
         for container in level:
             values += len(container)
+            # Each value takes two bytes or more: so shared and cyclic containers end here.
+            if 2 * values > limit:
+                raise _diagnose(payload, otherwise=_too_many(limit), patience=_PATIENCE)
             if isinstance(container, dict):
                 for key, value in container.items():
                     if not isinstance(key, str):
@@ -72,58 +82,91 @@ def _is_plain(payload: dict[Any, Any], limit: int) -> bool:
                 below.extend(value for value in container if isinstance(value, (dict, list, tuple)))
         if not below:
             return True
-        # Each value takes a byte or more: past the limit, shared or cyclic containers explode.
-        if values > limit or len(below) > limit:
-            return False
         level = below
     return False
 
 
-def _diagnose(payload: Any, limit: int, error: Exception | None = None) -> PayloadError:
-    """Find the first thing that can't be sent, depth first, and say where it stands."""
-    stack: list[tuple[Any, str, tuple[int, ...]]] = [(payload, "$", ())]
-    seen = 0
-    while stack:
-        value, path, above = stack.pop()
-        seen += 1
-        if seen > limit:
-            return PayloadError(f"holds more than {limit:,} values")
-        complaint = _complaint(value, above)
-        if complaint:
-            return PayloadError(complaint, path=_shorten(path))
-        if isinstance(value, dict):
-            within = (*above, id(value))
-            for key, below in reversed(value.items()):
-                if not isinstance(key, str):
-                    return PayloadError(
-                        f"has the {type(key).__name__} key {key!r:.40}; JSON keys are strings",
-                        path=_shorten(path),
-                    )
-                stack.append((below, f"{path}.{key}", within))
-                if not _is_unicode(key):
-                    return PayloadError("has a key with a lone surrogate", path=_shorten(path))
-        elif isinstance(value, (list, tuple)):
-            within = (*above, id(value))
-            stack.extend(
-                (below, f"{path}[{at}]", within) for at, below in reversed([*enumerate(value)])
-            )
-    return PayloadError(f"can't be sent as JSON: {error}")
+def _too_many(limit: int) -> str:
+    return (
+        f"holds more than {limit // 2:,} values, which can't fit into {limit:,} bytes; send a"
+        " reference to the data, or raise max_payload_bytes if your deployment takes more"
+    )
 
 
-def _complaint(value: Any, above: tuple[int, ...]) -> str | None:
-    """Say what is wrong with one value, apart from its keys."""
+def _diagnose(
+    payload: Any, *, otherwise: str = "can't be sent as JSON", patience: float = math.inf
+) -> PayloadError:
+    """Find the first thing that can't be sent, depth first, and say where it stands.
+
+    Args:
+        payload: where to look.
+        otherwise: what to say if nothing is found.
+        patience: values to look at before giving up.
+    """
+    above: dict[int, str] = {}  # containers we are in, by id: the step that led into each
+    seen_at: dict[int, int] = {}  # containers we have been in, by id: how deep they stood
+    parts: list[Iterator[tuple[str, Any]]] = [iter([("$", payload)])]
+    while parts:
+        for step, value in parts[-1]:
+            patience -= 1
+            if patience < 0:
+                return PayloadError(otherwise)
+            complaint = _complaint(value, above)
+            if complaint:
+                return PayloadError(complaint, path=_shorten("".join(above.values()) + step))
+            # A shared container is looked into again only where it stands deeper.
+            if isinstance(value, (dict, list, tuple)) and seen_at.get(id(value), -1) < len(above):
+                seen_at[id(value)] = len(above)
+                above[id(value)] = step
+                parts.append(_parts(value))
+                break
+        else:
+            parts.pop()
+            if above:
+                above.popitem()
+    return PayloadError(otherwise)
+
+
+def _parts(container: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(container, dict):
+        return ((f".{key}", value) for key, value in container.items())
+    return ((f"[{at}]", value) for at, value in enumerate(container))
+
+
+def _complaint(value: Any, above: Collection[int]) -> str | None:
+    """Say what is wrong with one value, apart from what it contains."""
     if id(value) in above:
-        return "contains itself"
+        return "contains itself; send a copy without the loop"
     if len(above) >= MAX_DEPTH and isinstance(value, (dict, list, tuple)):
-        return f"is nested deeper than {MAX_DEPTH}"
+        return f"is nested deeper than {MAX_DEPTH}; send it flatter"
+    if isinstance(value, dict):
+        return next(filter(None, map(_key_complaint, value)), None)
     if isinstance(value, float) and not math.isfinite(value):
         return f"is {value}, which JSON can't say; send null or a string"
     if isinstance(value, str) and not _is_unicode(value):
         return "has a lone surrogate, which is no text; decode with errors='replace'"
-    if value is None or isinstance(value, (str, int, float, dict, list, tuple)):
+    if isinstance(value, int) and not _is_printable(value):
+        return f"has more than {sys.get_int_max_str_digits():,} digits; send a string"
+    if value is None or isinstance(value, (str, int, float, list, tuple)):
         return None
     kind = type(value).__name__
     return f"is a {kind}, which JSON can't say; {_REMEDIES.get(kind, 'send plain values')}"
+
+
+def _key_complaint(key: Any) -> str | None:
+    if not isinstance(key, str):
+        return f"has the {type(key).__name__} key {key!r:.40}; JSON keys are strings, send str(...)"
+    if not _is_unicode(key):
+        return "has a key with a lone surrogate, which is no text; decode with errors='replace'"
+    return None
+
+
+def _is_printable(number: int) -> bool:
+    try:
+        int.__repr__(number)
+    except ValueError:  # the interpreter bounds the digits, against denial of service
+        return False
+    return True
 
 
 def _is_unicode(text: str) -> bool:

@@ -57,7 +57,7 @@ def read_execute_answer(answer: Answer, *, sync: bool) -> Started:
     See: "Execute Workflow", "Response Node".
     """
     document: dict[str, Any] = answer.document
-    execution_id = _text(document.get("execution_id")) or None
+    execution_id = _text(document.get("execution_id"))
     ended = execution_id is None or _tells_the_end(document, sync=sync)
     return Started(
         execution_id=execution_id,
@@ -89,7 +89,7 @@ def _inline_result(answer: Answer, execution_id: str | None) -> ExecutionResult[
         output=document.get("return_value"),
         status_code=_whole(code) if _whole(code) is not None else answer.status,
         error=document.get("execution_error"),
-        headers=next((document[name] for name in _HEADER_FIELDS if name in document), None),
+        headers=next((h for h in map(document.get, _HEADER_FIELDS) if isinstance(h, dict)), None),
         raw=document,
     )
 
@@ -116,11 +116,9 @@ def read_execution(document: Mapping[str, Any], *, execution_id: str | None = No
     workflow_id = workflow.get("_id") if isinstance(workflow, dict) else workflow
     nodes = document.get("nodes")
     return Execution(
-        execution_id=_text(document.get("_id") or document.get("execution_id"))
-        or execution_id
-        or "",
+        execution_id=_text(document.get("_id"), document.get("execution_id"), execution_id) or "",
         status=ExecutionStatus(_text(document.get("status")) or "UNKNOWN"),
-        workflow_id=_text(workflow_id or document.get("workflow_id")),
+        workflow_id=_text(workflow_id, document.get("workflow_id")),
         linked_account_id=_text(document.get("linked_account_id")),
         config_id=_text(document.get("config_id")),
         created_at=read_time(document.get("createdAt")),
@@ -185,9 +183,9 @@ def read_workflow(document: Mapping[str, Any]) -> Workflow:
     slug = application.get("slug") if isinstance(application, dict) else application
     published = document.get("published")
     return Workflow(
-        workflow_id=_text(document.get("_id") or document.get("id")) or "",
+        workflow_id=_text(document.get("_id"), document.get("id")) or "",
         name=_text(document.get("name")),
-        slug=_text(document.get("slug") or slug),
+        slug=_text(document.get("slug"), slug),
         description=_text(document.get("description")),
         published=published if isinstance(published, bool) else None,
         config_id=_text(document.get("config_id")),
@@ -221,18 +219,19 @@ def read_session_token(answer: Answer) -> SessionToken:
 
 
 def read_time(value: object) -> datetime | None:
-    """Read an ISO 8601 time as an aware one; None if it is none."""
+    """Read an ISO 8601 time as one in UTC, which it is without a zone; None if it is none."""
     if not isinstance(value, str):
         return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # in UTC it may lie before the year 1
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _text(*values: object) -> str | None:
+    """Give the first value that is text; an empty one counts as missing."""
+    return next((value for value in values if isinstance(value, str) and value), None)
 
 
 def _whole(value: object) -> int | None:

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         asyncio.run(serve(options))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # taken, forbidden, or no port at all
         print(f"refold emulator: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0

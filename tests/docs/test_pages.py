@@ -1,0 +1,143 @@
+"""What the pages say about the code is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+import refold_async
+from refold_async import (
+    PollPolicy,
+    RateLimit,
+    RefoldClient,
+    RetryPolicy,
+    Timeouts,
+    emulator,
+)
+from tests.docs.conftest import DOCS, EXAMPLES, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+PACKAGE = ROOT / "refold_async"
+
+
+def read(path: Path) -> str:
+    """The text of a file."""
+    return path.read_text(encoding="utf-8")
+
+
+def test_readme_shows_the_quickstart() -> None:
+    """The README's program is the example, letter for letter."""
+    shown = re.search(r"```python\n(.*?)```", read(ROOT / "README.md"), re.DOTALL)
+
+    assert shown is not None
+    assert shown[1] == read(EXAMPLES / "quickstart.py")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_local_links_lead_somewhere(page: Path) -> None:
+    """Links, included files and entries of the contents exist."""
+    text = read(page)
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", prose)
+    targets += re.findall(r"{literalinclude} (\S+)", text)
+    for contents in re.findall(r"```{toctree}\n(.*?)```", text, re.DOTALL):
+        targets += [f"{line}.md" for line in contents.split() if not line.startswith(":")]
+    local = [target for target in targets if "://" not in target]
+
+    missing = [target for target in local if not (page.parent / target).exists()]
+    assert not missing
+
+
+def test_every_example_is_on_a_page() -> None:
+    """An example nobody is shown is none."""
+    text = "".join(map(read, PAGES))
+
+    assert not [path.name for path in EXAMPLES.glob("*.py") if f"examples/{path.name}" not in text]
+
+
+def test_reference_lists_every_public_name() -> None:
+    """What `__all__` promises is in the reference, and nothing else is."""
+    directives = re.findall(r"auto(?:class|exception):: (\w+)", read(DOCS / "reference.md"))
+    listed = {name for name in directives if name != "refold_async"}
+
+    assert listed == {*refold_async.__all__, *emulator.__all__} - {"__version__"}
+
+
+def modules() -> list[str]:
+    """Every module of the package, folders of people's own as one."""
+    own = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "_protocol"]
+    inside = sorted((PACKAGE / "_protocol").glob("_[a-z]*.py"))
+    flat = [path.name for path in own if path.parent == PACKAGE]
+    return [
+        *flat,
+        "_protocol/",
+        *(f"_protocol/{path.name}" for path in inside),
+        "emulator/",
+        "cli/",
+    ]
+
+
+def mapped() -> list[str]:
+    """The modules on the architecture's map, in its order."""
+    return re.findall(
+        r"^\| `([\w./]+)` \|", read(DOCS / "explanation/architecture.md"), re.MULTILINE
+    )
+
+
+def test_map_shows_every_module() -> None:
+    """The map is complete, and shows nothing that is gone."""
+    assert sorted(mapped()) == sorted(modules())
+
+
+def test_map_reads_downwards() -> None:
+    """A module imports only what stands above it on the map."""
+    place = {name.removesuffix(".py").rstrip("/"): at for at, name in enumerate(mapped())}
+    for name in mapped():
+        if name.endswith("/") or name == "__init__.py":
+            continue
+        for wanted in imported(PACKAGE / name):
+            assert place[wanted] < place[name.removesuffix(".py")], f"{name} imports {wanted}"
+
+
+def imported(path: Path) -> set[str]:
+    """The package's own modules that a file imports, named as on the map."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(read(path))):
+        if isinstance(node, ast.ImportFrom) and node.module == "refold_async":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("refold_async."):
+            found.add((node.module or "").removeprefix("refold_async.").replace(".", "/"))
+    return found
+
+
+def defaults() -> list[tuple[str, str]]:
+    """Every setting with its default, as the tutorial writes them."""
+    policies = (Timeouts, RetryPolicy, PollPolicy, RateLimit)
+    fields = [(kind.__name__, field) for kind in policies for field in attrs.fields(kind)]
+    listed = [(f"{kind}.{field.name}", written(field.default)) for kind, field in fields]
+    arguments = RefoldClient.__init__.__kwdefaults__ or {}
+    others = ("max_connections", "max_payload_bytes", "max_reply_bytes", "allow_insecure_http")
+    return listed + [(name, written(arguments[name])) for name in others]
+
+
+def written(value: Any) -> str:
+    """A default as the tutorial writes it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.parametrize(("setting", "default"), defaults())
+def test_tutorial_knows_every_default(setting: str, default: str) -> None:
+    """The table of settings has the code's own defaults."""
+    row = re.search(
+        rf"^\| `{re.escape(setting)}` \| (\S*) \|", read(DOCS / "tutorial.md"), re.MULTILINE
+    )
+
+    assert row is not None
+    assert row[1] == default
