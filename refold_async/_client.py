@@ -293,25 +293,7 @@ class RefoldClient:
             # Raised where it is awaited: in the middle of a gather's argument list it would leave
             # the calls made so far unawaited.
             return _raise(error)
-        return self._execute(request, slug, account, limit, policy)
-
-    async def _execute(
-        self,
-        request: protocol.Request,
-        slug: str,
-        account: str | None,
-        limit: float | None,
-        policy: RetryPolicy | None,
-    ) -> ExecutionHandle[Any]:
-        deadline = None if limit is None else self._services.clock.monotonic() + limit
-        ref = ExecutionRef(
-            execution_id=None,
-            workflow_id=request.workflow_id,
-            slug=slug,
-            linked_account_id=account,
-            instance_tag=request.instance_tag,
-        )
-        return await self._starter.start(request, ref, policy=policy, deadline=deadline)
+        return self._starter.start(request, policy=policy, limit=limit)
 
     def run(
         self,

@@ -8,6 +8,7 @@ import attrs
 
 from refold_async._checks import positive_seconds
 from refold_async._errors import ConfigError
+from refold_async._models import ExecutionRef
 from refold_async._protocol import rerun_request
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from refold_async._checks import Seconds
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy, RetryPolicy
-    from refold_async._models import Execution, ExecutionRef, ExecutionResult, ExecutionStatus
+    from refold_async._models import Execution, ExecutionResult, ExecutionStatus
     from refold_async._protocol import Request, Started
     from refold_async._tracker import Tracker, Watch
 
@@ -31,10 +32,9 @@ class Start(Protocol):
     async def __call__(
         self,
         request: Request,
-        ref: ExecutionRef,
         *,
         policy: RetryPolicy | None = None,
-        deadline: float | None = None,
+        limit: float | None = None,
     ) -> ExecutionHandle[Any]:
         """Start it."""
 
@@ -102,12 +102,18 @@ class ExecutionHandle(Generic[T]):
 
     @classmethod
     def of_started(
-        cls, services: Services, started: Started, ref: ExecutionRef
+        cls, services: Services, started: Started, request: Request
     ) -> ExecutionHandle[Any]:
         """Make the handle of a run that was just started."""
         return ExecutionHandle(
             services,
-            attrs.evolve(ref, execution_id=started.execution_id),
+            ExecutionRef(
+                execution_id=started.execution_id,
+                workflow_id=request.workflow_id,
+                slug=request.slug,
+                linked_account_id=request.account,
+                instance_tag=request.instance_tag,
+            ),
             result=started.result,
             attempts=started.attempts,
             possible_duplicate=started.possible_duplicate,
@@ -267,9 +273,12 @@ class ExecutionHandle(Generic[T]):
 
         See: "Rerun Execution".
         """
-        request = rerun_request(self._id("rerun"), account=self.linked_account_id)
-        ref = attrs.evolve(self.ref, execution_id=None, instance_tag=None)
-        return await self._services.start(request, ref)
+        request = attrs.evolve(
+            rerun_request(self._id("rerun"), account=self.linked_account_id),
+            workflow_id=self.workflow_id,
+            slug=self.slug,
+        )
+        return await self._services.start(request)
 
     def _id(self, verb: str) -> str:
         if self.execution_id is None:

@@ -57,6 +57,11 @@ class Reconciler:
         self._owned: OrderedDict[str, str | None] = OrderedDict()  # run → tag, oldest forgotten
         self.tags_visible: bool | None = None  # None: no list has told yet
 
+    @property
+    def _is_blind(self) -> bool:
+        """Whether looking is pointless: the list is known not to show tags."""
+        return self.tags_visible is False
+
     def own(self, execution_id: str, tag: str | None) -> None:
         """Remember that a call of this client started (or adopted) a run."""
         self._owned[execution_id] = tag
@@ -87,7 +92,7 @@ class Reconciler:
             deadline: monotonic seconds by which the call ends, or None.
         """
         found = Found(Finding.UNPROVEN)
-        if not request.unique_tag or self.tags_visible is False or self._api.transport.closed:
+        if not request.unique_tag or self._is_blind or self._api.transport.closed:
             return found
         for number in range(_LOOKS_IN_SAFE_MODE if policy.mode == "safe" else 1):
             pause = policy.settle * 2**number
@@ -98,7 +103,7 @@ class Reconciler:
                 found = await self._match(request, since, deadline)
             except RefoldError as error:
                 logger.info("reconcile could not read the list: %s", error)
-            if found.finding in {Finding.FOUND, Finding.AMBIGUOUS} or self.tags_visible is False:
+            if found.finding in {Finding.FOUND, Finding.AMBIGUOUS} or self._is_blind:
                 break
         return found
 
@@ -115,8 +120,7 @@ class Reconciler:
         if not matches:
             proven = complete and self.tags_visible is True
             return Found(Finding.ABSENT if proven else Finding.UNPROVEN)
-        if self.tags_visible is None:
-            self.tags_visible = True
+        self.tags_visible = True if self.tags_visible is None else self.tags_visible
         if len(matches) > 1 or not matches.isdisjoint(self._owned):
             return Found(Finding.AMBIGUOUS)
         (execution_id,) = matches

@@ -21,10 +21,20 @@ T = TypeVar("T")
 class Relay(Generic[T]):
     """Drives one coroutine, for its caller or on its own."""
 
-    __slots__ = ("_awaited", "_coroutine", "_left", "_outlives", "_timer", "_wakeup", "expired")
+    __slots__ = (
+        "_awaited",
+        "_coroutine",
+        "_left",
+        "_outlives",
+        "_timer",
+        "_told",
+        "_wakeup",
+        "expired",
+    )
 
     def __init__(self) -> None:
         self.expired = False  # the deadline has passed
+        self._told = False  # and the coroutine was cancelled for it
         self._timer: asyncio.TimerHandle | None = None
         self._wakeup: asyncio.Future[None] | None = None  # what the driver waits on
         self._awaited: asyncio.Future[Any] | None = None  # what the coroutine waits on
@@ -42,20 +52,21 @@ class Relay(Generic[T]):
     def _expire(self) -> None:
         self.expired = True
         if self._awaited is not None:
+            self._told = True
             self._awaited.cancel()
 
     def _wake(self, _: object) -> None:
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
-    async def run(
+    def run(
         self,
         coroutine: Coroutine[Any, Any, T],
         *,
         outlives: Callable[[], bool] | None = None,
         left: Callable[[Coroutine[Any, Any, T]], None] | None = None,
-    ) -> T:
-        """Drive the coroutine to its end.
+    ) -> Coroutine[Any, Any, T]:
+        """Drive the coroutine to its end: `await relay.run(...)`.
 
         Args:
             coroutine: what to drive; cancelled at the deadline, which it can tell by `expired`.
@@ -64,7 +75,7 @@ class Relay(Generic[T]):
         """
         self._coroutine = coroutine
         self._outlives, self._left = outlives, left
-        return await self._drive()
+        return self._drive()
 
     async def _drive(self) -> T:
         coroutine = self._coroutine
@@ -73,14 +84,13 @@ class Relay(Generic[T]):
             while True:
                 if self._awaited is None:
                     try:
-                        self._awaited = (
-                            coroutine.send(None)
-                            if cancelled is None
-                            else coroutine.throw(cancelled)
-                        )
+                        if cancelled is None:
+                            self._awaited = coroutine.send(None)
+                        else:
+                            self._awaited = coroutine.throw(cancelled)
+                            cancelled = None
                     except StopIteration as end:
                         return end.value  # type: ignore[no-any-return]
-                    cancelled = None
                 try:
                     await self._until_done()
                 except asyncio.CancelledError as error:
@@ -95,13 +105,15 @@ class Relay(Generic[T]):
                 self.reschedule(None)
 
     async def _until_done(self) -> None:
-        """Wait for what the coroutine waits for; nobody cancels that by cancelling us."""
+        """Wait for what the coroutine waits for; cancelling us does not cancel that."""
         awaited = self._awaited
         if awaited is None:  # a bare yield: `asyncio.sleep(0)`
             await asyncio.sleep(0)
             return
         self._wakeup = asyncio.get_running_loop().create_future()
         awaited.add_done_callback(self._wake)
+        if self.expired and not self._told:
+            self._expire()
         await self._wakeup
 
     def _hand_over(self) -> None:

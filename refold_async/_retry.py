@@ -22,7 +22,7 @@ from refold_async._errors import (
     RequestTimeoutError,
     clip,
 )
-from refold_async._protocol import Answer, Evidence, Request
+from refold_async._protocol import Answer, Evidence, Operation, Request
 from refold_async._stats import Counters
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def outcome_unknown(
 ) -> ExecutionOutcomeUnknownError:
     """Say what is known of a call of which nobody knows whether it started a run."""
     tries = "1 try" if attempts == 1 else f"{attempts} tries"
-    if request.workflow_id is None:
+    if request.operation is Operation.RERUN:
         what = f"rerun of execution {request.execution_id}"
         look = "before asking again, look through refold.executions.list(start_date=...)"
     elif request.unique_tag:

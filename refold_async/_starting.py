@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from refold_async._config import RetryPolicy
     from refold_async._handle import Services
-    from refold_async._models import ExecutionRef
     from refold_async._reconcile import Found, Reconciler
     from refold_async._stats import Counters
 
@@ -60,13 +59,16 @@ class Starter:
     async def start(
         self,
         request: protocol.Request,
-        ref: ExecutionRef,
         *,
         policy: RetryPolicy | None = None,
-        deadline: float | None = None,
+        limit: float | None = None,
     ) -> ExecutionHandle[Any]:
-        """Send a request that starts a run, and give the handle of the run."""
-        care = Care(self, request, ref, policy, deadline)
+        """Send a request that starts a run, and give the handle of the run.
+
+        `limit` is in seconds, from when this is awaited.
+        """
+        deadline = None if limit is None else self.services.clock.monotonic() + limit
+        care = Care(self, request, policy, deadline)
         started = await self.services.api.start(request, care, policy=policy, deadline=deadline)
         return care.handle(started)
 
@@ -81,19 +83,17 @@ class Starter:
 class Care:
     """What one start needs when things go wrong; the transport and the retries call back to it."""
 
-    __slots__ = ("_deadline", "_policy", "_ref", "_request", "_since", "_starter")
+    __slots__ = ("_deadline", "_policy", "_request", "_since", "_starter")
 
     def __init__(
         self,
         starter: Starter,
         request: protocol.Request,
-        ref: ExecutionRef,
         policy: RetryPolicy | None,
         deadline: float | None,
     ) -> None:
         self._starter = starter
         self._request = request
-        self._ref = ref
         self._policy = policy or starter.services.api.transport.policy
         self._deadline = deadline
         self._since = starter.services.clock.time()
@@ -102,7 +102,7 @@ class Care:
         """Make the handle of the run, and remember that it is ours."""
         if started.execution_id is not None:
             self._starter.reconciler.own(started.execution_id, self._request.instance_tag)
-        return ExecutionHandle.of_started(self._starter.services, started, self._ref)
+        return ExecutionHandle.of_started(self._starter.services, started, self._request)
 
     async def reconcile(self) -> Found:
         """Look for the run in the list."""

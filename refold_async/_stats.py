@@ -32,6 +32,15 @@ class Stats:
     orphaned: int
     unknown: int
 
+    def __add__(self, other: Stats) -> Stats:
+        """Add up the counters of two clients."""
+        sums = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in attrs.fields(Stats)
+            if field.name != "requests"
+        }
+        return Stats(requests=Counter(self.requests) + Counter(other.requests), **sums)
+
     @property
     def requests_per_settled(self) -> float | None:
         """Requests of all kinds per settled run; None before the first."""

@@ -175,14 +175,23 @@ class Transport:
         return answer
 
     async def _token(self, refused: Secret | None, deadline: float | None) -> Secret:
+        """Give a token other than the refused one, unless the call or the client ends first."""
         left = None if deadline is None else deadline - self.clock.monotonic()
+        fetching = asyncio.ensure_future(self.auth.renewed(refused))
+        awaited: set[asyncio.Future[Any]] = {fetching}
+        if self._closing is not None:
+            awaited.add(self._closing)
         try:
-            async with asyncio.timeout(left):
-                return await self.auth.renewed(refused)
-        except TimeoutError:
-            raise RequestTimeoutError(
-                "the session_token callable took longer than the call's timeout", sent=False
-            ) from None
+            await asyncio.wait(awaited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not fetching.done():
+                fetching.cancel()
+        if fetching.done():
+            return fetching.result()
+        self.check_usable()
+        raise RequestTimeoutError(
+            "the session_token callable took longer than the call's timeout", sent=False
+        )
 
     async def _attempt(
         self, request: Request, secret: Secret, deadline: float | None, care: Care | None

@@ -54,6 +54,7 @@ class Request:
         unique_tag: whether no other call uses that label, so that it identifies the run.
         workflow_id: the workflow to start, for errors.
         execution_id: the execution the call is about, for errors.
+        slug: the application of the workflow, for the handle.
     """
 
     operation: Operation
@@ -67,6 +68,7 @@ class Request:
     unique_tag: bool = False
     workflow_id: str | None = None
     execution_id: str | None = None
+    slug: str | None = None
 
     @property
     def repeatable(self) -> bool:
@@ -114,6 +116,7 @@ def execute_request(
         instance_tag=instance_tag,
         unique_tag=unique_tag,
         workflow_id=workflow_id,
+        slug=slug,
     )
 
 
