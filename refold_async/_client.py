@@ -34,6 +34,7 @@ from refold_async._starting import Orphans, Starter
 from refold_async._stats import Counters
 from refold_async._tracker import Tracker
 from refold_async._transport import Transport
+from refold_async._wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -119,21 +120,26 @@ class RefoldClient:
             url = from_environment("REFOLD_BASE_URL") or DEFAULT_BASE_URL
         clock = clock or SystemClock()
         counters = Counters()
-        transport = Transport(
+        wire = Wire(
             base_url=check_base_url(url, allow_insecure_http=allow_insecure_http),
             auth=auth,
             timeouts=_expect(timeouts, Timeouts, "timeouts"),
+            clock=clock,
+            max_connections=check_count(max_connections, "max_connections"),
+            max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
+            theirs=session,
+        )
+        transport = Transport(
+            wire=wire,
+            auth=auth,
             policy=_expect(retry, RetryPolicy, "retry"),
             budget=Budget(
                 None if rate_limit is None else _expect(rate_limit, RateLimit, "rate_limit"),
-                check_count(max_connections, "max_connections"),
+                max_connections,
                 clock,
             ),
             clock=clock,
             counters=counters,
-            max_connections=max_connections,
-            max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
-            their_session=session,
         )
         api = Api(transport)
         tracker = Tracker(
@@ -202,7 +208,7 @@ class RefoldClient:
         open.
         """
         if not self._is_view:
-            self._transport.closed = True
+            self._transport.wire.closed = True
             await self._services.tracker.aclose()
             await self._transport.aclose()
             await self._starter.aclose()
@@ -210,7 +216,9 @@ class RefoldClient:
     def __repr__(self) -> str:
         transport = self._transport
         state = "closed" if transport.closed else "open"
-        return f"<RefoldClient {transport.base_url} linked_account_id={self._account!r} {state}>"
+        return (
+            f"<RefoldClient {transport.wire.base_url} linked_account_id={self._account!r} {state}>"
+        )
 
     @property
     def stats(self) -> Stats:

@@ -295,6 +295,7 @@ class ExecutionHandle(Generic[T]):
         return self._result
 
     def _watched(self, verb: str = "wait") -> Watch:
+        self._services.api.transport.check_usable()
         if self._watch is None:
             self._watch = self._services.tracker.watch(
                 self._id(verb), self.linked_account_id, first_look=self._first_look

@@ -29,12 +29,14 @@ class Relay(Generic[T]):
         "_timer",
         "_told",
         "_wakeup",
+        "aborted",
         "expired",
     )
 
     def __init__(self) -> None:
         self.expired = False  # the deadline has passed
-        self._told = False  # and the coroutine was cancelled for it
+        self.aborted = False  # its owner wants it to end
+        self._told = False  # the coroutine was cancelled for either
         self._timer: asyncio.TimerHandle | None = None
         self._wakeup: asyncio.Future[None] | None = None  # what the driver waits on
         self._awaited: asyncio.Future[Any] | None = None  # what the coroutine waits on
@@ -49,10 +51,18 @@ class Relay(Generic[T]):
         if when is not None:
             self._timer = asyncio.get_running_loop().call_at(when, self._expire)
 
+    def abort(self) -> None:
+        """Cancel the coroutine, whoever drives it; it can tell by `aborted`."""
+        self.aborted = True
+        self._interrupt()
+
     def _expire(self) -> None:
         self.expired = True
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._told = self._awaited is not None
         if self._awaited is not None:
-            self._told = True
             self._awaited.cancel()
 
     def _wake(self, _: object) -> None:
@@ -112,8 +122,8 @@ class Relay(Generic[T]):
             return
         self._wakeup = asyncio.get_running_loop().create_future()
         awaited.add_done_callback(self._wake)
-        if self.expired and not self._told:
-            self._expire()
+        if (self.expired or self.aborted) and not self._told:
+            self._interrupt()
         await self._wakeup
 
     def _hand_over(self) -> None:

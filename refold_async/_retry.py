@@ -1,7 +1,7 @@
 """Evidence and policy → what is done about it, and the pauses in between.
 
 `decide` is the table of `docs/explanation/outcomes.md`; `persist` lets tenacity repeat a call for
-as long as the table says so. Tenacity is imported with the first failure: most calls never need it.
+as long as the table says so. It is entered only after a first failure.
 """
 
 from __future__ import annotations
@@ -34,6 +34,14 @@ logger = logging.getLogger("refold_async")
 
 _CUT_OFF = frozenset({504, 524})
 """Statuses by which a proxy says that it stopped waiting: a sync run very likely goes on."""
+
+
+def prepare() -> None:
+    """Import tenacity: with a client's first call, not with the package, which it would slow down.
+
+    Waiting for the first failure would be too late: that may be the lack of a file descriptor.
+    """
+    import tenacity  # noqa: F401, PLC0415
 
 
 class Finding(Enum):
@@ -109,7 +117,7 @@ def decide(
     goes_on = sync and (timed_out or status in _CUT_OFF)
     if mode != "transient" or finding is Finding.AMBIGUOUS or goes_on:
         return Action.UNKNOWN
-    server_failed = status is not None and status >= 500  # noqa: PLR2004
+    server_failed = status is not None and 500 <= status < 600  # noqa: PLR2004
     return Action.RETRY if server_failed or finding is Finding.ABSENT else Action.UNKNOWN
 
 
@@ -144,8 +152,11 @@ class Call:
         Raises:
             RefoldError: the last error; *unknown* if any attempt was uncertain.
         """
-        from tenacity import AsyncRetrying, retry_if_exception_type  # noqa: PLC0415 - see above
-        from tenacity.wait import wait_random_exponential  # noqa: PLC0415
+        from tenacity import (  # noqa: PLC0415 - see `prepare`
+            AsyncRetrying,
+            retry_if_exception_type,
+            wait_random_exponential,
+        )
 
         jitter = wait_random_exponential(multiplier=self.policy.wait, max=self.policy.max_wait)
         pending = [first]
@@ -194,6 +205,11 @@ class Call:
         self._sending = True  # an attempt looks after itself when it is cancelled
         try:
             return await self.attempt()
+        except RefoldError as error:  # a closed client, a token source that gives no token
+            if not self.uncertain:
+                raise
+            self.attempts += 1
+            raise self._final(Answer(evidence=Evidence.REFUSED, error=error)) from error
         finally:
             self._sending = False
 

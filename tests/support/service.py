@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from refold_async import (
@@ -32,6 +33,7 @@ class ScriptedService:
     def __init__(self) -> None:
         self.documents: deque[dict[str, Any] | str | RefoldError] = deque(["RUNNING"])
         self.outputs: deque[Any] = deque(["the output"])
+        self.transport = SimpleNamespace(check_usable=lambda: None)
         self.looks: list[str] = []
         self.fetched: list[str] = []
 

@@ -1,0 +1,184 @@
+"""Where a credential must not show: text, logs, errors, tracebacks with locals, headers kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from refold_async import RefoldError, Timeouts
+from tests.support.endings import at_once
+from tests.support.wire import STARTS, Step, http, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from refold_async import RefoldClient
+
+SECRET = "tk_5eac2e7f00d"
+
+
+async def _token() -> str:
+    return SECRET
+
+
+CREDENTIALS = pytest.mark.parametrize(
+    "credential",
+    [
+        pytest.param("api_key", id="key"),
+        pytest.param("session_token", id="token"),
+        pytest.param("source", id="renewable token"),
+    ],
+)
+
+
+def holding(credential: str) -> dict[str, Any]:
+    """Give the setting that holds the secret."""
+    if credential == "source":
+        return {"session_token": _token}
+    return {credential: SECRET}
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and all it came from."""
+    if error is not None:
+        yield error
+        yield from chain(error.__cause__)
+        yield from chain(error.__context__)
+
+
+def shown(error: BaseException) -> str:
+    """Give all that a crash reporter sees of an error."""
+    texts = [str(error), repr(error), repr(vars(error)), repr(error.args)]
+    for link in chain(error):
+        report = traceback.TracebackException.from_exception(link, capture_locals=True)
+        texts += [*report.format(), str(link), repr(link), repr(vars(link))]
+    return "\n".join(texts)
+
+
+@CREDENTIALS
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(Step(reply=http(400, {"error": "no slug"})), id="400"),
+        pytest.param(Step(reply=http(401, {"message": "Invalid Credentials"})), id="401"),
+        pytest.param(Step(reply=http(502, "<html>")), id="502"),
+        pytest.param(Step(reply=http(302, b"")), id="redirect"),
+        pytest.param(Step(reply=http(200, "<html>")), id="200 HTML"),
+        pytest.param(Step(reply=b"garbage\r\n\r\n", end="fin"), id="garbage"),
+        pytest.param(Step(reply=http(body={}, length=99), end="fin"), id="truncated"),
+        pytest.param(Step(end="fin"), id="FIN"),
+        pytest.param(Step(end="rst"), id="RST"),
+        pytest.param(Step(end="stall"), id="stall"),
+    ],
+)
+async def test_no_error_shows_the_secret(
+    connect: Callable[..., RefoldClient],
+    caplog: pytest.LogCaptureFixture,
+    credential: str,
+    step: Step,
+) -> None:
+    """Neither what is raised, nor what it came from, nor the log at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    async with wire(step) as server:
+        refold = connect(
+            server, retry=at_once(), timeouts=Timeouts(read=0.1), **holding(credential)
+        )
+        with pytest.raises(RefoldError) as caught:
+            await refold.execute("wf_1", slug="s", payload={"n": "x" * 70_000})
+    assert len(server.seen) >= 1
+    assert SECRET not in shown(caught.value)
+    assert SECRET.encode() not in pickle.dumps(caught.value)
+    assert SECRET not in caplog.text
+
+
+@CREDENTIALS
+async def test_no_connection_error_shows_the_secret(
+    connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture, credential: str
+) -> None:
+    """Nor an error from before anything was sent."""
+    caplog.set_level(logging.DEBUG)
+    async with wire(STARTS) as server:
+        server.quit()
+        refold = connect(server, retry=at_once(), **holding(credential))
+        with pytest.raises(RefoldError) as caught:
+            await refold.execute("wf_1", slug="s")
+    assert SECRET not in shown(caught.value) + caplog.text
+
+
+@CREDENTIALS
+@pytest.mark.parametrize("size", [pytest.param(1, id="small"), pytest.param(70_000, id="large")])
+async def test_no_cancelled_call_shows_the_secret(
+    connect: Callable[..., RefoldClient], credential: str, size: int
+) -> None:
+    """A cancelled call has a traceback as well, and `asyncio.timeout` is how most are cancelled."""
+    async with wire(Step(end="stall")) as server:
+        refold = connect(server, **holding(credential))
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.05):
+                await refold.execute("wf_1", slug="s", payload={"n": "x" * size})
+    assert SECRET not in shown(caught.value)
+
+
+def parts(thing: Any, seen: set[int]) -> Iterator[Any]:
+    """Give an object of ours and those below it."""
+    if id(thing) in seen or not type(thing).__module__.startswith("refold_async"):
+        return
+    seen.add(id(thing))
+    yield thing
+    slots = {name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())}
+    for name in {*getattr(thing, "__dict__", {})} | slots:
+        yield from parts(getattr(thing, name, None), seen)
+
+
+@CREDENTIALS
+async def test_no_object_shows_the_secret(
+    connect: Callable[..., RefoldClient], credential: str
+) -> None:
+    """Client, view, handle and all that is below them keep it to themselves."""
+    async with wire(STARTS) as server:
+        refold = connect(server, **holding(credential))
+        handle = await refold.execute("wf_1", slug="s")
+        seen: set[int] = set()
+        ours = [*parts(refold, seen), *parts(handle, seen), *parts(refold.executions, seen)]
+        kinds = {type(thing).__name__ for thing in ours}
+        told = [thing for thing in ours if SECRET in f"{thing!r} {thing!s}"]
+        kept = pickle.dumps(handle.ref)
+    assert told == []
+    assert SECRET.encode() not in kept
+    assert {"RefoldClient", "ExecutionHandle", "Transport", "Secret"} <= kinds
+
+
+@CREDENTIALS
+async def test_the_session_keeps_no_secret(
+    connect: Callable[..., RefoldClient], monkeypatch: pytest.MonkeyPatch, credential: str
+) -> None:
+    """The credential is put on each request, not on the session."""
+    sessions: list[aiohttp.ClientSession] = []
+    make = aiohttp.ClientSession
+
+    def recorded(*args: Any, **options: Any) -> aiohttp.ClientSession:
+        sessions.append(make(*args, **options))
+        return sessions[-1]
+
+    monkeypatch.setattr(aiohttp, "ClientSession", recorded)
+    async with wire(STARTS) as server:
+        await connect(server, **holding(credential)).execute("wf_1", slug="s")
+    (session,) = sessions
+    assert SECRET not in repr(dict(session.headers))
+    assert SECRET in repr(dict(server.seen[0].headers))
+
+
+async def test_a_credential_is_not_pickled_with_a_client(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """A client that is sent to another process is refused, instead of taking the key along."""
+    async with wire() as server:
+        refold = connect(server, api_key=SECRET)
+        with pytest.raises(TypeError):
+            pickle.dumps(refold)
