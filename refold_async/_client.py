@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import secrets
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
@@ -159,6 +160,9 @@ class RefoldClient:
         self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
         self._account = None if account is None else check_header(account, "linked_account_id")
         self._is_view = False
+        # 32 hex digits: 16 of this client's own, 16 that count its calls.
+        self._tag_stem = f"rfa-{secrets.token_hex(8)}"
+        self._tag_numbers = itertools.count(1)
 
     # -- accounts and life -------------------------------------------------------------------
 
@@ -284,7 +288,7 @@ class RefoldClient:
             if instance_tag is None:
                 if unique_tag:
                     raise ConfigError("says something about an instance_tag", field="unique_tag")
-                instance_tag, unique_tag = f"rfa-{secrets.token_hex(16)}", True
+                instance_tag, unique_tag = f"{self._tag_stem}{next(self._tag_numbers):016x}", True
             request = protocol.execute_request(
                 workflow_id,
                 slug=slug,

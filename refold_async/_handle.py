@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import attrs
-
 from refold_async._checks import positive_seconds
 from refold_async._errors import ConfigError
 from refold_async._models import ExecutionRef
@@ -273,8 +271,7 @@ class ExecutionHandle(Generic[T]):
 
         See: "Rerun Execution".
         """
-        request = attrs.evolve(
-            rerun_request(self._id("rerun"), account=self.linked_account_id),
+        request = rerun_request(self._id("rerun"), account=self.linked_account_id)._replace(
             workflow_id=self.workflow_id,
             slug=self.slug,
         )

@@ -88,7 +88,7 @@ class Relay(Generic[T]):
         return self._drive()
 
     async def _drive(self) -> T:
-        coroutine = self._coroutine
+        coroutine, loop = self._coroutine, asyncio.get_running_loop()
         cancelled: BaseException | None = None
         try:
             while True:
@@ -102,7 +102,15 @@ class Relay(Generic[T]):
                     except StopIteration as end:
                         return end.value  # type: ignore[no-any-return]
                 try:
-                    await self._until_done()
+                    if self._awaited is None:  # a bare yield: `asyncio.sleep(0)`
+                        await asyncio.sleep(0)
+                        continue
+                    # Waited for at one remove: cancelling us does not cancel it.
+                    self._wakeup = loop.create_future()
+                    self._awaited.add_done_callback(self._wake)
+                    if (self.expired or self.aborted) and not self._told:
+                        self._interrupt()
+                    await self._wakeup
                 except asyncio.CancelledError as error:
                     if self._outlives is not None and self._outlives() and not self.expired:
                         self._hand_over()
@@ -113,18 +121,6 @@ class Relay(Generic[T]):
         finally:
             if self._awaited is None:
                 self.reschedule(None)
-
-    async def _until_done(self) -> None:
-        """Wait for what the coroutine waits for; cancelling us does not cancel that."""
-        awaited = self._awaited
-        if awaited is None:  # a bare yield: `asyncio.sleep(0)`
-            await asyncio.sleep(0)
-            return
-        self._wakeup = asyncio.get_running_loop().create_future()
-        awaited.add_done_callback(self._wake)
-        if (self.expired or self.aborted) and not self._told:
-            self._interrupt()
-        await self._wakeup
 
     def _hand_over(self) -> None:
         assert self._left is not None  # noqa: S101 - given together with `outlives`

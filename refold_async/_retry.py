@@ -232,7 +232,7 @@ class Call:
             finding=self.finding,
         )
         if action is Action.RETURN:
-            return attrs.evolve(answer, attempts=self.attempts, possible_duplicate=self.resent)
+            return answer._replace(attempts=self.attempts, possible_duplicate=self.resent)
         if action is Action.ADOPT and found is not None:
             return Answer(
                 evidence=Evidence.ACCEPTED,

@@ -91,12 +91,6 @@ class _Door(aiohttp.TCPConnector):
         return connection
 
 
-def _check_session(_: object, __: object, session: object) -> None:
-    if session is not None and not isinstance(session, aiohttp.ClientSession):
-        kind = type(session).__name__
-        raise ConfigError(f"must be an aiohttp.ClientSession, not {kind}", field="session")
-
-
 @attrs.define(eq=False, repr=False, kw_only=True)
 class Wire:
     """Exchanges a request for a reply, over our own session or the caller's."""
@@ -107,9 +101,15 @@ class Wire:
     clock: Clock
     max_connections: int
     max_reply_bytes: int
-    theirs: aiohttp.ClientSession | None = attrs.field(default=None, validator=_check_session)
+    theirs: aiohttp.ClientSession | None = None
     closed: bool = attrs.field(default=False, init=False)
     _own: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        given: object = self.theirs
+        if given is not None and not isinstance(given, aiohttp.ClientSession):
+            kind = type(given).__name__
+            raise ConfigError(f"must be an aiohttp.ClientSession, not {kind}", field="session")
 
     def open(self) -> None:
         """Make our session; needs the running loop it is to live on."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refold_async._errors import UnexpectedReplyError
 from refold_async._models import (
@@ -31,8 +29,7 @@ _INLINE = ("return_value", "errored", "execution_error", "status_code")
 _HEADER_FIELDS = ("headers", "request_headers", "requestHeaders")
 
 
-@attrs.frozen(kw_only=True)
-class Started:
+class Started(NamedTuple):
     """What a start came to.
 
     Attributes:
@@ -147,8 +144,7 @@ def _read_node(node: Mapping[str, Any]) -> NodeRun:
     )
 
 
-@attrs.frozen(kw_only=True)
-class Output:
+class Output(NamedTuple):
     """What the response path says: the Response node's data, and how far the run is."""
 
     value: Any
