@@ -364,7 +364,7 @@ class RefoldClient:
             )
         account = self._choose_account(linked_account_id or ref.linked_account_id)
         self._required(account)
-        return ExecutionHandle(self._services, attrs.evolve(ref, linked_account_id=account))
+        return ExecutionHandle.of_ref(self._services, attrs.evolve(ref, linked_account_id=account))
 
     async def find(
         self, instance_tag: str, *, workflow_id: str, linked_account_id: str | None = None
@@ -388,16 +388,16 @@ class RefoldClient:
         check_id(workflow_id, "workflow_id")
         check_header(instance_tag, "instance_tag")
         found = await self._reconciler.find(account, instance_tag, workflow_id)
-        refs = (
-            ExecutionRef(
-                execution_id=execution_id,
+        return [
+            ExecutionHandle(
+                self._services,
+                execution_id,
                 workflow_id=workflow_id,
                 linked_account_id=account,
                 instance_tag=instance_tag,
             )
             for execution_id in found
-        )
-        return [ExecutionHandle(self._services, ref) for ref in refs]
+        ]
 
     async def check_reconcile(self, workflow_id: str) -> bool | None:
         """Ask whether lost answers can be looked up here: whether the list of runs shows tags.

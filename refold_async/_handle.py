@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from refold_async._checks import positive_seconds
 from refold_async._errors import ConfigError
-from refold_async._models import ExecutionRef
+from refold_async._models import ExecutionRef, created_at
 from refold_async._protocol import rerun_request
 
 if TYPE_CHECKING:
@@ -68,12 +68,24 @@ class ExecutionHandle(Generic[T]):
         "_services",
         "_watch",
         "attempts",
+        "execution_id",
+        "instance_tag",
+        "linked_account_id",
         "possible_duplicate",
-        "ref",
+        "slug",
+        "workflow_id",
     )
 
-    ref: ExecutionRef
-    """What is needed to find the run again; picklable, without secrets."""
+    execution_id: str | None
+    """The run's id; None for a sync reply that had none."""
+    workflow_id: str | None
+    """The workflow (or alias) it was started with, if known."""
+    slug: str | None
+    """The application it was started with, if known."""
+    linked_account_id: str | None
+    """The linked account it runs for, if known."""
+    instance_tag: str | None
+    """Its label, if known."""
     attempts: int
     """Requests it took to start the run, the first one included; 0 for a reattached handle."""
     possible_duplicate: bool
@@ -82,21 +94,43 @@ class ExecutionHandle(Generic[T]):
     def __init__(
         self,
         services: Services,
-        ref: ExecutionRef,
+        execution_id: str | None,
         *,
-        result: ExecutionResult[T] | None = None,
-        attempts: int = 0,
-        possible_duplicate: bool = False,
+        workflow_id: str | None = None,
+        slug: str | None = None,
+        linked_account_id: str | None = None,
+        instance_tag: str | None = None,
+        started: Started | None = None,
     ) -> None:
         self._services = services
-        self.ref = ref
-        self._result = result
-        self.attempts = attempts
-        self.possible_duplicate = possible_duplicate
+        self.execution_id = execution_id
+        self.workflow_id = workflow_id
+        self.slug = slug
+        self.linked_account_id = linked_account_id
+        self.instance_tag = instance_tag
+        self._result: ExecutionResult[T] | None = None
         self._watch: Watch | None = None
-        now = services.clock.monotonic()
-        # A run just started by us can't be over yet; one that is reattached may well be.
-        self._first_look = now + services.polling.first if attempts else now
+        self._first_look = services.clock.monotonic()
+        self.attempts = 0
+        self.possible_duplicate = False
+        if started is not None:
+            self._result = started.result
+            self.attempts = started.attempts
+            self.possible_duplicate = started.possible_duplicate
+            # A run just started by us can't be over yet; one that is reattached may well be.
+            self._first_look += services.polling.first
+
+    @classmethod
+    def of_ref(cls, services: Services, ref: ExecutionRef) -> ExecutionHandle[Any]:
+        """Make a handle of a run that was started before."""
+        return ExecutionHandle(
+            services,
+            ref.execution_id,
+            workflow_id=ref.workflow_id,
+            slug=ref.slug,
+            linked_account_id=ref.linked_account_id,
+            instance_tag=ref.instance_tag,
+        )
 
     @classmethod
     def of_started(
@@ -105,47 +139,29 @@ class ExecutionHandle(Generic[T]):
         """Make the handle of a run that was just started."""
         return ExecutionHandle(
             services,
-            ExecutionRef(
-                execution_id=started.execution_id,
-                workflow_id=request.workflow_id,
-                slug=request.slug,
-                linked_account_id=request.account,
-                instance_tag=request.instance_tag,
-            ),
-            result=started.result,
-            attempts=started.attempts,
-            possible_duplicate=started.possible_duplicate,
+            started.execution_id,
+            workflow_id=request.workflow_id,
+            slug=request.slug,
+            linked_account_id=request.account,
+            instance_tag=request.instance_tag,
+            started=started,
         )
 
     @property
-    def execution_id(self) -> str | None:
-        """The run's id; None for a sync reply that had none."""
-        return self.ref.execution_id
-
-    @property
-    def workflow_id(self) -> str | None:
-        """The workflow (or alias) it was started with, if known."""
-        return self.ref.workflow_id
-
-    @property
-    def slug(self) -> str | None:
-        """The application it was started with, if known."""
-        return self.ref.slug
-
-    @property
-    def linked_account_id(self) -> str | None:
-        """The linked account it runs for, if known."""
-        return self.ref.linked_account_id
-
-    @property
-    def instance_tag(self) -> str | None:
-        """Its label, if known."""
-        return self.ref.instance_tag
+    def ref(self) -> ExecutionRef:
+        """What is needed to find the run again; picklable, without secrets."""
+        return ExecutionRef(
+            execution_id=self.execution_id,
+            workflow_id=self.workflow_id,
+            slug=self.slug,
+            linked_account_id=self.linked_account_id,
+            instance_tag=self.instance_tag,
+        )
 
     @property
     def created_at(self) -> datetime | None:
         """When the service made it (UTC, to the second), if its id tells."""
-        return self.ref.created_at
+        return None if self.execution_id is None else created_at(self.execution_id)
 
     def __repr__(self) -> str:
         result = self._known()

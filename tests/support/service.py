@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from refold_async import (
     Execution,
     ExecutionHandle,
-    ExecutionRef,
     ExecutionStatus,
     PollPolicy,
     RefoldError,
 )
 from refold_async._handle import Services
-from refold_async._protocol import Output, read_execution
+from refold_async._protocol import Output, Started, read_execution
 from refold_async._stats import Counters
 from refold_async._tracker import Tracker
 
@@ -78,5 +77,7 @@ class House:
 
     def handle(self, execution_id: str | None = RUN, *, attempts: int = 0) -> ExecutionHandle[Any]:
         """Give a handle; `attempts=1` makes it one of a run that was just started."""
-        ref = ExecutionRef(execution_id=execution_id, linked_account_id="acct")
-        return ExecutionHandle(self.services, ref, attempts=attempts)
+        started = Started(execution_id=execution_id, attempts=attempts) if attempts else None
+        return ExecutionHandle(
+            self.services, execution_id, linked_account_id="acct", started=started
+        )
