@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         SessionToken,
         Workflow,
     )
+    from refold_async._retry import Care
     from refold_async._transport import Transport
 
 
@@ -28,34 +29,30 @@ class Api:
     """
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        self.transport = transport
 
-    async def execute(
+    async def start(
         self,
         request: protocol.Request,
+        care: Care,
         *,
         policy: RetryPolicy | None = None,
         deadline: float | None = None,
     ) -> protocol.Started:
-        """Start a workflow (the request was built when the caller asked)."""
-        answer = await self._transport.send(request, policy=policy, deadline=deadline)
-        return protocol.read_execute_answer(answer, sync=request.sync)
-
-    async def rerun(self, execution_id: str, *, account: str | None) -> protocol.Started:
-        """Run an execution's payload again."""
-        request = protocol.rerun_request(execution_id, account=account)
-        return protocol.read_rerun_answer(await self._transport.send(request))
+        """Start a run, by execute or rerun (the request was built when the caller asked)."""
+        answer = await self.transport.send(request, policy=policy, deadline=deadline, care=care)
+        return protocol.read_started(answer, request)
 
     async def stop(self, execution_id: str, *, account: str | None) -> None:
         """Ask the service to stop a run."""
-        await self._transport.send(protocol.stop_request(execution_id, account=account))
+        await self.transport.send(protocol.stop_request(execution_id, account=account))
 
     async def get_execution(
         self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
     ) -> Execution:
         """Read a run with its nodes."""
         request = protocol.get_execution_request(execution_id, account=account)
-        answer = await self._transport.send(request, policy=policy)
+        answer = await self.transport.send(request, policy=policy)
         return protocol.read_execution(answer.document, execution_id=execution_id)
 
     async def get_response(
@@ -63,41 +60,42 @@ class Api:
     ) -> protocol.Output:
         """Read the output of a run."""
         request = protocol.get_response_request(execution_id, account=account)
-        return protocol.read_response(await self._transport.send(request, policy=policy))
+        return protocol.read_response(await self.transport.send(request, policy=policy))
 
     async def list_executions(
-        self, *, account: str | None, query: Mapping[str, Any]
+        self, *, account: str | None, query: Mapping[str, Any], deadline: float | None = None
     ) -> Page[Execution]:
         """Read one page of an account's runs."""
         request = protocol.list_executions_request(account=account, query=query)
-        return protocol.read_page(await self._transport.send(request), protocol.read_execution)
+        answer = await self.transport.send(request, deadline=deadline)
+        return protocol.read_page(answer, protocol.read_execution)
 
     async def list_batches(
         self, execution_id: str, node_id: str, *, account: str | None, query: Mapping[str, Any]
     ) -> Page[Mapping[str, Any]]:
         """Read one page of a node's batches; their shape is not documented, so they stay JSON."""
         request = protocol.list_batches_request(execution_id, node_id, account=account, query=query)
-        return protocol.read_page(await self._transport.send(request), dict)
+        return protocol.read_page(await self.transport.send(request), dict)
 
     async def list_workflows(
         self, *, account: str | None, query: Mapping[str, Any]
     ) -> Page[Workflow]:
         """Read one page of workflows."""
         request = protocol.list_workflows_request(account=account, query=query)
-        return protocol.read_page(await self._transport.send(request), protocol.read_workflow)
+        return protocol.read_page(await self.transport.send(request), protocol.read_workflow)
 
     async def enabled_workflows(self, *, account: str | None) -> list[Workflow]:
         """Read the workflows enabled for an account."""
         request = protocol.enabled_workflows_request(account=account)
-        answer = await self._transport.send(request)
+        answer = await self.transport.send(request)
         return [protocol.read_workflow(doc) for doc in answer.document if isinstance(doc, dict)]
 
     async def request_structure(self, workflow_id: str, *, account: str | None) -> RequestStructure:
         """Read what a workflow expects."""
         request = protocol.request_structure_request(workflow_id, account=account)
-        return protocol.read_request_structure(await self._transport.send(request))
+        return protocol.read_request_structure(await self.transport.send(request))
 
     async def create_session_token(self, account: str, *, force_refresh: bool) -> SessionToken:
         """Make a session token for an account."""
         request = protocol.create_session_token_request(account, force_refresh=force_refresh)
-        return protocol.read_session_token(await self._transport.send(request))
+        return protocol.read_session_token(await self.transport.send(request))

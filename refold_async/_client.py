@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import secrets
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
@@ -28,10 +29,13 @@ from refold_async._errors import ConfigError, RefoldError
 from refold_async._handle import ExecutionHandle, Services
 from refold_async._models import ExecutionRef
 from refold_async._pacing import Budget
+from refold_async._reconcile import Reconciler
 from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._starting import Orphans, Starter
 from refold_async._stats import Counters
 from refold_async._tracker import Tracker
 from refold_async._transport import Transport
+from refold_async._wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -52,6 +56,7 @@ class ExecuteOptions(TypedDict, total=False):
     linked_account_id: str | None
     config_id: str | None
     instance_tag: str | None
+    unique_tag: bool
     include_headers: bool
     retry: RetryPolicy | None
 
@@ -116,21 +121,26 @@ class RefoldClient:
             url = from_environment("REFOLD_BASE_URL") or DEFAULT_BASE_URL
         clock = clock or SystemClock()
         counters = Counters()
-        transport = Transport(
+        wire = Wire(
             base_url=check_base_url(url, allow_insecure_http=allow_insecure_http),
             auth=auth,
             timeouts=_expect(timeouts, Timeouts, "timeouts"),
+            clock=clock,
+            max_connections=check_count(max_connections, "max_connections"),
+            max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
+            theirs=session,
+        )
+        transport = Transport(
+            wire=wire,
+            auth=auth,
             policy=_expect(retry, RetryPolicy, "retry"),
             budget=Budget(
                 None if rate_limit is None else _expect(rate_limit, RateLimit, "rate_limit"),
-                check_count(max_connections, "max_connections"),
+                max_connections,
                 clock,
             ),
             clock=clock,
             counters=counters,
-            max_connections=max_connections,
-            max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
-            their_session=session,
         )
         api = Api(transport)
         tracker = Tracker(
@@ -142,10 +152,17 @@ class RefoldClient:
         )
         self._transport = transport
         self._services = Services(api, tracker, polling, clock)
+        self._reconciler = Reconciler(api, clock, polling.page_size)
+        self._starter = Starter(self._services, self._reconciler, counters)
+        self._services.start = self._starter.start
+        self._services.learn = self._reconciler.learn
         self._counters = counters
         self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
         self._account = None if account is None else check_header(account, "linked_account_id")
         self._is_view = False
+        # 32 hex digits: 16 of this client's own, 16 that count its calls.
+        self._tag_stem = f"rfa-{secrets.token_hex(8)}"
+        self._tag_numbers = itertools.count(1)
 
     # -- accounts and life -------------------------------------------------------------------
 
@@ -195,13 +212,17 @@ class RefoldClient:
         open.
         """
         if not self._is_view:
+            self._transport.wire.closed = True
             await self._services.tracker.aclose()
             await self._transport.aclose()
+            await self._starter.aclose()
 
     def __repr__(self) -> str:
         transport = self._transport
         state = "closed" if transport.closed else "open"
-        return f"<RefoldClient {transport.base_url} linked_account_id={self._account!r} {state}>"
+        return (
+            f"<RefoldClient {transport.wire.base_url} linked_account_id={self._account!r} {state}>"
+        )
 
     @property
     def stats(self) -> Stats:
@@ -220,6 +241,7 @@ class RefoldClient:
         linked_account_id: str | None = None,
         config_id: str | None = None,
         instance_tag: str | None = None,
+        unique_tag: bool = False,
         include_headers: bool = False,
         timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
@@ -239,6 +261,8 @@ class RefoldClient:
             linked_account_id: for whom, if not for the client's own account.
             config_id: which configuration; the service's default is the linked account's.
             instance_tag: a label for the run; without one a unique one is made.
+            unique_tag: say that no other call ever uses this `instance_tag`, so that a run whose
+                answer was lost can be found by it, as by a tag the SDK made.
             include_headers: have the sanitised request headers in the result.
             timeout: seconds (or a timedelta) for all of it: slot, attempts and pauses.
             retry: another policy than the client's for this call.
@@ -261,6 +285,10 @@ class RefoldClient:
             account = self._choose_account(linked_account_id)
             limit = positive_seconds(timeout, "timeout")
             policy = None if retry is None else _expect(retry, RetryPolicy, "retry")
+            if instance_tag is None:
+                if unique_tag:
+                    raise ConfigError("says something about an instance_tag", field="unique_tag")
+                instance_tag, unique_tag = f"{self._tag_stem}{next(self._tag_numbers):016x}", True
             request = protocol.execute_request(
                 workflow_id,
                 slug=slug,
@@ -268,9 +296,8 @@ class RefoldClient:
                 sync=sync,
                 account=self._required(account),
                 config_id=config_id,
-                instance_tag=f"rfa-{secrets.token_hex(16)}"
-                if instance_tag is None
-                else instance_tag,
+                instance_tag=instance_tag,
+                unique_tag=unique_tag,
                 include_headers=include_headers,
                 max_payload_bytes=self._max_payload_bytes,
             )
@@ -278,26 +305,7 @@ class RefoldClient:
             # Raised where it is awaited: in the middle of a gather's argument list it would leave
             # the calls made so far unawaited.
             return _raise(error)
-        return self._execute(request, slug, account, limit, policy)
-
-    async def _execute(
-        self,
-        request: protocol.Request,
-        slug: str,
-        account: str | None,
-        limit: float | None,
-        policy: RetryPolicy | None,
-    ) -> ExecutionHandle[Any]:
-        deadline = None if limit is None else self._services.clock.monotonic() + limit
-        started = await self._services.api.execute(request, policy=policy, deadline=deadline)
-        ref = ExecutionRef(
-            execution_id=started.execution_id,
-            workflow_id=request.workflow_id,
-            slug=slug,
-            linked_account_id=account,
-            instance_tag=request.instance_tag,
-        )
-        return ExecutionHandle.of_started(self._services, started, ref)
+        return self._starter.start(request, policy=policy, limit=limit)
 
     def run(
         self,
@@ -356,7 +364,62 @@ class RefoldClient:
             )
         account = self._choose_account(linked_account_id or ref.linked_account_id)
         self._required(account)
-        return ExecutionHandle(self._services, attrs.evolve(ref, linked_account_id=account))
+        return ExecutionHandle.of_ref(self._services, attrs.evolve(ref, linked_account_id=account))
+
+    async def find(
+        self, instance_tag: str, *, workflow_id: str, linked_account_id: str | None = None
+    ) -> list[ExecutionHandle[Any]]:
+        """Find the runs that carry a tag, as after `ExecutionOutcomeUnknownError`.
+
+        Reads the whole list of the workflow's runs, newest first. Repeatable. Finding none proves
+        nothing, unless `check_reconcile` says that tags are visible.
+
+        Args:
+            instance_tag: the exact tag.
+            workflow_id: the workflow (or alias) it was started with.
+            linked_account_id: for whom, if not for the client's own account.
+
+        Returns:
+            Handles of all matches, newest first; none if there is no match. Never a guess.
+
+        See: "List Executions".
+        """
+        account = self._required(self._choose_account(linked_account_id))
+        check_id(workflow_id, "workflow_id")
+        check_header(instance_tag, "instance_tag")
+        found = await self._reconciler.find(account, instance_tag, workflow_id)
+        return [
+            ExecutionHandle(
+                self._services,
+                execution_id,
+                workflow_id=workflow_id,
+                linked_account_id=account,
+                instance_tag=instance_tag,
+            )
+            for execution_id in found
+        ]
+
+    async def check_reconcile(self, workflow_id: str) -> bool | None:
+        """Ask whether lost answers can be looked up here: whether the list of runs shows tags.
+
+        One request. Needs a run that was started with a tag, as `execute` makes one.
+
+        Returns:
+            True: tags show; False: they don't, so "not in the list" proves nothing; None: none of
+            the workflow's newest runs can tell.
+
+        See: "List Executions".
+        """
+        check_id(workflow_id, "workflow_id")
+        return await self._reconciler.check(self._required(self._account), workflow_id)
+
+    @property
+    def orphans(self) -> Orphans:
+        """Handles of runs whose caller was cancelled after the request had left.
+
+        Iterating takes them out; at most 1,000 are kept, the oldest dropped with a log line.
+        """
+        return self._starter.orphans
 
     # -- the other operations ----------------------------------------------------------------
 

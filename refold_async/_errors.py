@@ -234,7 +234,7 @@ class ExecutionOutcomeUnknownError(RefoldError):
 
     Attributes:
         instance_tag: the label the run carries, if it exists.
-        workflow_id: the workflow (None for a rerun).
+        workflow_id: the workflow, if known.
         execution_id: the execution that was to be run again (None for an execute).
         attempts: how many times the request was tried.
     """

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import attrs
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from refold_async._checks import positive_seconds
 from refold_async._errors import ConfigError
+from refold_async._models import ExecutionRef, created_at
+from refold_async._protocol import rerun_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable
     from datetime import datetime
 
     from refold_async._api import Api
     from refold_async._checks import Seconds
     from refold_async._clock import Clock
-    from refold_async._config import PollPolicy
-    from refold_async._models import Execution, ExecutionRef, ExecutionResult, ExecutionStatus
-    from refold_async._protocol import Started
+    from refold_async._config import PollPolicy, RetryPolicy
+    from refold_async._models import Execution, ExecutionResult, ExecutionStatus
+    from refold_async._protocol import Request, Started
     from refold_async._tracker import Tracker, Watch
 
 T = TypeVar("T")
+
+
+class Start(Protocol):
+    """Sends a request that starts a run, and gives the run's handle."""
+
+    async def __call__(
+        self,
+        request: Request,
+        *,
+        policy: RetryPolicy | None = None,
+        limit: float | None = None,
+    ) -> ExecutionHandle[Any]:
+        """Start it."""
 
 
 class Services:
@@ -32,6 +45,9 @@ class Services:
         self.tracker = tracker
         self.polling = polling
         self.clock = clock
+        # Set by the client: the rooms that start runs stand above the handles.
+        self.start: Start
+        self.learn: Callable[[Iterable[Execution]], None]
 
 
 class ExecutionHandle(Generic[T]):
@@ -52,12 +68,24 @@ class ExecutionHandle(Generic[T]):
         "_services",
         "_watch",
         "attempts",
+        "execution_id",
+        "instance_tag",
+        "linked_account_id",
         "possible_duplicate",
-        "ref",
+        "slug",
+        "workflow_id",
     )
 
-    ref: ExecutionRef
-    """What is needed to find the run again; picklable, without secrets."""
+    execution_id: str | None
+    """The run's id; None for a sync reply that had none."""
+    workflow_id: str | None
+    """The workflow (or alias) it was started with, if known."""
+    slug: str | None
+    """The application it was started with, if known."""
+    linked_account_id: str | None
+    """The linked account it runs for, if known."""
+    instance_tag: str | None
+    """Its label, if known."""
     attempts: int
     """Requests it took to start the run, the first one included; 0 for a reattached handle."""
     possible_duplicate: bool
@@ -66,64 +94,74 @@ class ExecutionHandle(Generic[T]):
     def __init__(
         self,
         services: Services,
-        ref: ExecutionRef,
+        execution_id: str | None,
         *,
-        result: ExecutionResult[T] | None = None,
-        attempts: int = 0,
-        possible_duplicate: bool = False,
+        workflow_id: str | None = None,
+        slug: str | None = None,
+        linked_account_id: str | None = None,
+        instance_tag: str | None = None,
+        started: Started | None = None,
     ) -> None:
         self._services = services
-        self.ref = ref
-        self._result = result
-        self.attempts = attempts
-        self.possible_duplicate = possible_duplicate
+        self.execution_id = execution_id
+        self.workflow_id = workflow_id
+        self.slug = slug
+        self.linked_account_id = linked_account_id
+        self.instance_tag = instance_tag
+        self._result: ExecutionResult[T] | None = None
         self._watch: Watch | None = None
-        now = services.clock.monotonic()
-        # A run just started by us can't be over yet; one that is reattached may well be.
-        self._first_look = now + services.polling.first if attempts else now
+        self._first_look = services.clock.monotonic()
+        self.attempts = 0
+        self.possible_duplicate = False
+        if started is not None:
+            self._result = started.result
+            self.attempts = started.attempts
+            self.possible_duplicate = started.possible_duplicate
+            # A run just started by us can't be over yet; one that is reattached may well be.
+            self._first_look += services.polling.first
+
+    @classmethod
+    def of_ref(cls, services: Services, ref: ExecutionRef) -> ExecutionHandle[Any]:
+        """Make a handle of a run that was started before."""
+        return ExecutionHandle(
+            services,
+            ref.execution_id,
+            workflow_id=ref.workflow_id,
+            slug=ref.slug,
+            linked_account_id=ref.linked_account_id,
+            instance_tag=ref.instance_tag,
+        )
 
     @classmethod
     def of_started(
-        cls, services: Services, started: Started, ref: ExecutionRef
+        cls, services: Services, started: Started, request: Request
     ) -> ExecutionHandle[Any]:
         """Make the handle of a run that was just started."""
         return ExecutionHandle(
             services,
-            ref,
-            result=started.result,
-            attempts=started.attempts,
-            possible_duplicate=started.possible_duplicate,
+            started.execution_id,
+            workflow_id=request.workflow_id,
+            slug=request.slug,
+            linked_account_id=request.account,
+            instance_tag=request.instance_tag,
+            started=started,
         )
 
     @property
-    def execution_id(self) -> str | None:
-        """The run's id; None for a sync reply that had none."""
-        return self.ref.execution_id
-
-    @property
-    def workflow_id(self) -> str | None:
-        """The workflow (or alias) it was started with, if known."""
-        return self.ref.workflow_id
-
-    @property
-    def slug(self) -> str | None:
-        """The application it was started with, if known."""
-        return self.ref.slug
-
-    @property
-    def linked_account_id(self) -> str | None:
-        """The linked account it runs for, if known."""
-        return self.ref.linked_account_id
-
-    @property
-    def instance_tag(self) -> str | None:
-        """Its label, if known."""
-        return self.ref.instance_tag
+    def ref(self) -> ExecutionRef:
+        """What is needed to find the run again; picklable, without secrets."""
+        return ExecutionRef(
+            execution_id=self.execution_id,
+            workflow_id=self.workflow_id,
+            slug=self.slug,
+            linked_account_id=self.linked_account_id,
+            instance_tag=self.instance_tag,
+        )
 
     @property
     def created_at(self) -> datetime | None:
         """When the service made it (UTC, to the second), if its id tells."""
-        return self.ref.created_at
+        return None if self.execution_id is None else created_at(self.execution_id)
 
     def __repr__(self) -> str:
         result = self._known()
@@ -249,9 +287,11 @@ class ExecutionHandle(Generic[T]):
 
         See: "Rerun Execution".
         """
-        started = await self._services.api.rerun(self._id("rerun"), account=self.linked_account_id)
-        ref = attrs.evolve(self.ref, execution_id=started.execution_id, instance_tag=None)
-        return self.of_started(self._services, started, ref)
+        request = rerun_request(self._id("rerun"), account=self.linked_account_id)._replace(
+            workflow_id=self.workflow_id,
+            slug=self.slug,
+        )
+        return await self._services.start(request)
 
     def _id(self, verb: str) -> str:
         if self.execution_id is None:
@@ -268,6 +308,7 @@ class ExecutionHandle(Generic[T]):
         return self._result
 
     def _watched(self, verb: str = "wait") -> Watch:
+        self._services.api.transport.check_usable()
         if self._watch is None:
             self._watch = self._services.tracker.watch(
                 self._id(verb), self.linked_account_id, first_look=self._first_look

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from refold_async._checks import check_count
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle, Services
-from refold_async._models import ExecutionRef
 from refold_async._paging import Pages
 
 if TYPE_CHECKING:
@@ -103,7 +102,9 @@ class Executions:
         }
 
         async def fetch(page: Mapping[str, Any]) -> Page[Execution]:
-            return await self._services.api.list_executions(account=self._account, query=page)
+            found = await self._services.api.list_executions(account=self._account, query=page)
+            self._services.learn(found)
+            return found
 
         return Pages(fetch, query)
 
@@ -113,8 +114,8 @@ class Executions:
 
     async def rerun(self, execution_id: str) -> ExecutionHandle[Any]:
         """Start a new run from a run's payload. See: `ExecutionHandle.rerun`."""
-        ref = ExecutionRef(execution_id=execution_id, linked_account_id=self._account)
-        return await ExecutionHandle[Any](self._services, ref).rerun()
+        handle = ExecutionHandle[Any](self._services, execution_id, linked_account_id=self._account)
+        return await handle.rerun()
 
     def batches(
         self, execution_id: str, node_id: str, *, page_size: int = 100

@@ -1,22 +1,28 @@
 """Evidence and policy → what is done about it, and the pauses in between.
 
 `decide` is the table of `docs/explanation/outcomes.md`; `persist` lets tenacity repeat a call for
-as long as the table says so. Tenacity is imported with the first failure: most calls never need it.
+as long as the table says so. It is entered only after a first failure.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from refold_async._clock import Clock, sleep
+from refold_async._clock import Clock, done_within, sleep
 from refold_async._config import RetryPolicy
-from refold_async._errors import ExecutionOutcomeUnknownError, RefoldError, clip
-from refold_async._protocol import Answer, Evidence, Request
+from refold_async._errors import (
+    ExecutionOutcomeUnknownError,
+    RefoldError,
+    RequestTimeoutError,
+    clip,
+)
+from refold_async._protocol import Answer, Evidence, Operation, Request
 from refold_async._stats import Counters
 
 if TYPE_CHECKING:
@@ -30,10 +36,50 @@ _CUT_OFF = frozenset({504, 524})
 """Statuses by which a proxy says that it stopped waiting: a sync run very likely goes on."""
 
 
+def prepare() -> None:
+    """Import tenacity: with a client's first call, not with the package, which it would slow down.
+
+    Waiting for the first failure would be too late: that may be the lack of a file descriptor.
+    """
+    import tenacity  # noqa: F401, PLC0415
+
+
+class Finding(Enum):
+    """What a look at the list of runs came to, after an answer was lost."""
+
+    FOUND = "exactly one run carries the call's tag"
+    ABSENT = "no run does, and it would show if it existed"
+    UNPROVEN = "no run was found, which proves nothing"
+    AMBIGUOUS = "several runs do, or another call owns the one"
+
+
+class Found(Protocol):
+    """A finding, with the run if there is one."""
+
+    @property
+    def finding(self) -> Finding:
+        """What was found."""
+
+    @property
+    def execution_id(self) -> str | None:
+        """The run, if exactly one was found."""
+
+
+class Care(Protocol):
+    """Who looks after a start when its answer is lost or its caller leaves."""
+
+    async def reconcile(self) -> Found:
+        """Look for the run in the list."""
+
+    def orphaned(self, answer: Answer, /) -> None:
+        """Take over from a cancelled caller; the request had left."""
+
+
 class Action(Enum):
     """What is done about an answer."""
 
     RETURN = "it is the outcome"
+    ADOPT = "the run was found in the list: it is the outcome"
     RETRY = "try again after a pause"
     RAISE = "raise its error"
     UNKNOWN = "nobody knows whether a run started"
@@ -46,6 +92,8 @@ def decide(
     repeatable: bool = False,
     sync: bool = False,
     status: int | None = None,
+    timed_out: bool = False,
+    finding: Finding = Finding.UNPROVEN,
 ) -> Action:
     """Decide about one attempt.
 
@@ -55,6 +103,8 @@ def decide(
         repeatable: whether the request may be sent twice without harm (every GET, and stop).
         sync: whether a sync run was asked for.
         status: HTTP status of the reply, or None if the answer was lost.
+        timed_out: whether no answer came in time.
+        finding: what a look at the list came to, for an uncertain start.
     """
     if evidence is Evidence.ACCEPTED:
         return Action.RETURN
@@ -62,9 +112,13 @@ def decide(
         return Action.RAISE
     if repeatable or evidence in {Evidence.NOT_SENT, Evidence.REJECTED}:
         return Action.RAISE if mode == "never" else Action.RETRY
-    server_failed = status is not None and status >= 500  # noqa: PLR2004
-    goes_on = sync and status in _CUT_OFF
-    return Action.RETRY if mode == "transient" and server_failed and not goes_on else Action.UNKNOWN
+    if mode != "never" and finding is Finding.FOUND:
+        return Action.ADOPT
+    goes_on = sync and (timed_out or status in _CUT_OFF)
+    if mode != "transient" or finding is Finding.AMBIGUOUS or goes_on:
+        return Action.UNKNOWN
+    server_failed = status is not None and 500 <= status < 600  # noqa: PLR2004
+    return Action.RETRY if server_failed or finding is Finding.ABSENT else Action.UNKNOWN
 
 
 class _Again(Exception):  # noqa: N818 - a signal to tenacity, seen by nobody else
@@ -84,8 +138,13 @@ class Call:
     clock: Clock
     counters: Counters
     deadline: float | None = None
+    care: Care | None = None  # set for what starts a run
+    closing: asyncio.Future[None] | None = None  # done when the client is closed
     attempts: int = 0
     uncertain: bool = False  # an earlier attempt may have started a run
+    resent: bool = False  # and the request was sent again nevertheless
+    finding: Finding = Finding.UNPROVEN  # of the last look at the list
+    _sending: bool = attrs.field(default=False, init=False)
 
     async def persist(self, first: Answer) -> Answer:
         """Follow a failed first attempt up, until there is an outcome or a reason to stop.
@@ -93,24 +152,24 @@ class Call:
         Raises:
             RefoldError: the last error; *unknown* if any attempt was uncertain.
         """
-        from tenacity import AsyncRetrying, retry_if_exception_type  # noqa: PLC0415 - see above
-        from tenacity.wait import wait_random_exponential  # noqa: PLC0415
+        from tenacity import (  # noqa: PLC0415 - see `prepare`
+            AsyncRetrying,
+            retry_if_exception_type,
+            wait_random_exponential,
+        )
 
         jitter = wait_random_exponential(multiplier=self.policy.wait, max=self.policy.max_wait)
         pending = [first]
 
         async def step() -> Answer:
             answer = pending.pop() if pending else await self._again()
-            return self._weigh(answer)
-
-        async def pause(seconds: float) -> None:
-            await sleep(self.clock, seconds)
+            return await self._weigh(answer)
 
         controller = AsyncRetrying(
             retry=retry_if_exception_type(_Again),
             wait=lambda state: _asked_pause(state) + jitter(state),
             stop=self._is_over,
-            sleep=pause,
+            sleep=self._pause,
             before_sleep=self._log,
             reraise=True,
         )
@@ -118,11 +177,23 @@ class Call:
             return await controller(step)
         except _Again as last:
             answer = last.answer
+        except asyncio.CancelledError:
+            if self.uncertain and self.care is not None and not self._sending:
+                self.care.orphaned(Answer(evidence=Evidence.UNCERTAIN))
+            raise
         raise self._final(answer)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not past the closing of the client: the next attempt then says so."""
+        if self.closing is None:
+            await sleep(self.clock, seconds)
+        else:
+            await done_within(self.clock, self.closing, seconds)
 
     async def _again(self) -> Answer:
         self.counters.retries += 1
         if self.uncertain:
+            self.resent = True
             self.counters.possible_duplicates += 1
             logger.warning(
                 "%s is sent again although an earlier try may have started a run"
@@ -131,22 +202,44 @@ class Call:
                 self.request.workflow_id,
                 self.request.instance_tag,
             )
-        return await self.attempt()
+        self._sending = True  # an attempt looks after itself when it is cancelled
+        try:
+            return await self.attempt()
+        except RefoldError as error:  # a closed client, a token source that gives no token
+            if not self.uncertain:
+                raise
+            self.attempts += 1
+            raise self._final(Answer(evidence=Evidence.REFUSED, error=error)) from error
+        finally:
+            self._sending = False
 
-    def _weigh(self, answer: Answer) -> Answer:
+    async def _weigh(self, answer: Answer) -> Answer:
         """Return an outcome, raise what ends the call, or signal tenacity to go on."""
         self.attempts += 1
+        uncertain = answer.evidence is Evidence.UNCERTAIN and not self.request.repeatable
+        self.uncertain = self.uncertain or uncertain
+        found: Found | None = None
+        if uncertain and self.care is not None and self.policy.mode != "never":
+            found = await self.care.reconcile()
+            self.finding = found.finding
         action = decide(
             answer.evidence,
             mode=self.policy.mode,
             repeatable=self.request.repeatable,
             sync=self.request.sync,
             status=answer.status,
+            timed_out=isinstance(answer.error, RequestTimeoutError),
+            finding=self.finding,
         )
         if action is Action.RETURN:
-            return attrs.evolve(answer, attempts=self.attempts, possible_duplicate=self.uncertain)
-        if answer.evidence is Evidence.UNCERTAIN and not self.request.repeatable:
-            self.uncertain = True
+            return answer._replace(attempts=self.attempts, possible_duplicate=self.resent)
+        if action is Action.ADOPT and found is not None:
+            return Answer(
+                evidence=Evidence.ACCEPTED,
+                document={"execution_id": found.execution_id},
+                attempts=self.attempts,
+                possible_duplicate=self.resent,
+            )
         if action is Action.RETRY:
             raise _Again(answer)
         raise self._final(answer)
@@ -175,7 +268,10 @@ class Call:
     def _final(self, answer: Answer) -> RefoldError:
         """Choose what the call ends with: never a later attempt's error once one was uncertain."""
         error = answer.error or RefoldError("no answer")
-        return outcome_unknown(self.request, self.attempts, error) if self.uncertain else error
+        if not self.uncertain:
+            return error
+        self.counters.unknown += 1
+        return outcome_unknown(self.request, self.attempts, error, self.finding)
 
 
 def _failed(state: RetryCallState) -> Answer:
@@ -188,22 +284,37 @@ def _asked_pause(state: RetryCallState) -> float:
     return _failed(state).retry_after or 0.0
 
 
+_SEEN = {
+    Finding.ABSENT: "it is not in the list of runs",
+    Finding.UNPROVEN: "the list of runs does not tell",
+    Finding.AMBIGUOUS: "several runs, or another call's, carry its tag",
+    Finding.FOUND: "a run with its tag was found",
+}
+
+
 def outcome_unknown(
-    request: Request, attempts: int, cause: RefoldError
+    request: Request, attempts: int, cause: RefoldError, finding: Finding
 ) -> ExecutionOutcomeUnknownError:
     """Say what is known of a call of which nobody knows whether it started a run."""
     tries = "1 try" if attempts == 1 else f"{attempts} tries"
-    if request.workflow_id is not None:
+    if request.operation is Operation.RERUN:
+        what = f"rerun of execution {request.execution_id}"
+        look = "before asking again, look through refold.executions.list(start_date=...)"
+    elif request.unique_tag:
         what = f"execute of workflow {request.workflow_id}"
         look = (
-            f"before sending it again, list the workflow's executions and look for the"
-            f" instance_tag {request.instance_tag!r}"
+            f"before sending it again, await refold.find({request.instance_tag!r},"
+            f" workflow_id={request.workflow_id!r}) looks for it"
         )
     else:
-        what = f"rerun of execution {request.execution_id}"
-        look = "before asking again, list the account's executions since then"
+        what = f"execute of workflow {request.workflow_id}"
+        look = (
+            f"its instance_tag {request.instance_tag!r} is a label that other runs may carry too:"
+            " before sending it again, look through refold.executions.list(start_date=...)"
+        )
     unknown = ExecutionOutcomeUnknownError(
-        f"{what}: after {tries} nobody knows whether a run started ({cause}); {look}",
+        f"{what}: after {tries} nobody knows whether a run started ({cause};"
+        f" {_SEEN[finding]}); {look}",
         instance_tag=request.instance_tag,
         workflow_id=request.workflow_id,
         execution_id=request.execution_id,

@@ -18,6 +18,9 @@ class Stats:
         polls: looks at pending runs.
         settled: runs whose end was learned by waiting.
         possible_duplicates: starts sent again although an earlier try may have started a run.
+        adopted: runs found in the list after their answer was lost.
+        orphaned: runs whose caller was cancelled after the request had left.
+        unknown: calls that ended with `ExecutionOutcomeUnknownError`.
     """
 
     requests: Mapping[str, int]
@@ -25,6 +28,18 @@ class Stats:
     polls: int
     settled: int
     possible_duplicates: int
+    adopted: int
+    orphaned: int
+    unknown: int
+
+    def __add__(self, other: Stats) -> Stats:
+        """Add up the counters of two clients."""
+        sums = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in attrs.fields(Stats)
+            if field.name != "requests"
+        }
+        return Stats(requests=Counter(self.requests) + Counter(other.requests), **sums)
 
     @property
     def requests_per_settled(self) -> float | None:
@@ -41,6 +56,9 @@ class Counters:
         self.polls = 0
         self.settled = 0
         self.possible_duplicates = 0
+        self.adopted = 0
+        self.orphaned = 0
+        self.unknown = 0
 
     def snapshot(self) -> Stats:
         """Give the counters as they stand."""
@@ -50,4 +68,7 @@ class Counters:
             polls=self.polls,
             settled=self.settled,
             possible_duplicates=self.possible_duplicates,
+            adopted=self.adopted,
+            orphaned=self.orphaned,
+            unknown=self.unknown,
         )

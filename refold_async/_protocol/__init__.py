@@ -20,6 +20,7 @@ from refold_async._protocol._replies import (
     read_rerun_answer,
     read_response,
     read_session_token,
+    read_started,
     read_workflow,
 )
 from refold_async._protocol._requests import (
@@ -63,6 +64,7 @@ __all__ = [
     "read_rerun_answer",
     "read_response",
     "read_session_token",
+    "read_started",
     "read_workflow",
     "request_structure_request",
     "rerun_request",

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
-
-import attrs
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refold_async._errors import (
     ApiError,
@@ -20,6 +17,9 @@ from refold_async._errors import (
     clip,
 )
 from refold_async._protocol._requests import Operation, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Evidence(Enum):
@@ -33,8 +33,7 @@ class Evidence(Enum):
     MISCONFIGURED = "the request can't be made like this"
 
 
-@attrs.frozen(kw_only=True)
-class Reply:
+class Reply(NamedTuple):
     """A reply as it came off the wire.
 
     Attributes:
@@ -50,8 +49,7 @@ class Reply:
     received_at: float
 
 
-@attrs.frozen(kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """What one attempt came to, read once.
 
     Attributes:

@@ -20,6 +20,9 @@ _PATIENCE = 100_000
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+"""The types of nearly all values: told apart from containers by one lookup."""
+
 _REMEDIES = {
     "datetime": "send .isoformat()",
     "date": "send .isoformat()",
@@ -74,9 +77,9 @@ def _is_plain(payload: dict[Any, Any], limit: int) -> bool:
                 raise _diagnose(payload, otherwise=_too_many(limit), patience=_PATIENCE)
             if isinstance(container, dict):
                 for key, value in container.items():
-                    if not isinstance(key, str):
+                    if type(key) is not str and not isinstance(key, str):
                         return False
-                    if isinstance(value, (dict, list, tuple)):
+                    if type(value) not in _SCALARS and isinstance(value, (dict, list, tuple)):
                         below.append(value)
             else:
                 below.extend(value for value in container if isinstance(value, (dict, list, tuple)))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refold_async._errors import UnexpectedReplyError
 from refold_async._models import (
@@ -19,18 +17,19 @@ from refold_async._models import (
     Workflow,
 )
 from refold_async._protocol._evidence import rerun_id
+from refold_async._protocol._requests import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from refold_async._protocol._evidence import Answer
+    from refold_async._protocol._requests import Request
 
 _INLINE = ("return_value", "errored", "execution_error", "status_code")
 _HEADER_FIELDS = ("headers", "request_headers", "requestHeaders")
 
 
-@attrs.frozen(kw_only=True)
-class Started:
+class Started(NamedTuple):
     """What a start came to.
 
     Attributes:
@@ -92,6 +91,13 @@ def _inline_result(answer: Answer, execution_id: str | None) -> ExecutionResult[
     )
 
 
+def read_started(answer: Answer, request: Request) -> Started:
+    """Read an accepted answer to whatever starts a run."""
+    if request.operation is Operation.RERUN:
+        return read_rerun_answer(answer)
+    return read_execute_answer(answer, sync=request.sync)
+
+
 def read_rerun_answer(answer: Answer) -> Started:
     """Read an accepted answer to rerun, in either shape. See: "Rerun Execution"."""
     return Started(
@@ -138,8 +144,7 @@ def _read_node(node: Mapping[str, Any]) -> NodeRun:
     )
 
 
-@attrs.frozen(kw_only=True)
-class Output:
+class Output(NamedTuple):
     """What the response path says: the Response node's data, and how far the run is."""
 
     value: Any

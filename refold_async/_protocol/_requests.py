@@ -6,16 +6,17 @@ For whom a call is made (`linked_account_id`) and who makes it are headers the t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
-
-import attrs
 
 from refold_async._checks import check_header, check_id
 from refold_async._errors import ConfigError
 from refold_async._protocol._payload import dump_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Operation(StrEnum):
@@ -38,8 +39,10 @@ STARTING = frozenset({Operation.EXECUTE, Operation.RERUN})
 """Operations that start a run: sending one twice may start two."""
 
 
-@attrs.frozen(kw_only=True)
-class Request:
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Request(NamedTuple):
     """One request, complete but for the credential, which the transport adds.
 
     Attributes:
@@ -51,20 +54,24 @@ class Request:
         account: the linked account the call is for, or None.
         sync: whether the reply comes only when the workflow ends.
         instance_tag: the label a started run will carry.
+        unique_tag: whether no other call uses that label, so that it identifies the run.
         workflow_id: the workflow to start, for errors.
         execution_id: the execution the call is about, for errors.
+        slug: the application of the workflow, for the handle.
     """
 
     operation: Operation
     target: str
     method: str = "GET"
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    body: bytes | None = attrs.field(default=None, repr=False)
+    headers: Mapping[str, str] = _NO_HEADERS
+    body: bytes | None = None
     account: str | None = None
     sync: bool = False
     instance_tag: str | None = None
+    unique_tag: bool = False
     workflow_id: str | None = None
     execution_id: str | None = None
+    slug: str | None = None
 
     @property
     def repeatable(self) -> bool:
@@ -84,6 +91,7 @@ def execute_request(
     account: str | None = None,
     config_id: str | None = None,
     instance_tag: str | None = None,
+    unique_tag: bool = False,
     include_headers: bool = False,
     max_payload_bytes: int,
 ) -> Request:
@@ -109,7 +117,9 @@ def execute_request(
         account=account,
         sync=sync,
         instance_tag=instance_tag,
+        unique_tag=unique_tag,
         workflow_id=workflow_id,
+        slug=slug,
     )
 
 
@@ -170,7 +180,7 @@ def list_batches_request(
     check_id(node_id, "node_id")
     target = f"/api/v2/public/execution/{{}}/nodes/{node_id}/batches"
     request = _execution_request(Operation.LIST_BATCHES, execution_id, account, target)
-    return attrs.evolve(request, target=request.target + _query(query))
+    return request._replace(target=request.target + _query(query))
 
 
 def list_workflows_request(*, account: str | None, query: Mapping[str, Any]) -> Request:

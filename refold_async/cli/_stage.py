@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import time
-from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -61,17 +62,7 @@ class Stage:
 
     def stats(self) -> Stats:
         """Add up the counters of all clients."""
-        each = [client.stats for client in self.clients]
-        requests: Counter[str] = Counter()
-        for stats in each:
-            requests.update(stats.requests)
-        return Stats(
-            requests=requests,
-            retries=sum(stats.retries for stats in each),
-            polls=sum(stats.polls for stats in each),
-            settled=sum(stats.settled for stats in each),
-            possible_duplicates=sum(stats.possible_duplicates for stats in each),
-        )
+        return functools.reduce(operator.add, (client.stats for client in self.clients))
 
     @property
     def seconds(self) -> float:

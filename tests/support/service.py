@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from refold_async import (
     Execution,
     ExecutionHandle,
-    ExecutionRef,
     ExecutionStatus,
     PollPolicy,
     RefoldError,
 )
 from refold_async._handle import Services
-from refold_async._protocol import Output, read_execution
+from refold_async._protocol import Output, Started, read_execution
 from refold_async._stats import Counters
 from refold_async._tracker import Tracker
 
@@ -32,6 +32,7 @@ class ScriptedService:
     def __init__(self) -> None:
         self.documents: deque[dict[str, Any] | str | RefoldError] = deque(["RUNNING"])
         self.outputs: deque[Any] = deque(["the output"])
+        self.transport = SimpleNamespace(check_usable=lambda: None)
         self.looks: list[str] = []
         self.fetched: list[str] = []
 
@@ -76,5 +77,7 @@ class House:
 
     def handle(self, execution_id: str | None = RUN, *, attempts: int = 0) -> ExecutionHandle[Any]:
         """Give a handle; `attempts=1` makes it one of a run that was just started."""
-        ref = ExecutionRef(execution_id=execution_id, linked_account_id="acct")
-        return ExecutionHandle(self.services, ref, attempts=attempts)
+        started = Started(execution_id=execution_id, attempts=attempts) if attempts else None
+        return ExecutionHandle(
+            self.services, execution_id, linked_account_id="acct", started=started
+        )

@@ -1,0 +1,193 @@
+"""After a lost answer: is the run in the list? Nothing is guessed.
+
+A run is adopted only if it alone carries the exact tag of the call and no other call of this client
+owns it. "Not in the list" proves absence only where tags are known to show in lists, every page was
+read, and `settle` seconds have passed.
+
+See: "List Executions".
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from refold_async._clock import sleep
+from refold_async._errors import RefoldError
+from refold_async._retry import Finding, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from refold_async._api import Api
+    from refold_async._clock import Clock
+    from refold_async._config import RetryPolicy
+    from refold_async._models import Execution
+    from refold_async._protocol import Request
+
+_MARGIN = 5.0
+"""Seconds before the first attempt from which on runs are looked at: clocks are never exact."""
+_LOOKS_IN_SAFE_MODE = 3
+"""`safe` never sends again, so it looks more often before it gives up."""
+_REMEMBERED = 10_000
+_MAX_PAGES = 1_000
+_OUR_TAG = re.compile(r"rfa-[0-9a-f]{32}")
+_WORKFLOW_ID = re.compile(r"[0-9a-f]{24}")
+
+
+@attrs.frozen
+class Found:
+    """What a look at the list came to."""
+
+    finding: Finding
+    execution_id: str | None = None
+
+
+class Reconciler:
+    """Looks lost starts up in the list; knows whether the service shows tags there."""
+
+    def __init__(self, api: Api, clock: Clock, page_size: int) -> None:
+        self._api = api
+        self._clock = clock
+        self._page_size = page_size
+        self._owned: OrderedDict[str, str | None] = OrderedDict()  # run → tag, oldest forgotten
+        self.tags_visible: bool | None = None  # None: no list has told yet
+
+    @property
+    def _is_blind(self) -> bool:
+        """Whether looking is pointless: the list is known not to show tags."""
+        return self.tags_visible is False
+
+    def own(self, execution_id: str, tag: str | None) -> None:
+        """Remember that a call of this client started (or adopted) a run."""
+        self._owned[execution_id] = tag
+        if len(self._owned) > _REMEMBERED:
+            self._owned.popitem(last=False)
+
+    def learn(self, listed: Iterable[Execution]) -> None:
+        """Learn from list entries whether tags show: only our own runs can tell.
+
+        One of ours without its tag settles it: then absence proves nothing any more.
+        """
+        for entry in listed:
+            tag = self._owned.get(entry.execution_id)
+            if tag is not None and entry.instance_tag != tag:
+                self.tags_visible = False
+            elif self.tags_visible is None and _shows_a_tag(entry, tag):
+                self.tags_visible = True
+
+    async def look(
+        self, request: Request, policy: RetryPolicy, *, since: float, deadline: float | None
+    ) -> Found:
+        """Look for the run of a call whose answer was lost.
+
+        Args:
+            request: the call; only one with a tag that is unique to it can be found.
+            policy: for `settle` and the mode.
+            since: the local clock before the first attempt, in seconds since the epoch.
+            deadline: monotonic seconds by which the call ends, or None.
+        """
+        found = Found(Finding.UNPROVEN)
+        if not request.unique_tag or self._is_blind or self._api.transport.closed:
+            return found
+        for number in range(_LOOKS_IN_SAFE_MODE if policy.mode == "safe" else 1):
+            pause = policy.settle * 2**number
+            if deadline is not None and self._clock.monotonic() + pause >= deadline:
+                break
+            await sleep(self._clock, pause)
+            try:
+                found = await self._match(request, since, deadline)
+            except RefoldError as error:
+                logger.info("reconcile could not read the list: %s", error)
+            if found.finding in {Finding.FOUND, Finding.AMBIGUOUS} or self._is_blind:
+                break
+        return found
+
+    async def _match(self, request: Request, since: float, deadline: float | None) -> Found:
+        offset = await self._server_offset(request.account, deadline)
+        begin = datetime.fromtimestamp(since + offset - _MARGIN, UTC)
+        matches: set[str] = set()
+        complete = True
+        async for page in self._pages(request.account, request.workflow_id, begin, deadline):
+            if page is None:
+                complete = False
+                break
+            matches.update(e.execution_id for e in page if e.instance_tag == request.instance_tag)
+        if not matches:
+            proven = complete and self.tags_visible is True
+            return Found(Finding.ABSENT if proven else Finding.UNPROVEN)
+        self.tags_visible = True if self.tags_visible is None else self.tags_visible
+        if len(matches) > 1 or not matches.isdisjoint(self._owned):
+            return Found(Finding.AMBIGUOUS)
+        (execution_id,) = matches
+        self.own(execution_id, request.instance_tag)
+        return Found(Finding.FOUND, execution_id)
+
+    async def _server_offset(self, account: str | None, deadline: float | None) -> float:
+        """Give what to add to the local clock to get the service's, asking if nothing told yet."""
+        transport = self._api.transport
+        if transport.server_offset() is None:
+            await self._api.list_executions(account=account, query={"limit": 1}, deadline=deadline)
+        return transport.server_offset() or 0.0
+
+    async def _pages(
+        self,
+        account: str | None,
+        workflow_id: str | None,
+        begin: datetime | None,
+        deadline: float | None = None,
+    ) -> Any:
+        """Iterate over the runs since `begin`, newest first, by page; None if pages were left over.
+
+        Newest first, so that runs that start meanwhile shift entries to later pages and none is
+        missed; and a service that ignores `start_date` is left when its pages get too old.
+        """
+        query: dict[str, Any] = {"limit": self._page_size}
+        if begin is not None:
+            query["start_date"] = begin.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        # An alias would match nothing here: then the runs of all workflows are looked through.
+        if workflow_id is not None and _WORKFLOW_ID.fullmatch(workflow_id):
+            query["workflow_id"] = workflow_id
+        seen: set[str] = set()
+        for number in range(1, _MAX_PAGES + 1):
+            page = await self._api.list_executions(
+                account=account, query={**query, "page": number}, deadline=deadline
+            )
+            self.learn(page)
+            yield [e for e in page if begin is None or not _is_before(e, begin)]
+            too_old = begin is not None and any(_is_before(e, begin) for e in page)
+            fresh = {e.execution_id for e in page} - seen
+            if not page.has_next or too_old or not page.items:
+                return
+            if not fresh:
+                break
+            seen |= fresh
+        yield None
+
+    async def find(self, account: str | None, tag: str, workflow_id: str) -> list[str]:
+        """Give the ids of all runs that carry a tag, newest first."""
+        found: dict[str, None] = {}
+        async for page in self._pages(account, workflow_id, None):
+            found.update({e.execution_id: None for e in page or () if e.instance_tag == tag})
+        return list(found)
+
+    async def check(self, account: str | None, workflow_id: str) -> bool | None:
+        """Ask the list whether tags show; None if none of our runs is among the newest."""
+        query = {"limit": self._page_size}
+        if _WORKFLOW_ID.fullmatch(workflow_id):
+            query["workflow_id"] = workflow_id  # type: ignore[assignment]
+        self.learn(await self._api.list_executions(account=account, query=query))
+        return self.tags_visible
+
+
+def _shows_a_tag(entry: Execution, tag: str | None) -> bool:
+    shown = entry.instance_tag or ""
+    return shown == tag if tag is not None else _OUR_TAG.fullmatch(shown) is not None
+
+
+def _is_before(entry: Execution, begin: datetime) -> bool:
+    return entry.created_at is not None and entry.created_at < begin
