@@ -23,14 +23,14 @@ class Stats:
         unknown: calls that ended with `ExecutionOutcomeUnknownError`.
     """
 
-    requests: Mapping[str, int]
-    retries: int
-    polls: int
-    settled: int
-    possible_duplicates: int
-    adopted: int
-    orphaned: int
-    unknown: int
+    requests: Mapping[str, int] = attrs.field(factory=dict)
+    retries: int = 0
+    polls: int = 0
+    settled: int = 0
+    possible_duplicates: int = 0
+    adopted: int = 0
+    orphaned: int = 0
+    unknown: int = 0
 
     def __add__(self, other: Stats) -> Stats:
         """Add up the counters of two clients."""

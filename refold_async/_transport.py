@@ -142,7 +142,7 @@ class Transport:
             # within the timeouts, and what it says goes to `care`.
             reply = await attempt.relay.run(
                 exchange,
-                outlives=lambda: attempt.may_have_left,
+                outlives=lambda: attempt.sent,
                 left=lambda rest: self._go_on_without_caller(rest, request, care),
             )
         return self._read(request, reply)

@@ -38,8 +38,8 @@ _NO_OPTIONS: dict[str, Any] = {}
 class Attempt:
     """How far one attempt has come, and the clock it is under.
 
-    Over a caller's own session nobody watches the connection: then it counts as sent from the
-    moment aiohttp has it.
+    Over a caller's own session nobody watches the connection: there a failure counts as one of a
+    sent request from the moment aiohttp has it.
     """
 
     __slots__ = ("_allowed", "_deadline", "begun", "relay", "sent", "watched")
@@ -65,6 +65,11 @@ class Attempt:
         now = asyncio.get_running_loop().time()
         return self._deadline is not None and now >= self._deadline
 
+    def depart(self) -> None:
+        """Note that the first bytes are about to leave."""
+        self.sent = True
+        self.answer_is_due()
+
     def answer_is_due(self) -> None:
         """Start the clock of the reply (again)."""
         when = asyncio.get_running_loop().time() + self._allowed
@@ -86,8 +91,7 @@ class _Door(aiohttp.TCPConnector):
             return await super().connect(*args, **options)
         attempt.watched = True
         connection = await super().connect(*args, **options)
-        attempt.sent = True
-        attempt.answer_is_due()
+        attempt.depart()
         return connection
 
 
@@ -134,7 +138,8 @@ class Wire:
         if self.theirs is not None:
             if self.theirs.closed:
                 raise ClientClosedError("the aiohttp session this client was given is closed")
-            attempt.answer_is_due()
+            if request.body is None:  # nothing else would start the clock
+                attempt.answer_is_due()
         try:
             response = await self._request(request, secret, attempt)
             try:
@@ -174,7 +179,7 @@ class Wire:
         if request.account is not None and not self.auth.bound_to_account:
             headers["linked_account_id"] = request.account
         body: Any = request.body
-        if body is not None and len(body) > _UPLOAD_CHUNK:
+        if body is not None and (len(body) > _UPLOAD_CHUNK or self.theirs is not None):
             headers["Content-Length"] = str(len(body))
             body = _upload(body, attempt)
         session, options = self._own, _NO_OPTIONS
@@ -213,6 +218,7 @@ class Wire:
 
 async def _upload(body: bytes, attempt: Attempt) -> AsyncIterator[memoryview]:
     """Hand a large body over in pieces: each restarts the clock, which so runs from the last."""
+    attempt.depart()
     view = memoryview(body)
     for begin in range(0, len(view), _UPLOAD_CHUNK):
         yield view[begin : begin + _UPLOAD_CHUNK]

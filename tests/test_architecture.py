@@ -32,28 +32,32 @@ MAY_IMPORT: dict[str, str] = {
     "_protocol._payload": "_errors",
     "_protocol._requests": "_errors _checks _protocol._payload",
     "_protocol._evidence": "_errors _protocol._requests",
-    "_protocol._replies": "_errors _models _protocol._evidence",
+    "_protocol._replies": "_errors _models _protocol._requests _protocol._evidence",
     "_protocol": "_protocol._requests _protocol._evidence _protocol._replies",
     "_credentials": "_errors _checks _config",
     "_pacing": "_errors _clock _config",
     "_paging": "_errors _models",
     "_retry": "_errors _clock _config _stats _protocol",
     "_failures": "_errors _protocol",
-    "_transport": "_version _errors _clock _config _stats _protocol _credentials _pacing _retry"
-    " _failures",
-    "_api": "_config _models _protocol _transport",
+    "_relay": "",
+    "_wire": "_version _errors _clock _config _protocol _credentials _failures _relay",
+    "_transport": "_errors _clock _config _stats _protocol _credentials _pacing _retry _failures"
+    " _wire",
+    "_api": "_config _models _protocol _retry _transport",
     "_looking": "_errors _clock _config _models _stats _api",
     "_tracker": "_errors _clock _config _models _stats _api _looking",
     "_handle": "_errors _checks _clock _config _models _protocol _api _tracker",
+    "_reconcile": "_errors _clock _config _models _protocol _retry _api",
+    "_starting": "_errors _config _models _stats _protocol _retry _handle _reconcile",
     "_resources": "_errors _checks _models _paging _handle",
     "_client": "_errors _checks _clock _config _models _stats _protocol _credentials _pacing"
-    " _transport _api _tracker _handle _resources",
+    " _wire _transport _api _tracker _handle _reconcile _starting _resources",
     "__init__": "_version _errors _clock _config _models _stats _paging _handle _client",
 }
 ROOMS = {"emulator": {"emulator"}, "cli": {"cli", "emulator", "__init__"}}
 """The packages on top, and what they may import: the command line only what a user may."""
 
-FOREIGN = {"aiohttp": {"_transport", "_failures"}, "tenacity": {"_retry"}}
+FOREIGN = {"aiohttp": {"_wire", "_failures"}, "tenacity": {"_retry"}}
 """Which modules of the client touch these at run time."""
 
 

@@ -1,4 +1,4 @@
-"""What to do when nobody knows whether a run started: look for its tag, and don't guess."""
+"""A lost answer: the client looks for the run by its tag; what it can't find, nobody guesses."""
 
 import asyncio
 
@@ -10,16 +10,14 @@ async def main() -> None:
         try:
             handle = await refold.execute("wf_echo", slug="demo", payload={"amount": 100})
         except ExecutionOutcomeUnknownError as error:
+            # Later, and by hand: the list may lag behind, or the deployment may not show tags.
             print("unknown after", error.attempts, "attempt")
-            runs = refold.executions.list(workflow_id=error.workflow_id)
-            found = [run async for run in runs if run.instance_tag == error.instance_tag]
-            if not found:
-                # No proof: the list may lag behind, or the deployment may not show tags.
-                print("not in the list")
+            found = await refold.find(str(error.instance_tag), workflow_id="wf_echo")
+            if len(found) != 1:
                 return
-            handle = refold.handle(found[0].execution_id)
+            handle = found[0]
         result = await handle
-        print(result.status, result.output)
+        print(result.status, result.output, "adopted:", refold.stats.adopted)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,9 @@ class Request(NamedTuple):
     execution_id: str | None = None
     slug: str | None = None
 
+    def __repr__(self) -> str:
+        return f"<Request {self.operation} {self.method} {self.target}>"  # a payload is private
+
     @property
     def repeatable(self) -> bool:
         """Whether sending it twice does no more than sending it once."""

@@ -62,7 +62,7 @@ class Stage:
 
     def stats(self) -> Stats:
         """Add up the counters of all clients."""
-        return functools.reduce(operator.add, (client.stats for client in self.clients))
+        return functools.reduce(operator.add, (client.stats for client in self.clients), Stats())
 
     @property
     def seconds(self) -> float:

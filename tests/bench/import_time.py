@@ -2,7 +2,7 @@
 
     python tests/bench/import_time.py [--rounds 11]
 
-Fresh interpreters, alternating; milliseconds of CPU of the import statement, medians over the rounds.
+Fresh interpreters, alternating; CPU milliseconds of the import statement, medians.
 """
 
 from __future__ import annotations

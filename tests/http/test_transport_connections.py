@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from refold_async import ExecutionOutcomeUnknownError, RateLimit, Timeouts, _transport
+from refold_async import ExecutionOutcomeUnknownError, RateLimit, Timeouts, _wire
 from refold_async.emulator import Emulator, Fault
 from tests.support.endings import MODES, at_once
 from tests.support.wire import ACCEPTED, STARTS, Step, http, wire
@@ -67,7 +67,7 @@ async def test_an_idle_connection_is_left_before_the_server_closes_it(
     connect: Callable[..., RefoldClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Past its keep-alive a connection is not used, even if nobody knows yet that it is closed."""
-    monkeypatch.setattr(_transport, "_KEEPALIVE", 0.05)
+    monkeypatch.setattr(_wire, "_KEEPALIVE", 0.05)
     async with wire(STARTS) as server:
         refold = connect(server, retry=at_once("never"))
         await refold.execute("wf_1", slug="s")
@@ -105,7 +105,7 @@ async def test_a_connection_that_is_closed_just_then_costs_a_read_nothing(
 
 def test_keep_alive_is_below_that_of_common_servers() -> None:
     """Node closes idle connections after 5 s, nginx after 75."""
-    assert _transport._KEEPALIVE < 5
+    assert _wire._KEEPALIVE < 5
 
 
 async def test_waiting_for_a_connection_eats_no_timeout(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async import (
+from refold_async import Timeouts, (
     ClientClosedError,
     ExecutionOutcomeUnknownError,
     RateLimit,
@@ -20,7 +20,7 @@ from tests.support.wire import STARTS, Step, Wire, full_port, http, wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from refold_async import RefoldClient
+    from refold_async import Timeouts, RefoldClient
 
 STALL = Step(end="stall")
 
@@ -103,12 +103,13 @@ async def test_the_policys_deadline_bounds_a_call_as_well(
     assert len(server.seen) == 1
 
 
-async def test_a_cancelled_call_raises_just_that_and_frees_its_slot(
+async def test_a_cancelled_call_raises_just_that_and_frees_its_slot_in_time(
     connect: Callable[..., RefoldClient],
 ) -> None:
-    """With one connection, the next call gets through after one in flight was cancelled."""
+    """Its reply is still read, within the timeouts; then the next call gets its connection."""
     async with wire(STALL, STARTS) as server:
-        refold = connect(server, max_connections=1, retry=at_once("never"))
+        timeouts = Timeouts(read=0.2)
+        refold = connect(server, max_connections=1, retry=at_once("never"), timeouts=timeouts)
         call = asyncio.create_task(refold.execute("wf_1", slug="s"))
         await until(lambda: len(server.seen) == 1)
         call.cancel()

@@ -22,6 +22,7 @@ UNRESERVED = string.ascii_letters + string.digits + "._~-"
         pytest.param(timedelta(minutes=1, milliseconds=500), 60.5, id="timedelta"),
         pytest.param(timedelta(seconds=-1), -1.0, id="negative"),
         pytest.param(10**400, float("inf"), id="beyond-floats"),
+        pytest.param(-(10**400), float("-inf"), id="below-floats"),
     ],
 )
 def test_seconds_are_read(value: Any, seconds: float) -> None:

@@ -114,7 +114,7 @@ async def test_time_spent_in_tries_counts_towards_the_deadline(clock: FakeClock)
 
 async def test_deadline_after_doubt_is_unknown(clock: FakeClock) -> None:
     """When time is up after an uncertain attempt, the outcome is unknown."""
-    script = Script(clock, attrs.evolve(BAD_GATEWAY, retry_after=5.0), deadline=5)
+    script = Script(clock, BAD_GATEWAY._replace(retry_after=5.0), deadline=5)
     with pytest.raises(ExecutionOutcomeUnknownError) as caught:
         await script.end()
     assert caught.value.attempts == 1

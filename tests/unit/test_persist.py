@@ -190,8 +190,9 @@ async def test_unknown_outcome_says_how_to_look_the_run_up(clock: FakeClock) -> 
         await Script(clock, LOST).end()
     assert str(caught.value) == (
         "execute of workflow wf_1: after 1 try nobody knows whether a run started (connection"
-        " lost); before sending it again, list the workflow's executions and look for the"
-        " instance_tag 'rfa-1'"
+        " lost; the list of runs does not tell); its instance_tag 'rfa-1' is a label that other"
+        " runs may carry too: before sending it again, look through"
+        " refold.executions.list(start_date=...)"
     )
     assert pickle.loads(pickle.dumps(caught.value)).instance_tag == "rfa-1"  # noqa: S301
 

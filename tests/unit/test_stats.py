@@ -17,6 +17,13 @@ def test_snapshot_does_not_move_with_the_counters() -> None:
     assert (stats.retries, stats.polls, stats.possible_duplicates) == (2, 5, 1)
 
 
+def test_counting_begins_at_nothing() -> None:
+    """A new client has done nothing."""
+    stats = Counters().snapshot()
+    counted = (stats.retries, stats.polls, stats.settled, stats.possible_duplicates)
+    assert (dict(stats.requests), counted) == ({}, (0, 0, 0, 0))
+
+
 def test_requests_per_settled_run() -> None:
     """Requests of all kinds are spread over the settled runs; before the first there is no rate."""
     counters = Counters()
