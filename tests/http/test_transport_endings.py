@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async import Timeouts, (
+from refold_async import (
     ClientClosedError,
     ExecutionOutcomeUnknownError,
     RateLimit,
     RequestTimeoutError,
     RetryPolicy,
+    Timeouts,
 )
 from tests.support.endings import MODES, at_once, until
 from tests.support.wire import STARTS, Step, Wire, full_port, http, wire
@@ -20,7 +21,7 @@ from tests.support.wire import STARTS, Step, Wire, full_port, http, wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from refold_async import Timeouts, RefoldClient
+    from refold_async import RefoldClient
 
 STALL = Step(end="stall")
 
