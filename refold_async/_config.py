@@ -113,7 +113,7 @@ class PollPolicy:
     Attributes:
         first: seconds from the start of a run to the first look, and the first interval.
         max_interval: intervals grow by half each time up to this many seconds.
-        page_size: documents asked for per list request.
+        page_size: documents asked for per list request, when a lost run is looked up.
         not_found_grace: a fresh run may be unknown to the service for this many seconds.
         failure_budget: looks may fail for this many seconds in a row before the wait gives up;
             time the service itself told us to wait does not count.

@@ -17,7 +17,7 @@ async def main() -> None:
                 return
             handle = found[0]
         result = await handle
-        print(result.status, result.output, "adopted:", refold.stats.adopted)
+        print(result.status, result.output)
 
 
 if __name__ == "__main__":

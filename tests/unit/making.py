@@ -23,10 +23,15 @@ LOOK = get_execution_request(RUN, account="acct_1")
 RERUN = rerun_request(RUN, account="acct_1")
 
 
-def execute(*, sync: bool = False, tag: str | None = "rfa-1") -> Request:
+def execute(*, sync: bool = False, unique_tag: bool = True) -> Request:
     """Ask for a run of a workflow."""
     return execute_request(
-        "wf_1", slug="hubspot", sync=sync, instance_tag=tag, max_payload_bytes=1000
+        "wf_1",
+        slug="hubspot",
+        sync=sync,
+        instance_tag="rfa-1",
+        unique_tag=unique_tag,
+        max_payload_bytes=1000,
     )
 
 

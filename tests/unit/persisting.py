@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from refold_async import RateLimitError, RetryPolicy, ServerError, TransportError
 from refold_async._errors import ApiError, ConnectionFailedError
 from refold_async._protocol import Answer, Evidence, Request
-from refold_async._retry import Call
+from refold_async._retry import Call, Care
 from refold_async._stats import Counters
 from tests.unit.making import EXECUTE, RUN, accepted
 
@@ -39,6 +39,8 @@ class Script:
         *answers: Answer,
         request: Request = EXECUTE,
         deadline: float | None = None,
+        care: Care | None = None,
+        closing: asyncio.Future[None] | None = None,
         **policy: Any,
     ) -> None:
         self.clock = clock
@@ -53,6 +55,8 @@ class Script:
             clock=clock,
             counters=self.counters,
             deadline=None if deadline is None else clock.now + deadline,
+            care=care,
+            closing=closing,
         )
 
     async def _attempt(self) -> Answer:

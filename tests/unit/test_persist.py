@@ -190,11 +190,16 @@ async def test_unknown_outcome_says_how_to_look_the_run_up(clock: FakeClock) -> 
         await Script(clock, LOST).end()
     assert str(caught.value) == (
         "execute of workflow wf_1: after 1 try nobody knows whether a run started (connection"
-        " lost; the list of runs does not tell); its instance_tag 'rfa-1' is a label that other"
-        " runs may carry too: before sending it again, look through"
-        " refold.executions.list(start_date=...)"
+        " lost; the list of runs does not tell); before sending it again, await"
+        " refold.find('rfa-1', workflow_id='wf_1') looks for it"
     )
     assert pickle.loads(pickle.dumps(caught.value)).instance_tag == "rfa-1"  # noqa: S301
+
+
+async def test_callers_label_is_not_called_an_identity(clock: FakeClock) -> None:
+    """A tag that other runs may carry too is told as a label, to be looked through by hand."""
+    with pytest.raises(ExecutionOutcomeUnknownError, match="a label that other runs may carry"):
+        await Script(clock, LOST, request=execute(unique_tag=False)).end()
 
 
 async def test_unknown_rerun_names_the_execution(clock: FakeClock) -> None:

@@ -105,6 +105,7 @@ def test_execute_is_the_documented_one() -> None:
         "sync_execution": "false",
     }
     assert (request.account, request.sync, request.instance_tag) == (None, False, None)
+    assert not request.unique_tag
 
 
 def test_execute_carries_all_its_options() -> None:
@@ -115,6 +116,7 @@ def test_execute_carries_all_its_options() -> None:
         account="acct_1",
         config_id="cfg",
         instance_tag="nightly",
+        unique_tag=True,
         include_headers=True,
     )
     assert request.headers == {
@@ -127,12 +129,14 @@ def test_execute_carries_all_its_options() -> None:
     }
     assert request.body == '{"payload":{"email":"jané@example.com"}}'.encode()
     assert (request.account, request.sync) == ("acct_1", True)
-    assert (request.instance_tag, request.workflow_id) == ("nightly", "wf_1")
+    assert (request.instance_tag, request.unique_tag) == ("nightly", True)
+    assert (request.workflow_id, request.slug) == ("wf_1", "hubspot")
 
 
 def test_payload_does_not_show() -> None:
     """A payload may hold personal data; a request's repr does not."""
-    assert "jane" not in repr(execute(payload={"email": "jane@example.com"}))
+    shown = repr(execute(payload={"email": "jane@example.com"}))
+    assert shown == f"<Request execute POST {V2}/workflow/wf_1/execute>"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from refold_async._stats import Counters
 
 
@@ -20,8 +22,30 @@ def test_snapshot_does_not_move_with_the_counters() -> None:
 def test_counting_begins_at_nothing() -> None:
     """A new client has done nothing."""
     stats = Counters().snapshot()
-    counted = (stats.retries, stats.polls, stats.settled, stats.possible_duplicates)
-    assert (dict(stats.requests), counted) == ({}, (0, 0, 0, 0))
+    counted = attrs.asdict(stats)
+    assert counted.pop("requests") == {}
+    assert {*counted.values()} == {0}
+
+
+def test_counters_of_two_clients_add_up() -> None:
+    """Every counter is summed, requests by operation."""
+    one, two = Counters(), Counters()
+    one.requests.update(execute=1, stop=1)
+    two.requests.update(execute=2)
+    for counters in (one, two):
+        counters.retries = counters.polls = counters.settled = counters.possible_duplicates = 1
+        counters.adopted = counters.orphaned = counters.unknown = 2
+    both = attrs.asdict(one.snapshot() + two.snapshot())
+    assert both.pop("requests") == {"execute": 3, "stop": 1}
+    assert both == {
+        "retries": 2,
+        "polls": 2,
+        "settled": 2,
+        "possible_duplicates": 2,
+        "adopted": 4,
+        "orphaned": 4,
+        "unknown": 4,
+    }
 
 
 def test_requests_per_settled_run() -> None:
