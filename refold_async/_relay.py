@@ -37,6 +37,7 @@ class Relay(Generic[T]):
         self.expired = False  # the deadline has passed
         self.aborted = False  # its owner wants it to end
         self._told = False  # the coroutine was cancelled for either
+        self._coroutine: Coroutine[Any, Any, T] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakeup: asyncio.Future[None] | None = None  # what the driver waits on
         self._awaited: asyncio.Future[Any] | None = None  # what the coroutine waits on
@@ -89,6 +90,7 @@ class Relay(Generic[T]):
 
     async def _drive(self) -> T:
         coroutine, loop = self._coroutine, asyncio.get_running_loop()
+        assert coroutine is not None  # noqa: S101 - `run` gave it
         cancelled: BaseException | None = None
         try:
             while True:
@@ -120,7 +122,12 @@ class Relay(Generic[T]):
                 self._awaited = None
         finally:
             if self._awaited is None:
-                self.reschedule(None)
+                self._forget()
+
+    def _forget(self) -> None:
+        """Let go of the ended coroutine: as a cycle it would wait for the garbage collector."""
+        self.reschedule(None)
+        self._coroutine = self._wakeup = self._outlives = self._left = None
 
     def _hand_over(self) -> None:
         assert self._left is not None  # noqa: S101 - given together with `outlives`
