@@ -68,6 +68,9 @@ class Found(Protocol):
 class Care(Protocol):
     """Who looks after a start when its answer is lost or its caller leaves."""
 
+    expecting: bool
+    """Whether an attempt goes on without its caller, and will be handed over when it ends."""
+
     async def reconcile(self) -> Found:
         """Look for the run in the list."""
 
@@ -144,7 +147,6 @@ class Call:
     uncertain: bool = False  # an earlier attempt may have started a run
     resent: bool = False  # and the request was sent again nevertheless
     finding: Finding = Finding.UNPROVEN  # of the last look at the list
-    _sending: bool = attrs.field(default=False, init=False)
 
     async def persist(self, first: Answer) -> Answer:
         """Follow a failed first attempt up, until there is an outcome or a reason to stop.
@@ -178,7 +180,7 @@ class Call:
         except _Again as last:
             answer = last.answer
         except asyncio.CancelledError:
-            if self.uncertain and self.care is not None and not self._sending:
+            if self.uncertain and self.care is not None and not self.care.expecting:
                 self.care.orphaned(Answer(evidence=Evidence.UNCERTAIN))
             raise
         raise self._final(answer)
@@ -202,7 +204,6 @@ class Call:
                 self.request.workflow_id,
                 self.request.instance_tag,
             )
-        self._sending = True  # an attempt looks after itself when it is cancelled
         try:
             return await self.attempt()
         except RefoldError as error:  # a closed client, a token source that gives no token
@@ -210,8 +211,6 @@ class Call:
                 raise
             self.attempts += 1
             raise self._final(Answer(evidence=Evidence.REFUSED, error=error)) from error
-        finally:
-            self._sending = False
 
     async def _weigh(self, answer: Answer) -> Answer:
         """Return an outcome, raise what ends the call, or signal tenacity to go on."""

@@ -83,7 +83,7 @@ class Starter:
 class Care:
     """What one start needs when things go wrong; the transport and the retries call back to it."""
 
-    __slots__ = ("_deadline", "_policy", "_request", "_since", "_starter")
+    __slots__ = ("_deadline", "_policy", "_request", "_since", "_starter", "expecting")
 
     def __init__(
         self,
@@ -96,6 +96,7 @@ class Care:
         self._request = request
         self._policy = policy or starter.services.api.transport.policy
         self._deadline = deadline
+        self.expecting = False  # an attempt goes on without its caller
         self._since = starter.services.clock.time()
 
     def handle(self, started: protocol.Started) -> ExecutionHandle[Any]:

@@ -68,7 +68,6 @@ class Transport:
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
-        self.check_usable()
         policy = policy or self.policy
         if policy.deadline is not None:
             latest = self.clock.monotonic() + policy.deadline
@@ -104,6 +103,7 @@ class Transport:
 
     async def _token(self, refused: Secret | None, deadline: float | None) -> Secret:
         """Give a token other than the refused one, unless the call or the client ends first."""
+        self.check_usable()
         left = self.wire.timeouts.read
         if deadline is not None:
             left = min(left, deadline - self.clock.monotonic())
@@ -127,6 +127,7 @@ class Transport:
         self, request: Request, secret: Secret, deadline: float | None, care: Care | None
     ) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
+        self.check_usable()
         if not await self.budget.acquire(deadline):
             return failures.no_slot(request)
         timeouts = self.wire.timeouts
@@ -150,7 +151,6 @@ class Transport:
     async def _in_slot(self, request: Request, secret: Secret, attempt: Attempt) -> Reply | Answer:
         self._attempts.add(attempt)
         try:
-            self.check_usable()
             self.counters.requests[request.operation.value] += 1
             return await self.wire.exchange(request, secret, attempt)
         finally:
@@ -166,6 +166,8 @@ class Transport:
     def _go_on_without_caller(
         self, rest: Coroutine[Any, Any, Reply | Answer], request: Request, care: Care
     ) -> None:
+        care.expecting = True
+
         async def finish() -> None:
             care.orphaned(self._read(request, await rest))
 

@@ -142,10 +142,7 @@ class Wire:
                 attempt.answer_is_due()
         try:
             response = await self._request(request, secret, attempt)
-            try:
-                body = await self._read(response)
-            finally:
-                response.close()
+            body = await self._read(response)
         except asyncio.CancelledError as error:
             if attempt.relay.expired:
                 return self._failed(TimeoutError(), request, attempt)
@@ -199,21 +196,27 @@ class Wire:
         )
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read the body in chunks, up to the limit after decompression."""
+        """Read the body in chunks, up to the limit after decompression.
+
+        A body read to its end has given its connection back; any other takes it along.
+        """
         content = response.content
-        body = await content.readany()
-        if content.at_eof() and len(body) <= self.max_reply_bytes:
-            return body
-        chunks, size = [body], len(body)
-        while not content.at_eof() and size <= self.max_reply_bytes:
-            chunks.append(await content.readany())
-            size += len(chunks[-1])
+        chunks, size = [], 0
+        try:
+            while not content.at_eof():
+                chunks.append(await content.readany())
+                size += len(chunks[-1])
+                self._check_size(size, response.status)
+        except BaseException:
+            response.close()
+            raise
+        return b"".join(chunks)
+
+    def _check_size(self, size: int, status: int) -> None:
         if size > self.max_reply_bytes:
             raise UnexpectedReplyError(
-                f"the reply is longer than max_reply_bytes={self.max_reply_bytes:,}",
-                status=response.status,
+                f"the reply is longer than max_reply_bytes={self.max_reply_bytes:,}", status=status
             )
-        return b"".join(chunks)
 
 
 async def _upload(body: bytes, attempt: Attempt) -> AsyncIterator[memoryview]:

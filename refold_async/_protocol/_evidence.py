@@ -120,7 +120,8 @@ def _is_accepted(request: Request, status: int, document: Any) -> bool:
     if request.operation is Operation.EXECUTE:
         return _is_text(document.get("execution_id")) or any(m in document for m in RAN_MARKS)
     if request.operation is Operation.RERUN:
-        return rerun_id(document, trust_id=fine) is not None
+        # An error may name the run that was to be repeated.
+        return rerun_id(document, trust_id=fine) not in {None, request.execution_id}
     return fine
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from refold_async._protocol._evidence import Answer
     from refold_async._protocol._requests import Request
 
-_INLINE = ("return_value", "errored", "execution_error", "status_code")
+_INLINE = ("return_value", "errored", "execution_error")
+"""Fields that tell the end of a sync run; `status_code` is one of error envelopes as well."""
 _HEADER_FIELDS = ("headers", "request_headers", "requestHeaders")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from refold_async import ExecutionStatus
-from refold_async._protocol import read_execute_answer, read_rerun_answer
-from tests.unit.making import RUN, accepted
+from refold_async._protocol import read_execute_answer, read_rerun_answer, read_started
+from tests.unit.making import EXECUTE, RERUN, RUN, accepted, execute
 
 ACKNOWLEDGED = {"message": "Workflow execution started", "execution_id": RUN}
 SYNC_REPLY: dict[str, Any] = {
@@ -36,7 +36,7 @@ def test_sync_reply_may_lack_any_of_its_fields(document: dict[str, Any]) -> None
     """Each field that came is read, each that is missing has its obvious meaning."""
     started = read_execute_answer(accepted(document, 200), sync=True)
     assert started.execution_id == document.get("execution_id")
-    if {*document} == {"execution_id"}:
+    if {*document} <= {"execution_id", "status_code"}:  # an envelope has a status_code too
         assert started.result is None
         return
     assert started.result is not None
@@ -167,3 +167,17 @@ def test_rerun_is_read_in_both_shapes(document: dict[str, Any]) -> None:
     started = read_rerun_answer(accepted(document, attempts=2, possible_duplicate=True))
     assert (started.execution_id, started.result) == (RUN, None)
     assert (started.attempts, started.possible_duplicate) == (2, True)
+
+
+def test_start_is_read_as_its_request_was_meant() -> None:
+    """A rerun's answer has shapes of its own, and a sync one may tell the end."""
+    ended = accepted({"execution_id": RUN, "errored": False})
+    assert read_started(accepted({"instanceId": RUN}), RERUN).execution_id == RUN
+    assert read_started(ended, EXECUTE).result is None
+    assert read_started(ended, execute(sync=True)).result is not None
+
+
+def test_a_status_code_alone_is_no_end() -> None:
+    """An error envelope that names the run carries a `status_code` as well: the run goes on."""
+    envelope = accepted({"execution_id": RUN, "status_code": 504, "message": "Timed out"}, 504)
+    assert read_execute_answer(envelope, sync=True).result is None

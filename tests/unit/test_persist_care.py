@@ -44,6 +44,7 @@ class ScriptedCare:
     def __init__(self, *findings: Finding) -> None:
         self.findings = list(findings)
         self.left_with: list[Answer] = []
+        self.expecting = False
 
     async def reconcile(self) -> Seen:
         """Look, and find what the script says."""
@@ -147,10 +148,23 @@ async def test_attempt_under_way_looks_after_itself(clock: FakeClock) -> None:
     script.call.attempt = _hang
     task = script.start()
     await clock.advance(1)
+    care.expecting = True
     task.cancel()
     await settle()
     assert task.cancelled()
     assert care.left_with == []
+
+
+async def test_attempt_that_had_not_left_leaves_the_earlier_one_to_care(clock: FakeClock) -> None:
+    """Cancelled in the queue for its second try: the first may still have started a run."""
+    care = ScriptedCare(Finding.UNPROVEN)
+    script = Script(clock, BAD_GATEWAY, care=care, wait=0)
+    script.call.attempt = _hang
+    task = script.start()
+    await clock.advance(1)
+    task.cancel()
+    await settle()
+    assert [answer.evidence for answer in care.left_with] == [Evidence.UNCERTAIN]
 
 
 async def _hang() -> Answer:

@@ -62,6 +62,14 @@ def test_document_is_read() -> None:
     assert run.raw is DOCUMENT
 
 
+def test_data_of_a_run_does_not_show() -> None:
+    """Inputs and outputs may hold personal data; the repr of a run leaves them out."""
+    shown = repr(read_execution(DOCUMENT))
+    assert "Create contact" in shown
+    assert "jane" not in shown
+    assert "no such list" not in shown
+
+
 def test_node_is_read_with_seconds_from_milliseconds() -> None:
     """Durations on the wire are milliseconds, and seconds everywhere else."""
     document = DOCUMENT["nodes"][0]
