@@ -120,8 +120,9 @@ def _is_accepted(request: Request, status: int, document: Any) -> bool:
     if request.operation is Operation.EXECUTE:
         return _is_text(document.get("execution_id")) or any(m in document for m in RAN_MARKS)
     if request.operation is Operation.RERUN:
+        new = rerun_id(document, trust_id=fine)
         # An error may name the run that was to be repeated.
-        return rerun_id(document, trust_id=fine) not in {None, request.execution_id}
+        return new is not None and (fine or new != request.execution_id)
     return fine
 
 

@@ -173,6 +173,12 @@ def test_id_in_a_reruns_error_is_no_run() -> None:
     assert evidence(RERUN, 500, {"instanceId": "new"}) is Evidence.ACCEPTED
 
 
+def test_a_reruns_error_may_name_the_run_that_was_to_be_repeated() -> None:
+    """The old run's id is no proof of a new one."""
+    old = {"execution_id": RERUN.execution_id, "message": "Execution not found"}
+    assert evidence(RERUN, 404, old) is Evidence.REFUSED
+
+
 @pytest.mark.parametrize("request_", [LOOK, LIST, STOP], ids=["look", "list", "stop"])
 def test_other_requests_are_answered_by_any_object_in_a_success(request_: Request) -> None:
     """A GET is answered by a 2xx with a JSON object, and by nothing else."""
