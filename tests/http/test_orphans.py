@@ -1,0 +1,156 @@
+"""A caller that is cancelled while its run starts: the run is not lost, and never started twice."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from refold_async import RateLimit, RetryPolicy
+from refold_async._starting import Orphans
+from refold_async.emulator import Behaviour, Emulator, Fault
+from tests.support.endings import MODES, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from refold_async import RefoldClient
+
+SLOW = Fault(delay=0.03)
+
+
+def policy(mode: Any = "transient", **settings: Any) -> RetryPolicy:
+    """Give a policy that looks soon."""
+    return RetryPolicy(**({"mode": mode, "settle": 0.01, "wait": 0, "max_wait": 0} | settings))
+
+
+def playing(**behaviour: Any) -> Emulator:
+    """Give an emulator with a workflow that answers its payload."""
+    emulator = Emulator(behaviour=Behaviour(**behaviour))
+    emulator.workflow("wf_1", slug="s")(dict)
+    return emulator
+
+
+async def leave(call: asyncio.Task[Any]) -> None:
+    """Cancel a call; it ends at once."""
+    call.cancel()
+    await asyncio.wait([call], timeout=1)
+    assert call.cancelled()
+
+
+@MODES
+async def test_a_run_whose_caller_left_is_an_orphan(
+    connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture, mode: str
+) -> None:
+    """The answer is read without the caller, and the handle is kept until somebody takes it."""
+    async with playing() as emulator:
+        emulator.faults.script("execute", SLOW)
+        refold = connect(emulator, retry=policy(mode))
+        call = asyncio.create_task(refold.execute("wf_1", slug="s", payload={"a": 1}))
+        await until(lambda: len(emulator.runs) == 1)
+        await leave(call)
+        await until(lambda: len(refold.orphans) == 1)
+        (handle,) = refold.orphans
+        result = await handle.result()
+    assert (result.output, len(emulator.runs), len(refold.orphans)) == ({"a": 1}, 1, 0)
+    assert refold.stats.orphaned == 1
+    warnings = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert any(str(handle.execution_id) in r.getMessage() for r in warnings)
+
+
+async def test_a_call_that_is_cancelled_before_it_left_starts_nothing(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """While it waits for its slot, cancelling it is all there is to it."""
+    async with playing() as emulator:
+        refold = connect(emulator, rate_limit=RateLimit(per_second=0.1, burst=1))
+        await refold.execute("wf_1", slug="s")
+        call = asyncio.create_task(refold.execute("wf_1", slug="s"))
+        await asyncio.sleep(0.01)
+        await leave(call)
+    assert (len(emulator.runs), len(refold.orphans), refold.stats.orphaned) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("performed", [True, False])
+async def test_a_call_that_is_cancelled_during_backoff_is_looked_up_and_not_sent_again(
+    connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture, performed: bool
+) -> None:
+    """The run shows in the list after the pause began: the client finds it without its caller."""
+    lag = 0.05 if performed else 0.0
+    async with playing(list_lag=lag) as emulator:
+        emulator.faults.script("execute", Fault(status=502, html=True, perform=performed))
+        refold = connect(emulator, retry=policy(wait=8, max_wait=8, settle=0.03))
+        call = asyncio.create_task(refold.execute("wf_1", slug="s"))
+        await until(lambda: emulator.counts["list_executions"] >= 1)
+        await asyncio.sleep(0.02)
+        await leave(call)
+        await until(lambda: "caller of" in caplog.text)
+        orphans = list(refold.orphans)
+    runs = [run.execution_id for run in emulator.runs]
+    assert emulator.counts["execute"] == 1
+    assert runs == [handle.execution_id for handle in orphans]
+    assert len(runs) == performed
+
+
+async def test_a_lost_answer_without_a_caller_is_looked_up(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """The connection breaks after the caller left: the run is found in the list."""
+    async with playing() as emulator:
+        emulator.faults.script("execute", Fault(drop="after", delay=0.03))
+        refold = connect(emulator, retry=policy())
+        call = asyncio.create_task(refold.execute("wf_1", slug="s"))
+        await until(lambda: len(emulator.runs) == 1)
+        await leave(call)
+        await until(lambda: len(refold.orphans) == 1)
+        (handle,) = refold.orphans
+    assert [handle.execution_id] == [run.execution_id for run in emulator.runs]
+    assert emulator.counts["execute"] == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(delay=5), Fault(drop="after")])
+async def test_closing_ends_what_has_no_caller(
+    connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture, fault: Fault
+) -> None:
+    """A reply or a look that is still awaited does not outlive the client, and is logged."""
+    async with playing() as emulator:
+        emulator.faults.script("execute", fault)
+        refold = connect(emulator, retry=policy("safe", settle=20))
+        before = asyncio.all_tasks()
+        call = asyncio.create_task(refold.execute("wf_1", slug="s"))
+        await until(lambda: len(emulator.runs) == 1)
+        await asyncio.sleep(0.02)
+        await leave(call)
+        await refold.aclose()
+        ours = {t for t in asyncio.all_tasks() - before if "refold_async._" in repr(t)}
+    assert (set(), 0) == (ours, len(refold.orphans))
+    assert "nobody knows whether a run started" in caplog.text
+
+
+async def test_orphans_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """The oldest of more than 1,000 is dropped, and its id logged."""
+    orphans = Orphans()
+    for number in range(1_001):
+        orphans.add(cast("Any", SimpleNamespace(execution_id=f"run_{number}")))
+    assert len(orphans) == 1_000
+    assert next(iter(orphans)).execution_id == "run_1"
+    assert "dropped execution run_0" in caplog.text
+
+
+async def test_a_rerun_whose_caller_left_is_an_orphan(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """A rerun starts a run as well."""
+    async with playing() as emulator:
+        refold = connect(emulator, retry=policy())
+        handle = await refold.execute("wf_1", slug="s", payload={"a": 1})
+        emulator.faults.script("rerun", SLOW)
+        call = asyncio.create_task(handle.rerun())
+        await until(lambda: len(emulator.runs) == 2)
+        await leave(call)
+        await until(lambda: len(refold.orphans) == 1)
+        (again,) = refold.orphans
+        result = await again.result()
+    assert ({"a": 1}, emulator.runs[1].execution_id) == (result.output, again.execution_id)
