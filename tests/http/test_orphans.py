@@ -77,7 +77,7 @@ async def test_a_call_that_is_cancelled_before_it_left_starts_nothing(
 async def test_a_call_that_is_cancelled_during_backoff_is_looked_up_and_not_sent_again(
     connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture, performed: bool
 ) -> None:
-    """A run that shows in the list only after the pause began is found without its caller."""
+    """A run that is listed only later is found by the client, without its caller."""
     async with playing() as emulator:
         emulator.faults.script("list_executions", Fault(body={"docs": [], "hasNextPage": False}))
         emulator.faults.script(
