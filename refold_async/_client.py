@@ -210,12 +210,20 @@ class RefoldClient:
 
         Pending waits and queued calls end with `ClientClosedError`. A session of your own stays
         open.
+
+        Raises:
+            ClientClosedError: the client lives on another event loop, or in the process this one
+                was forked from: close it there.
         """
-        if not self._is_view:
-            self._transport.wire.closed = True
+        if self._is_view:
+            return
+        ended = self._transport.loop_has_ended()
+        self._transport.wire.closed = True
+        if not ended:
             await self._services.tracker.aclose()
             await self._transport.aclose()
             await self._starter.aclose()
+        await self._transport.wire.aclose()
 
     def __repr__(self) -> str:
         transport = self._transport

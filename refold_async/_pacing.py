@@ -41,6 +41,8 @@ class Budget:
         Returns:
             Whether a slot was taken; False once the deadline has passed.
         """
+        if deadline is not None and deadline <= self._clock.monotonic():
+            return False
         if not self._waiters and self._take():
             return True
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

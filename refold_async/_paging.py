@@ -36,19 +36,23 @@ class Pages(Generic[T]):
         """Iterate over the pages, each a `Page` with at least one item.
 
         Raises:
-            UnexpectedReplyError: the service repeats a page instead of going on.
+            UnexpectedReplyError: the service repeats pages instead of going on.
         """
-        number, before = 1, None
+        number, marked = 1, 0
+        before: tuple[T, ...] | None = None
         while True:
             page = await self._fetch({**self._query, "page": number})
             if not page.items:
                 return
             if page.items == before:
                 raise UnexpectedReplyError(
-                    f"page {number} of the list repeats page {number - 1}; the service's paging"
+                    f"page {number} of the list repeats page {marked}; the service's paging"
                     " does not advance"
                 )
+            # Brent's way to find a cycle of any length without keeping every page.
+            if number.bit_count() == 1:
+                marked, before = number, page.items
             yield page
             if not page.has_next:
                 return
-            number, before = number + 1, page.items
+            number += 1

@@ -8,8 +8,10 @@ just one timer for the next look that is due.
 from __future__ import annotations
 
 import asyncio
+import functools
 import heapq
 import itertools
+import logging
 import random
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from refold_async._config import PollPolicy
     from refold_async._models import Execution
     from refold_async._stats import Counters
+
+logger = logging.getLogger("refold_async")
 
 _GROWTH = 1.5
 _JITTER = 0.15
@@ -61,6 +65,12 @@ class Watch:
     def wanted(self) -> bool:
         """Whether anybody waits."""
         return self.waiters > 0 or bool(self.watchers)
+
+    def wake_readers(self) -> None:
+        """Let the readers of snapshots see what is new."""
+        if self.changed is not None:
+            self.changed.set_result(None)
+            self.changed = None
 
 
 class Tracker:
@@ -180,8 +190,15 @@ class Tracker:
         self._timer = self._clock.call_later(max(due - self._clock.monotonic(), 0.0), self._wake)
 
     def _wake(self) -> None:
-        """Start the looks that are due."""
+        """Start the looks that are due; should that break, nobody is left waiting for ever."""
         self._timer = None
+        try:
+            self._start_due_looks()
+        except Exception as error:
+            logger.exception("the tracker broke; waits fail, and the next one starts it afresh")
+            self._fail(error)
+
+    def _start_due_looks(self) -> None:
         now = self._clock.monotonic()
         while self._queue and self._queue[0][0] <= now and len(self._tasks) < self._at_once:
             due, _, watch = heapq.heappop(self._queue)
@@ -196,10 +213,14 @@ class Tracker:
         watch.looking = True
         task = asyncio.get_running_loop().create_task(self._look_at(watch))
         self._tasks.add(task)
-        task.add_done_callback(self._look_ended)
+        task.add_done_callback(functools.partial(self._look_ended, watch))
 
-    def _look_ended(self, task: asyncio.Task[None]) -> None:
+    def _look_ended(self, watch: Watch, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if task.cancelled() and not self._closed:
+            # By whoever cancels all tasks of a loop: those who still wait are still served.
+            watch.looking = False
+            self._postpone(watch, at_once=False)
         self._arm()
 
     async def _look_at(self, watch: Watch) -> None:
@@ -211,38 +232,41 @@ class Tracker:
                 watch.progress, watch.execution_id, watch.account, with_output=with_output
             )
         except Exception as error:  # noqa: BLE001 - a fault in here must not leave anybody waiting
-            failure = RefoldError(f"tracking {watch.execution_id} failed: {type(error).__name__}")
-            failure.__cause__ = error
-            outcome = failure
-        finally:
-            watch.looking = False
-        now = self._clock.monotonic()
-        changed = watch.progress.snapshot is not before
-        if outcome is not None:
-            self._settle(watch, outcome)
-        else:
-            self._postpone(watch, now, at_once=not with_output and watch.progress.ended)
-        if changed:
+            outcome = _broken(watch.execution_id, error)
+        watch.looking = False
+        if changed := watch.progress.snapshot is not before:
             watch.version += 1
-        if (changed or outcome is not None) and watch.changed is not None:
-            watch.changed.set_result(None)
-            watch.changed = None
+        if outcome is not None:
+            self._end(watch, outcome)
+            return
+        self._postpone(watch, at_once=not with_output and watch.progress.ended)
+        if changed:
+            watch.wake_readers()
 
-    def _settle(self, watch: Watch, outcome: ExecutionResult[Any] | RefoldError) -> None:
+    def _end(self, watch: Watch, outcome: ExecutionResult[Any] | RefoldError) -> None:
         if watch.settled is not None and not watch.settled.done():
             watch.settled.set_result(outcome)
             self._counters.settled += not isinstance(outcome, RefoldError)
         watch.due = self._clock.monotonic()
+        watch.wake_readers()
 
-    def _postpone(self, watch: Watch, now: float, *, at_once: bool) -> None:
+    def _postpone(self, watch: Watch, *, at_once: bool) -> None:
         """Arrange the next look: at once if just the output of an ended run is missing."""
         longest = min([self._policy.max_interval, *watch.watchers])
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)
         pause = 0.0 if at_once else min(watch.interval, longest) * spread
-        watch.due = max(now + pause, watch.progress.not_before)
+        watch.due = max(self._clock.monotonic() + pause, watch.progress.not_before)
         watch.interval = min(watch.interval * _GROWTH, self._policy.max_interval)
         if watch.wanted:
             self._enqueue(watch)
+
+    def _fail(self, error: Exception) -> None:
+        """End every wait with an error."""
+        self._queue.clear()
+        for watch in list(self._watches.values()):
+            watch.queued_for = None
+            if not watch.looking:
+                self._end(watch, _broken(watch.execution_id, error))
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`; the runs themselves go on."""
@@ -260,10 +284,13 @@ class Tracker:
                 f" refold.handle({watch.execution_id!r}) finds it again",
                 execution_id=watch.execution_id,
             )
-            self._settle(watch, error)
-            if watch.changed is not None:
-                watch.changed.set_result(None)
-                watch.changed = None
+            self._end(watch, error)
+
+
+def _broken(execution_id: str, error: Exception) -> RefoldError:
+    failure = RefoldError(f"tracking {execution_id} failed: {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
 
 
 def _unreadable(error: RefoldError, execution_id: str) -> RefoldError:

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from refold_async._retry import Care
 
 
+_ELSEWHERE = (
+    "the client belongs to the event loop (and process) of its first call; make one client per"
+    " loop, thread and forked child"
+)
+
+
 @attrs.define(eq=False, repr=False, kw_only=True)
 class Transport:
     """Sends requests for one client, from its first call to its closing."""
@@ -187,27 +193,38 @@ class Transport:
         Raises:
             ClientClosedError: closed, or on another event loop, in another thread or forked child.
         """
-        loop = asyncio.get_running_loop()
         if self.wire.closed:
             raise ClientClosedError("the client is closed; make a new one")
-        if loop is self._loop and os.getpid() == self._pid:
+        loop, pid = asyncio.get_running_loop(), os.getpid()
+        if loop is self._loop and pid == self._pid:
             return
         if self._loop is not None:
-            raise ClientClosedError(
-                "the client belongs to the event loop (and process) of its first call; make one"
-                " client per loop, thread and forked child"
-            )
-        self._loop, self._pid, self._closing = loop, os.getpid(), loop.create_future()
+            raise ClientClosedError(_ELSEWHERE)
+        self._loop, self._pid, self._closing = loop, pid, loop.create_future()
         prepare()
         self.wire.open()
 
+    def loop_has_ended(self) -> bool:
+        """Tell whether the client's loop is closed, and with it whatever was under way.
+
+        Raises:
+            ClientClosedError: the client lives on another loop, or in the process this one was
+                forked from: its sockets are not ours to close.
+        """
+        if self._loop is None:
+            return False
+        if self._pid == os.getpid():
+            if self._loop.is_closed():
+                return True
+            if self._loop is asyncio.get_running_loop():
+                return False
+        raise ClientClosedError(_ELSEWHERE)
+
     async def aclose(self) -> None:
-        """End what is under way, then close the session; safe to call again."""
-        self.wire.closed = True
+        """End what is under way; safe to call again."""
         self.budget.close(ClientClosedError("the client was closed"))
         if self._closing is not None and not self._closing.done():
             self._closing.set_result(None)
         for attempt in [*self._attempts]:
             attempt.relay.abort()
         await asyncio.gather(*self._rests, return_exceptions=True)
-        await self.wire.aclose()

@@ -7,6 +7,7 @@ what the failure proves, with a `RefoldError` that holds no secret.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,17 @@ class Wire:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=_COMMON_HEADERS,
                 timeout=aiohttp.ClientTimeout(total=None, connect=self.timeouts.connect),
+            )
+
+    def __del__(self) -> None:
+        own = getattr(self, "_own", None)
+        if own is not None and not own.closed:
+            warnings.warn(
+                f"unclosed RefoldClient of {self.base_url}: use `async with RefoldClient(...)`, or"
+                " `await refold.aclose()` when the service stops",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
             )
 
     async def aclose(self) -> None:

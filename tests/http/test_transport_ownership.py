@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -113,9 +112,9 @@ FORKED = """
     import asyncio, os, sys
     from refold_async import ClientClosedError, RefoldClient
 
-    def attempt(run):
+    def attempt(run, use=lambda: refold.execute("wf_1", slug="s")):
         try:
-            run(refold.execute("wf_1", slug="s"))
+            run(use())
         except ClientClosedError:
             return "told"
         except BaseException as error:
@@ -127,7 +126,8 @@ FORKED = """
     runner.run(refold.execute("wf_1", slug="s"))
     child = os.fork()
     if child == 0:
-        print("new loop", attempt(asyncio.run), "same loop", attempt(runner.run), flush=True)
+        print("new loop", attempt(asyncio.run), "same loop", attempt(runner.run), end=" ")
+        print("close", attempt(asyncio.run, refold.aclose), flush=True)
         os._exit(0)
     os.waitpid(child, 0)
     print("parent", attempt(runner.run), flush=True)
@@ -139,15 +139,93 @@ FORKED = """
 async def test_a_forked_child_is_told() -> None:
     """The child may not write on its parent's connections; the parent goes on as before."""
     async with wire(STARTS) as server:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-X", "dev", "-W", "error", "-c", textwrap.dedent(FORKED)),
-            server.base_url,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        printed, complaint = await asyncio.wait_for(child.communicate(), 30)
-    assert printed.decode().split("\n")[:2] == ["new loop told same loop told", "parent sent"], (
-        complaint.decode()
-    )
+        printed, complaint = await _python(FORKED, server.base_url)
+    assert printed.splitlines() == ["new loop told same loop told close told", "parent sent"]
+    assert not complaint
     assert (len(server.seen), server.connections) == (2, 1)
+
+
+async def test_a_client_is_closed_where_it_lives(connect: Callable[..., RefoldClient]) -> None:
+    """Another loop may not pull its sockets away; it goes on working."""
+    async with wire(STARTS) as server:
+        refold = connect(server)
+        await refold.execute("wf_1", slug="s")
+        with pytest.raises(ClientClosedError, match="event loop"):
+            await asyncio.to_thread(asyncio.run, refold.aclose())
+        await refold.execute("wf_1", slug="s")
+    assert len(server.seen) == 2
+
+
+LATE = """
+    import asyncio, sys
+    from refold_async import RefoldClient
+
+    async def use():
+        await refold.execute("wf_1", slug="s")
+        wait = asyncio.ensure_future(refold.handle("e1").result())
+        await asyncio.sleep(0.05)
+        return wait
+
+    refold = RefoldClient(api_key="tk_1", linked_account_id="a", base_url=sys.argv[1])
+    loop = asyncio.new_event_loop()
+    wait = loop.run_until_complete(use())
+    if sys.argv[2] == "tidy":
+        wait.cancel()
+        loop.run_until_complete(asyncio.wait([wait]))
+    loop.close()
+    asyncio.run(refold.aclose())
+    asyncio.run(refold.aclose())
+    print(refold)
+"""
+
+
+@pytest.mark.parametrize("end", ["tidy", "untidy"])
+async def test_a_client_may_be_closed_after_its_loop(end: str) -> None:
+    """As by a fixture that outlives the test: whatever was under way ended with the loop."""
+    document = http(200, {"_id": "e1", "status": "RUNNING"})
+    async with wire(STARTS, Step(reply=document)) as server:
+        out, _ = await _python(LATE, server.base_url, end)
+    assert "closed>" in out
+
+
+UNCLOSED = """
+    import asyncio, gc, sys
+    from refold_async import RefoldClient
+
+    async def use(views):
+        refold = RefoldClient(api_key="tk_secret", linked_account_id="a", base_url=sys.argv[1])
+        handle = await (refold.for_account("b") if views else refold).execute("wf_1", slug="s")
+        if sys.argv[2] == "closed":
+            await refold.aclose()
+        elif sys.argv[2] == "unused":
+            RefoldClient(api_key="tk_secret")
+            await refold.aclose()
+
+    asyncio.run(use(sys.argv[3] == "view"))
+    gc.collect()
+"""
+
+
+@pytest.mark.parametrize("use", ["client", "view"])
+@pytest.mark.parametrize(("end", "warned"), [("closed", 0), ("unused", 0), ("unclosed", 1)])
+async def test_an_unclosed_client_warns(use: str, end: str, warned: int) -> None:
+    """By a ResourceWarning that says what to do; one that never opened a socket is silent."""
+    async with wire(STARTS) as server:
+        _, err = await _python(UNCLOSED, server.base_url, end, use)
+    assert err.count("ResourceWarning: unclosed RefoldClient of http://127.0.0.1") == warned
+    assert err.count("await refold.aclose()") == warned
+    assert ("ResourceWarning" in err) == bool(warned)
+    assert "tk_secret" not in err
+
+
+async def _python(program: str, *arguments: str) -> tuple[str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-X", "dev", "-c", textwrap.dedent(program), *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode(), err.decode()

@@ -188,6 +188,15 @@ async def test_passed_deadline_does_not_wait(clock: FakeClock) -> None:
     assert await late is False
 
 
+async def test_passed_deadline_takes_no_free_slot(clock: FakeClock) -> None:
+    """What could not be sent in time leaves its slot to the next."""
+    queue = Queue(clock, per_second=1, burst=1)
+    late = await queue.come("late", deadline=0)
+    assert await late is False
+    await queue.come("next")
+    assert queue.served == [("next", 0.0)]
+
+
 async def test_close_ends_every_wait(clock: FakeClock) -> None:
     """All waiters get the error, each a copy of its own, and no timer is left."""
     queue = Queue(clock, per_second=0.001, burst=1)

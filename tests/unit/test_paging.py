@@ -70,6 +70,17 @@ async def test_repeated_page_is_an_error() -> None:
         await anext(pages)
 
 
+@pytest.mark.parametrize("length", [2, 3, 7])
+async def test_pages_that_go_round_in_circles_are_an_error(length: int) -> None:
+    """A, B, A, B, ... would be read without end as well."""
+    circle = [page(n) for n in range(length)] * 5
+    shelf = Shelf(page(100), *circle)
+    with pytest.raises(UnexpectedReplyError, match="does not advance"):
+        async for _ in Pages(shelf.fetch, {}):
+            pass
+    assert len(shelf.asked) <= 4 * length
+
+
 async def test_nothing_is_fetched_before_it_is_asked_for() -> None:
     """Pages are fetched lazily: stopping early costs no request."""
     shelf = Shelf(page(1, 2), page(3))

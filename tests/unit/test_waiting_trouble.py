@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,7 @@ from refold_async import (
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
+    RefoldError,
     ServerError,
     TransportError,
     WaitTimeoutError,
@@ -163,3 +164,51 @@ async def test_an_output_that_lags_behind_without_a_node_is_asked_for_again(hous
     await house.clock.advance(90)
     assert other.result().output is None
     assert len(house.service.looks) == 2
+
+
+async def test_a_broken_tracker_fails_its_waits_and_starts_afresh(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of ours leaves nobody waiting for ever, and is logged with its traceback."""
+    waits = [asyncio.create_task(house.handle(f"e{n}").wait()) for n in range(3)]
+    await house.clock.advance(0)
+    house.service.documents = type(house.service.documents)(["COMPLETED"])
+
+    def broken(_: object) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.tracker, "_start_look", broken)
+        second = asyncio.create_task(house.handle("e9").wait())
+        await house.clock.advance(60)
+        with pytest.raises(RefoldError, match="tracking e9 failed: MemoryError"):
+            await second
+    await asyncio.wait(waits)
+    assert (await house.handle("e9")).output == "the output"
+    assert "no room" in caplog.text
+
+
+@pytest.mark.parametrize("turns", [0, 1, 5])
+async def test_a_look_cancelled_by_a_stranger_is_made_again(house: House, turns: int) -> None:
+    """Some servers cancel all tasks of a loop when they stop, and others wait on."""
+    stuck = asyncio.Event()
+    answer = house.service.get_execution
+
+    async def never(*args: Any, **options: Any) -> Any:
+        await stuck.wait()
+
+    house.service.get_execution = never  # type: ignore[method-assign]
+    wait = asyncio.create_task(house.handle().wait())
+    ours = {wait, asyncio.current_task()}
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    looks = asyncio.all_tasks() - ours
+    assert len(looks) == 1
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    house.service.get_execution = answer  # type: ignore[method-assign]
+    house.service.documents[0] = "COMPLETED"
+    for look in looks:
+        look.cancel()
+    await house.clock.advance(60)
+    assert (await wait).output == "the output"
