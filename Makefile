@@ -9,7 +9,7 @@ BIN  := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check pytest test-all format docs bench clean
+.PHONY: demo test check pytest test-all format docs bench soak clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -56,6 +56,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/execute_cpu.py
 	$(BIN)/python tests/bench/gather_memory.py
 	$(BIN)/python tests/bench/import_time.py
+
+# Minutes of calls over real HTTP while a fifth of them go wrong; fails if a promise was broken.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
