@@ -160,6 +160,10 @@ class Secret:
         """Give the string itself, to put on the wire."""
         return self._value
 
+    def hidden_in(self, text: bytes) -> bytes:
+        """Give a text that came back, without the string: debug pages show what they were sent."""
+        return text.replace(self._value.encode(), b"***")
+
     def __repr__(self) -> str:
         return "Secret('***')"
 

@@ -164,6 +164,8 @@ class Wire:
         except Exception as error:  # noqa: BLE001 - no foreign exception gets past this door
             return self._failed(error, request, attempt)
         else:
+            if response.status >= 400:  # noqa: PLR2004
+                body = secret.hidden_in(body)
             return Reply(
                 status=response.status,
                 headers=response.headers,

@@ -98,6 +98,32 @@ async def test_no_error_shows_the_secret(
 
 
 @CREDENTIALS
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 502])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(b'{"message": "bad key %", "error": "%", "sent": ["%"]}', id="json"),
+        pytest.param(b"<html>X-API-KEY: %<br>Authorization: Bearer %", id="page"),
+    ],
+)
+async def test_a_service_that_shows_what_it_was_sent_is_not_quoted(
+    connect: Callable[..., RefoldClient],
+    caplog: pytest.LogCaptureFixture,
+    credential: str,
+    status: int,
+    page: bytes,
+) -> None:
+    """Debug pages do."""
+    caplog.set_level(logging.DEBUG)
+    async with wire(Step(reply=http(status, page.replace(b"%", SECRET.encode())))) as server:
+        refold = connect(server, retry=at_once(), **holding(credential))
+        with pytest.raises(RefoldError) as caught:
+            await refold.execute("wf_1", slug="s")
+    assert SECRET not in shown(caught.value) + caplog.text
+    assert SECRET.encode() not in pickle.dumps(caught.value)
+
+
+@CREDENTIALS
 async def test_no_connection_error_shows_the_secret(
     connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture, credential: str
 ) -> None:
