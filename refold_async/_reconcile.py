@@ -1,8 +1,8 @@
 """After a lost answer: is the run in the list? Nothing is guessed.
 
 A run is adopted only if it alone carries the exact tag of the call and no other call of this client
-owns it. "Not in the list" proves absence only where tags are known to show in lists, every page was
-read, and `settle` seconds have passed.
+owns it. "Not in the list" proves absence only where tags are known to show in lists, runs of ours
+have shown the service's clock, every page was read, and `settle` seconds have passed.
 
 See: "List Executions".
 """
@@ -18,6 +18,7 @@ import attrs
 
 from refold_async._clock import sleep
 from refold_async._errors import RefoldError
+from refold_async._models import created_at
 from refold_async._retry import Finding, logger
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Reconciler:
         self._api = api
         self._clock = clock
         self._page_size = page_size
-        self._owned: OrderedDict[str, str | None] = OrderedDict()  # run → tag, oldest forgotten
+        # Runs of ours with their tags, and when we knew of them; the oldest are forgotten.
+        self._owned: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
         self.tags_visible: bool | None = None  # None: no list has told yet
 
     @property
@@ -64,7 +66,10 @@ class Reconciler:
 
     def own(self, execution_id: str, tag: str | None) -> None:
         """Remember that a call of this client started (or adopted) a run."""
-        self._owned[execution_id] = tag
+        now = self._clock.time()
+        self._owned[execution_id] = tag, now
+        if created := created_at(execution_id):
+            self._api.transport.server_clock.created(created.timestamp(), now)
         if len(self._owned) > _REMEMBERED:
             self._owned.popitem(last=False)
 
@@ -74,7 +79,9 @@ class Reconciler:
         One of ours without its tag settles it: then absence proves nothing any more.
         """
         for entry in listed:
-            tag = self._owned.get(entry.execution_id)
+            tag, known_at = self._owned.get(entry.execution_id, (None, 0.0))
+            if known_at and entry.created_at is not None:
+                self._api.transport.server_clock.created(entry.created_at.timestamp(), known_at)
             if tag is not None and entry.instance_tag != tag:
                 self.tags_visible = False
             elif self.tags_visible is None and _shows_a_tag(entry, tag):
@@ -108,8 +115,12 @@ class Reconciler:
         return found
 
     async def _match(self, request: Request, since: float, deadline: float | None) -> Found:
-        offset = await self._server_offset(request.account, deadline)
-        begin = datetime.fromtimestamp(since + offset - _MARGIN, UTC)
+        server_clock = self._api.transport.server_clock
+        if server_clock.offset is None:  # no reply has told it yet
+            await self._api.list_executions(
+                account=request.account, query={"limit": 1}, deadline=deadline
+            )
+        begin = datetime.fromtimestamp(server_clock.earliest(since) - _MARGIN, UTC)
         matches: set[str] = set()
         complete = True
         async for page in self._pages(request.account, request.workflow_id, begin, deadline):
@@ -118,7 +129,7 @@ class Reconciler:
                 break
             matches.update(e.execution_id for e in page if e.instance_tag == request.instance_tag)
         if not matches:
-            proven = complete and self.tags_visible is True
+            proven = complete and self.tags_visible is True and server_clock.proven
             return Found(Finding.ABSENT if proven else Finding.UNPROVEN)
         self.tags_visible = True if self.tags_visible is None else self.tags_visible
         if len(matches) > 1 or not matches.isdisjoint(self._owned):
@@ -126,13 +137,6 @@ class Reconciler:
         (execution_id,) = matches
         self.own(execution_id, request.instance_tag)
         return Found(Finding.FOUND, execution_id)
-
-    async def _server_offset(self, account: str | None, deadline: float | None) -> float:
-        """Give what to add to the local clock to get the service's, asking if nothing told yet."""
-        transport = self._api.transport
-        if transport.server_offset() is None:
-            await self._api.list_executions(account=account, query={"limit": 1}, deadline=deadline)
-        return transport.server_offset() or 0.0
 
     async def _pages(
         self,

@@ -14,8 +14,9 @@ from refold_async._config import RetryPolicy
 from refold_async._credentials import Authenticator
 from refold_async._errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
 from refold_async._pacing import Budget
-from refold_async._protocol import Answer, Evidence, Reply, judge, read_http_date
+from refold_async._protocol import Answer, Evidence, Reply, judge
 from refold_async._retry import Call, prepare
+from refold_async._server_clock import ServerClock
 from refold_async._stats import Counters
 from refold_async._wire import Attempt, Wire
 
@@ -48,7 +49,7 @@ class Transport:
     _closing: asyncio.Future[None] | None = attrs.field(default=None, init=False)
     _attempts: set[Attempt] = attrs.field(factory=set, init=False)  # under way
     _rests: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)  # of callers that left
-    _date: tuple[str | None, float] = attrs.field(default=(None, 0.0), init=False)
+    server_clock: ServerClock = attrs.field(factory=ServerClock, init=False)
 
     @property
     def closed(self) -> bool:
@@ -166,7 +167,7 @@ class Transport:
     def _read(self, request: Request, reply: Reply | Answer) -> Answer:
         if isinstance(reply, Answer):
             return reply
-        self._date = reply.headers.get("Date"), reply.received_at
+        self.server_clock.told(reply.headers.get("Date"), reply.received_at)
         return judge(request, reply)
 
     def _go_on_without_caller(
@@ -180,12 +181,6 @@ class Transport:
         task = asyncio.get_running_loop().create_task(finish())
         self._rests.add(task)
         task.add_done_callback(self._rests.discard)
-
-    def server_offset(self) -> float | None:
-        """Give what to add to the local clock to get the service's; None before the first reply."""
-        text, received_at = self._date
-        told = read_http_date(text or "")
-        return None if told is None else told - received_at
 
     def check_usable(self) -> None:
         """Open the session with the first call; refuse calls it can't serve.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -83,6 +84,39 @@ async def test_the_right_run_is_adopted_whatever_the_list_is_like(
         refold = connect(emulator, retry=policy(mode))
         handle = await refold.execute(name, slug="s")
     assert (emulator.runs[5].execution_id, 6) == (handle.execution_id, len(emulator.runs))
+
+
+@LOOKING
+@pytest.mark.parametrize("object_ids", [True, False])
+async def test_a_proxys_date_does_not_hide_a_run(
+    connect: Callable[..., RefoldClient], mode: str, object_ids: bool
+) -> None:
+    """The service's clock is a minute behind that of the proxy, which writes the `Date`."""
+    date = Fault(headers={"Date": formatdate(usegmt=True)})
+    async with playing(clock_skew=-60.0, object_ids=object_ids) as emulator:
+        emulator.faults.always("*", date)
+        refold = connect(emulator, retry=policy(mode))
+        await refold.execute("wf_1", slug="s")
+        assert await refold.check_reconcile("wf_1") is True
+        emulator.faults.script("execute", LOST)
+        handle = await refold.execute("wf_1", slug="s")
+    assert (emulator.runs[1].execution_id, 2) == (handle.execution_id, len(emulator.runs))
+
+
+@LOOKING
+async def test_absence_by_a_clock_nobody_has_checked_proves_nothing(
+    connect: Callable[..., RefoldClient], mode: str
+) -> None:
+    """Before a run of ours has shown the service's clock, a proxy's `Date` is all there is."""
+    async with playing(clock_skew=-60.0) as emulator:
+        emulator.faults.always("*", Fault(headers={"Date": formatdate(usegmt=True)}))
+        await connect(emulator).execute("wf_1", slug="s")
+        refold = connect(emulator, retry=policy(mode))
+        assert await refold.check_reconcile("wf_1") is True
+        emulator.faults.script("execute", LOST)
+        with pytest.raises(ExecutionOutcomeUnknownError):
+            await refold.execute("wf_1", slug="s")
+    assert len(emulator.runs) == 2
 
 
 async def test_a_run_on_a_later_page_is_found(connect: Callable[..., RefoldClient]) -> None:

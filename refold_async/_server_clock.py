@@ -1,0 +1,50 @@
+"""The service's clock, as far as it has shown itself.
+
+`Date` headers tell it to the second, but a proxy may have written them by a clock of its own. The
+times at which runs of ours were created are the service's own: they bound its clock from below.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from refold_async._protocol import read_http_date
+
+_KEPT = 20
+"""Bounds, the latest: so a clock that was set back is believed again after as many runs."""
+_ABSURD = 86_400.0
+"""Seconds from which on an id that looks like an ObjectId is taken for none."""
+
+
+class ServerClock:
+    """What to add to the local clock (epoch seconds) to get the service's."""
+
+    def __init__(self) -> None:
+        self._date: tuple[str | None, float] = (None, 0.0)
+        self._bounds: deque[float] = deque(maxlen=_KEPT)
+
+    def told(self, date: str | None, received_at: float) -> None:
+        """Note the `Date` of a reply; it is read when somebody asks."""
+        self._date = date, received_at
+
+    def created(self, moment: float, known_at: float) -> None:
+        """Note that a run created at `moment`, by the service, was known here at `known_at`."""
+        if abs(moment - known_at) < _ABSURD:
+            self._bounds.append(moment - known_at)
+
+    @property
+    def offset(self) -> float | None:
+        """The difference by `Date`; None before the first reply."""
+        date, received_at = self._date
+        told = read_http_date(date or "")
+        return None if told is None else told - received_at
+
+    @property
+    def proven(self) -> bool:
+        """Whether runs have shown the service's own clock."""
+        return bool(self._bounds)
+
+    def earliest(self, local: float) -> float:
+        """Give the service's time at a local time, or an earlier one; right only if `proven`."""
+        offset = self.offset or 0.0
+        return local + min(offset, max(self._bounds, default=offset))

@@ -1,0 +1,57 @@
+"""What the service's clock says."""
+
+from __future__ import annotations
+
+from refold_async._server_clock import ServerClock
+
+DATE = "Tue, 16 Jun 2026 13:15:00 GMT"
+THEN = 1_781_615_700.0
+
+
+def test_nothing_told_means_the_local_clock() -> None:
+    """Before the first reply there is nothing to go by."""
+    clock = ServerClock()
+    assert (clock.offset, clock.proven, clock.earliest(5.0)) == (None, False, 5.0)
+
+
+def test_date_tells_the_difference() -> None:
+    """To the second, and it proves nothing: a proxy may have written it."""
+    clock = ServerClock()
+    clock.told(DATE, THEN - 30)
+    assert (clock.offset, clock.proven, clock.earliest(THEN)) == (30.0, False, THEN + 30)
+
+
+def test_an_unreadable_date_is_none() -> None:
+    """A header that is no date changes nothing."""
+    clock = ServerClock()
+    clock.told("soon", THEN)
+    assert (clock.offset, clock.earliest(5.0)) == (None, 5.0)
+
+
+def test_the_earlier_of_both_is_taken() -> None:
+    """A look that begins too early reads more pages; one that begins too late misses the run."""
+    clock = ServerClock()
+    clock.told(DATE, THEN)
+    clock.created(THEN - 60, known_at=THEN)
+    assert (clock.proven, clock.earliest(THEN)) == (True, THEN - 60)
+    clock.created(THEN + 60, known_at=THEN)
+    assert clock.earliest(THEN) == THEN
+
+
+def test_the_tightest_of_the_latest_bounds_counts() -> None:
+    """A run is known later than it is created; a clock that was set back is believed in time."""
+    clock = ServerClock()
+    clock.told(DATE, THEN - 1000)
+    for slow in (5.0, 1.0, 300.0):
+        clock.created(THEN, known_at=THEN + slow)
+    assert clock.earliest(THEN) == THEN - 1
+    for _ in range(20):
+        clock.created(THEN - 60, known_at=THEN)
+    assert clock.earliest(THEN) == THEN - 60
+
+
+def test_an_id_that_only_looks_like_a_time_is_ignored() -> None:
+    """24 hex digits need not be an ObjectId."""
+    clock = ServerClock()
+    clock.created(THEN - 500_000_000, known_at=THEN)
+    assert not clock.proven
