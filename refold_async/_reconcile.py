@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from refold_async._clock import sleep
 from refold_async._errors import RefoldError
 from refold_async._models import created_at
 from refold_async._retry import Finding, logger
@@ -105,7 +104,8 @@ class Reconciler:
             pause = policy.settle * 2**number
             if deadline is not None and self._clock.monotonic() + pause >= deadline:
                 break
-            await sleep(self._clock, pause)
+            if await self._api.transport.is_closed_within(pause):
+                break
             try:
                 found = await self._match(request, since, deadline)
             except RefoldError as error:

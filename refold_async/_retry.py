@@ -70,6 +70,10 @@ class Care(Protocol):
 
     expecting: bool
     """Whether an attempt goes on without its caller, and will be handed over when it ends."""
+    uncertain: bool
+    """Whether an attempt that is over may have started a run."""
+    resent: bool
+    """Whether the request was sent again nevertheless."""
 
     async def reconcile(self) -> Found:
         """Look for the run in the list."""
@@ -196,6 +200,8 @@ class Call:
         self.counters.retries += 1
         if self.uncertain:
             self.resent = True
+            if self.care is not None:
+                self.care.resent = True
             self.counters.possible_duplicates += 1
             logger.warning(
                 "%s is sent again although an earlier try may have started a run"
@@ -217,6 +223,8 @@ class Call:
         self.attempts += 1
         uncertain = answer.evidence is Evidence.UNCERTAIN and not self.request.repeatable
         self.uncertain = self.uncertain or uncertain
+        if self.care is not None:
+            self.care.uncertain = self.uncertain
         found: Found | None = None
         if uncertain and self.care is not None and self.policy.mode != "never":
             found = await self.care.reconcile()

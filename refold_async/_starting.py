@@ -83,7 +83,16 @@ class Starter:
 class Care:
     """What one start needs when things go wrong; the transport and the retries call back to it."""
 
-    __slots__ = ("_deadline", "_policy", "_request", "_since", "_starter", "expecting")
+    __slots__ = (
+        "_deadline",
+        "_policy",
+        "_request",
+        "_since",
+        "_starter",
+        "expecting",
+        "resent",
+        "uncertain",
+    )
 
     def __init__(
         self,
@@ -97,6 +106,8 @@ class Care:
         self._policy = policy or starter.services.api.transport.policy
         self._deadline = deadline
         self.expecting = False  # an attempt goes on without its caller
+        self.uncertain = False  # an attempt that is over may have started a run
+        self.resent = False  # and the request was sent again nevertheless
         self._since = starter.services.clock.time()
 
     def handle(self, started: protocol.Started) -> ExecutionHandle[Any]:
@@ -122,7 +133,7 @@ class Care:
         """
         if answer.evidence is protocol.Evidence.ACCEPTED:
             self._keep(protocol.read_started(answer, self._request))
-        elif answer.evidence is protocol.Evidence.UNCERTAIN:
+        elif answer.evidence is protocol.Evidence.UNCERTAIN or self.uncertain:
             task = asyncio.get_running_loop().create_task(self._reconcile_alone())
             self._starter.tasks.add(task)
             task.add_done_callback(self._starter.tasks.discard)
@@ -146,6 +157,7 @@ class Care:
 
     def _keep(self, started: protocol.Started) -> None:
         handle = self.handle(started)
+        handle.possible_duplicate = self.resent
         logger.warning(
             "the caller of %s was cancelled after the request had left: execution %s runs on,"
             " its handle is in refold.orphans",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from refold_async import _failures as failures
-from refold_async._clock import Clock
+from refold_async._clock import Clock, done_within
 from refold_async._config import RetryPolicy
 from refold_async._credentials import Authenticator
 from refold_async._errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
@@ -181,6 +181,11 @@ class Transport:
         task = asyncio.get_running_loop().create_task(finish())
         self._rests.add(task)
         task.add_done_callback(self._rests.discard)
+
+    async def is_closed_within(self, seconds: float) -> bool:
+        """Sleep, but not past the closing of the client."""
+        assert self._closing is not None  # noqa: S101 - made with the first call
+        return await done_within(self.clock, self._closing, seconds)
 
     def check_usable(self) -> None:
         """Open the session with the first call; refuse calls it can't serve.

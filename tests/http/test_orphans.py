@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from refold_async import RateLimit, RetryPolicy
+from refold_async import ExecutionOutcomeUnknownError, RateLimit, RetryPolicy
 from refold_async._starting import Orphans
 from refold_async.emulator import Behaviour, Emulator, Fault
 from tests.support.endings import MODES, until
@@ -158,3 +158,53 @@ async def test_a_rerun_whose_caller_left_is_an_orphan(
         (again,) = refold.orphans
         result = await again.result()
     assert ({"a": 1}, emulator.runs[1].execution_id) == (result.output, again.execution_id)
+
+
+RAN_502 = Fault(status=502, html=True, perform=True)
+
+
+async def test_an_orphan_of_a_resend_is_flagged(connect: Callable[..., RefoldClient]) -> None:
+    """Whoever takes its handle learns that an earlier try may have started another run."""
+    async with playing(echo_instance_tag_in_list=False) as emulator:
+        emulator.faults.script("execute", RAN_502, SLOW)
+        refold = connect(emulator, retry=policy())
+        call = asyncio.create_task(refold.execute("wf_1", slug="s"))
+        await until(lambda: len(emulator.runs) == 2)
+        await leave(call)
+        await until(lambda: len(refold.orphans) == 1)
+        (handle,) = refold.orphans
+    assert (handle.execution_id, handle.possible_duplicate) == (
+        emulator.runs[1].execution_id,
+        True,
+    )
+
+
+@pytest.mark.parametrize("status", [400, 429])
+async def test_a_resend_that_is_refused_without_a_caller_settles_nothing(
+    connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """The first try may have started a run: it is looked up, or said to be unknown."""
+    async with playing(echo_instance_tag_in_list=False) as emulator:
+        emulator.faults.script("execute", RAN_502, Fault(status=status, delay=0.05))
+        refold = connect(emulator, retry=policy())
+        call = asyncio.create_task(refold.execute("wf_1", slug="s"))
+        await until(lambda: emulator.counts["execute"] == 2)
+        await leave(call)
+        await until(lambda: "nobody knows whether a run started" in caplog.text)
+    assert (len(emulator.runs), len(refold.orphans)) == (1, 0)
+
+
+async def test_closing_ends_a_look_that_has_not_begun(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """Nobody waits for `settle` seconds on a client that is closed."""
+    async with playing() as emulator:
+        emulator.faults.script("execute", Fault(drop="after"))
+        refold = connect(emulator, retry=RetryPolicy(mode="safe", settle=60))
+        call = asyncio.create_task(refold.execute("wf_1", slug="s"))
+        await until(lambda: len(emulator.runs) == 1)
+        await asyncio.sleep(0.05)
+        await refold.aclose()
+        done, _ = await asyncio.wait([call], timeout=5)
+    assert done
+    assert isinstance(call.exception(), ExecutionOutcomeUnknownError)
