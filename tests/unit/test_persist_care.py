@@ -44,7 +44,7 @@ class ScriptedCare:
     def __init__(self, *findings: Finding) -> None:
         self.findings = list(findings)
         self.left_with: list[Answer] = []
-        self.expecting = False
+        self.expecting = self.uncertain = self.resent = False
 
     async def reconcile(self) -> Seen:
         """Look, and find what the script says."""
