@@ -63,11 +63,16 @@ class Api:
         return protocol.read_response(await self.transport.send(request, policy=policy))
 
     async def list_executions(
-        self, *, account: str | None, query: Mapping[str, Any], deadline: float | None = None
+        self,
+        *,
+        account: str | None,
+        query: Mapping[str, Any],
+        deadline: float | None = None,
+        policy: RetryPolicy | None = None,
     ) -> Page[Execution]:
         """Read one page of an account's runs."""
         request = protocol.list_executions_request(account=account, query=query)
-        answer = await self.transport.send(request, deadline=deadline)
+        answer = await self.transport.send(request, policy=policy, deadline=deadline)
         return protocol.read_page(answer, protocol.read_execution)
 
     async def list_batches(

@@ -155,7 +155,7 @@ class RefoldClient:
         self._reconciler = Reconciler(api, clock, polling.page_size)
         self._starter = Starter(self._services, self._reconciler, counters)
         self._services.start = self._starter.start
-        self._services.learn = self._reconciler.learn
+        self._services.learn = tracker.learn = self._reconciler.learn
         self._counters = counters
         self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
         self._account = None if account is None else check_header(account, "linked_account_id")

@@ -111,9 +111,11 @@ class PollPolicy:
     """How a pending run is looked at.
 
     Attributes:
-        first: seconds from the start of a run to the first look, and the first interval.
-        max_interval: intervals grow by half each time up to this many seconds.
-        page_size: documents asked for per list request, when a lost run is looked up.
+        first: seconds from the start of a run to the first look, and the first interval, until the
+            durations of its workflow are known.
+        max_interval: intervals grow by half each time up to this many seconds; no pause is longer.
+        sweep: whether the runs of an account may be looked at together, by list requests.
+        page_size: documents asked for per list request.
         not_found_grace: a fresh run may be unknown to the service for this many seconds.
         failure_budget: looks may fail for this many seconds in a row before the wait gives up;
             time the service itself told us to wait does not count.
@@ -121,9 +123,15 @@ class PollPolicy:
 
     first: float = _seconds_field(0.5)
     max_interval: float = _seconds_field(10.0)
+    sweep: bool = attrs.field(default=True)
     page_size: int = _count_field(100)
     not_found_grace: float = _seconds_field(5.0, zero=True)
     failure_budget: float = _seconds_field(60.0, zero=True)
+
+    @sweep.validator
+    def _check_sweep(self, _: attrs.Attribute[bool], value: bool) -> None:  # noqa: FBT001
+        if not isinstance(value, bool):
+            raise ConfigError(f"must be True or False, not {value!r}", field="PollPolicy.sweep")
 
 
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from refold_async._config import PollPolicy, RetryPolicy
     from refold_async._models import Execution, ExecutionResult, ExecutionStatus
     from refold_async._protocol import Request, Started
-    from refold_async._tracker import Tracker, Watch
+    from refold_async._tracker import Tracker
+    from refold_async._watching import Watch
 
 T = TypeVar("T")
 
@@ -64,6 +65,7 @@ class ExecutionHandle(Generic[T]):
     __slots__ = (
         "__weakref__",
         "_first_look",
+        "_fresh",
         "_result",
         "_services",
         "_watch",
@@ -111,6 +113,7 @@ class ExecutionHandle(Generic[T]):
         self._result: ExecutionResult[T] | None = None
         self._watch: Watch | None = None
         self._first_look = services.clock.monotonic()
+        self._fresh = started is not None
         self.attempts = 0
         self.possible_duplicate = False
         if started is not None:
@@ -264,6 +267,18 @@ class ExecutionHandle(Generic[T]):
             if snapshot.status.is_terminal:
                 return
 
+    def eta(self) -> float | None:
+        """Give the seconds the run will probably still take; makes no request.
+
+        From the durations of its workflow's runs seen so far, else from the completion percentage
+        last seen; None if neither tells, 0 for a run that is over.
+        """
+        if self.done():
+            return 0.0
+        if self.execution_id is None:
+            return None
+        return self._services.tracker.eta(self._watched("eta"))
+
     async def stop(self) -> None:
         """Ask the service to stop the run; it goes STOPPING, then STOPPED. May be repeated.
 
@@ -311,6 +326,10 @@ class ExecutionHandle(Generic[T]):
         self._services.api.transport.check_usable()
         if self._watch is None:
             self._watch = self._services.tracker.watch(
-                self._id(verb), self.linked_account_id, first_look=self._first_look
+                self._id(verb),
+                self.linked_account_id,
+                first_look=self._first_look,
+                workflow=self.workflow_id,
+                fresh=self._fresh,
             )
         return self._watch

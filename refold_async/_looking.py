@@ -1,4 +1,4 @@
-"""One look at a pending run: what it tells, and which of its failures end the wait."""
+"""One look at pending runs: what it tells, and which of its failures end a wait."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from refold_async._api import Api
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
+    from refold_async._models import Page
+    from refold_async._protocol import Output
     from refold_async._stats import Counters
 
 _ONE_TRY = RetryPolicy(mode="never")
@@ -31,7 +33,13 @@ _ONE_TRY = RetryPolicy(mode="never")
 _BEHIND = {ExecutionStatus.RUNNING, ExecutionStatus.QUEUED, ExecutionStatus.WAITING}
 """What the response path may still say of a run whose document says COMPLETED."""
 
+_WHOLE = 4
+"""Every fourth look reads the whole document: the path that gives outputs may be behind, and says
+nothing of nodes."""
+
 _AT_ONCE = (AuthenticationError, PermissionDeniedError, ConfigError, ClientClosedError)
+_NOT_SERVED = (NotFoundError, AuthenticationError, PermissionDeniedError)
+"""What an old path says where it is not served, or not to session tokens."""
 
 
 @attrs.define(eq=False, repr=False)
@@ -39,6 +47,9 @@ class Progress:
     """What the looks at one run have shown so far."""
 
     snapshot: Execution | None = None
+    listed: bool = False  # the snapshot is an entry of a list: without nodes
+    looks: int = 0
+    status: ExecutionStatus | None = None  # the last one seen, wherever
     failing_since: float | None = None  # monotonic seconds; None while looks succeed
     not_before: float = -math.inf  # the service asked not to look earlier
 
@@ -46,6 +57,16 @@ class Progress:
     def ended(self) -> bool:
         """Whether the run was seen to be over."""
         return self.snapshot is not None and self.snapshot.status.is_terminal
+
+    def show(self, run: Execution, *, listed: bool) -> None:
+        """Keep what a look has shown, if it is news; an entry of a list takes no nodes away."""
+        self.failing_since = None
+        self.status = run.status
+        known = self.snapshot
+        if listed and known is not None and not self.listed and known.status == run.status:
+            return
+        if known is None or known.raw != run.raw:
+            self.snapshot, self.listed = run, listed
 
     def forget_failures(self) -> None:
         """Begin with a full budget again."""
@@ -60,18 +81,41 @@ class Look:
         self._policy = policy
         self._clock = clock
         self._counters = counters
+        self._response_is_served = True  # as far as we know
 
     async def __call__(
-        self, progress: Progress, execution_id: str, account: str | None, *, with_output: bool
+        self,
+        progress: Progress,
+        execution_id: str,
+        account: str | None,
+        *,
+        with_output: bool,
+        document: bool = False,
     ) -> ExecutionResult[Any] | RefoldError | None:
         """Look once.
+
+        Args:
+            progress: what is known of the run.
+            execution_id: the run.
+            account: whose it is.
+            with_output: whether somebody waits for the output.
+            document: whether somebody wants to see the nodes as well.
 
         Returns:
             How the run ended; or the error that ends the wait; or None: look again later.
         """
         try:
+            progress.looks += 1
+            brief = with_output and not document and progress.looks % _WHOLE
+            if not progress.ended and brief and self._response_is_served:
+                seen = await self._peek(progress, execution_id, account)
+                if isinstance(seen, ExecutionResult):
+                    return seen
+                if seen is not None and not seen.is_terminal:
+                    return None
             snapshot = progress.snapshot
-            if snapshot is None or not progress.ended:
+            unread = not progress.ended or (progress.listed and document)
+            if snapshot is None or unread or self._lacks_nodes(progress):
                 snapshot = await self._read(progress, execution_id, account)
             if not progress.ended:
                 return None
@@ -83,12 +127,50 @@ class Look:
         except RefoldError as error:
             return self._weigh(progress, error)
 
+    async def page(self, account: str | None, begin: str) -> Page[Execution]:
+        """Read the runs of an account from a time on, the oldest first.
+
+        See: "List Executions".
+        """
+        self._counters.sweeps += 1
+        query = {"limit": self._policy.page_size, "start_date": begin, "sortAsc": True, "page": 1}
+        return await self._api.list_executions(account=account, query=query, policy=_ONE_TRY)
+
+    async def _peek(
+        self, progress: Progress, execution_id: str, account: str | None
+    ) -> ExecutionResult[Any] | ExecutionStatus | None:
+        """Ask for the output, which tells as well that the run is over: one request for both.
+
+        Returns:
+            The result of a completed run, or another status; None if the document was read instead.
+        """
+        self._counters.polls += 1
+        try:
+            output = await self._api.get_response(execution_id, account=account, policy=_ONE_TRY)
+        except _NOT_SERVED:
+            await self._read(progress, execution_id, account)
+            self._response_is_served = False  # the run is there: it is the path that isn't
+            return None
+        progress.failing_since = None
+        progress.status = output.status
+        if output.status is not ExecutionStatus.COMPLETED:
+            return output.status
+        return ExecutionResult(
+            execution_id=execution_id,
+            status=output.status,
+            output=output.value,
+            raw=output.raw,
+        )
+
+    def _lacks_nodes(self, progress: Progress) -> bool:
+        """Whether the document has to be read: only it names the node a run failed at."""
+        return progress.listed and progress.status is not ExecutionStatus.COMPLETED
+
     async def _read(self, progress: Progress, execution_id: str, account: str | None) -> Execution:
         self._counters.polls += 1
-        document = await self._api.get_execution(execution_id, account=account, policy=_ONE_TRY)
-        progress.failing_since = None
-        if progress.snapshot is None or document.raw != progress.snapshot.raw:
-            progress.snapshot = document
+        run = await self._api.get_execution(execution_id, account=account, policy=_ONE_TRY)
+        progress.show(run, listed=False)
+        assert progress.snapshot is not None  # noqa: S101 - shown just now
         return progress.snapshot
 
     async def _output(
@@ -101,17 +183,21 @@ class Look:
 
         See: "Workflow API".
         """
-        node = run.response_node
-        try:
-            output = await self._api.get_response(
-                run.execution_id, account=account, policy=_ONE_TRY
-            )
-        except (NotFoundError, AuthenticationError, PermissionDeniedError):
-            return _completed(run, None if node is None else node.output)
-        if output.status not in _BEHIND:
+        output: Output | None = None
+        if self._response_is_served:
+            try:
+                output = await self._api.get_response(
+                    run.execution_id, account=account, policy=_ONE_TRY
+                )
+            except _NOT_SERVED:
+                output = None
+        if output is not None and output.status not in _BEHIND:
             return _completed(run, output.value)
-        if node is not None:
-            return _completed(run, node.output)
+        if progress.listed:
+            run = await self._read(progress, run.execution_id, account)
+        node = run.response_node
+        if output is None or node is not None:
+            return _completed(run, None if node is None else node.output)
         out_of_patience = self._has_failed_for(progress, self._policy.failure_budget)
         return _completed(run, output.value) if out_of_patience else None
 
@@ -124,9 +210,9 @@ class Look:
 
     def _weigh(self, progress: Progress, error: RefoldError) -> RefoldError | None:
         """Tell the failures that end a wait from those that only delay it."""
-        if isinstance(error, _AT_ONCE):
+        if not is_passing(error):
             return error
-        unknown = isinstance(error, NotFoundError) and progress.snapshot is None
+        unknown = isinstance(error, NotFoundError) and progress.status is None
         allowed = self._policy.not_found_grace if unknown else self._policy.failure_budget
         if self._has_failed_for(progress, allowed):
             return error
@@ -135,6 +221,11 @@ class Look:
             progress.not_before = self._clock.monotonic() + asked
             progress.failing_since += asked
         return None
+
+
+def is_passing(error: RefoldError) -> bool:
+    """Whether a failed look is worth repeating."""
+    return not isinstance(error, _AT_ONCE)
 
 
 def _completed(run: Execution, output: Any) -> ExecutionResult[Any]:

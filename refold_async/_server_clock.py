@@ -39,6 +39,10 @@ class ServerClock:
         told = read_http_date(date or "")
         return None if told is None else told - received_at
 
+    def at(self, local: float) -> float:
+        """Give the service's time at a local time, as well as we know."""
+        return local + (max(self._bounds) if self._bounds else self.offset or 0.0)
+
     @property
     def proven(self) -> bool:
         """Whether runs have shown the service's own clock."""

@@ -15,8 +15,12 @@ class Stats:
     Attributes:
         requests: attempts that were made, by operation.
         retries: attempts beyond the first of a call.
-        polls: looks at pending runs.
+        polls: looks at single pending runs.
+        sweeps: list requests that looked at many of them.
+        wasted: looks of either kind that found no end.
         settled: runs whose end was learned by waiting.
+        noticed: settled runs whose time of ending the service told.
+        unnoticed_for: seconds from that time to when it was known here, summed over them.
         possible_duplicates: starts sent again although an earlier try may have started a run.
         adopted: runs found in the list after their answer was lost.
         orphaned: runs whose caller was cancelled after the request had left.
@@ -26,7 +30,11 @@ class Stats:
     requests: Mapping[str, int] = attrs.field(factory=dict)
     retries: int = 0
     polls: int = 0
+    sweeps: int = 0
+    wasted: int = 0
     settled: int = 0
+    noticed: int = 0
+    unnoticed_for: float = 0.0
     possible_duplicates: int = 0
     adopted: int = 0
     orphaned: int = 0
@@ -42,6 +50,16 @@ class Stats:
         return Stats(requests=Counter(self.requests) + Counter(other.requests), **sums)
 
     @property
+    def reads_per_settled(self) -> float | None:
+        """Status reads, single ones and lists, per settled run; None before the first."""
+        return (self.polls + self.sweeps) / self.settled if self.settled else None
+
+    @property
+    def detection_delay(self) -> float | None:
+        """Mean seconds from the end of a run to when it was known here, where that is told."""
+        return self.unnoticed_for / self.noticed if self.noticed else None
+
+    @property
     def requests_per_settled(self) -> float | None:
         """Requests of all kinds per settled run; None before the first."""
         return sum(self.requests.values()) / self.settled if self.settled else None
@@ -54,7 +72,11 @@ class Counters:
         self.requests: Counter[str] = Counter()
         self.retries = 0
         self.polls = 0
+        self.sweeps = 0
+        self.wasted = 0
         self.settled = 0
+        self.noticed = 0
+        self.unnoticed_for = 0.0
         self.possible_duplicates = 0
         self.adopted = 0
         self.orphaned = 0
@@ -66,7 +88,11 @@ class Counters:
             requests=dict(self.requests),
             retries=self.retries,
             polls=self.polls,
+            sweeps=self.sweeps,
+            wasted=self.wasted,
             settled=self.settled,
+            noticed=self.noticed,
+            unnoticed_for=self.unnoticed_for,
             possible_duplicates=self.possible_duplicates,
             adopted=self.adopted,
             orphaned=self.orphaned,

@@ -1,31 +1,34 @@
 """One scheduler per client that settles every run somebody waits for.
 
 However many handles and tasks speak of a run, there is one `Watch`, one future and one stream of
-looks. A run is looked at only while somebody waits; nothing here is a task while all are idle,
-just one timer for the next look that is due.
+looks. A run is looked at only while somebody waits: with its neighbours by one list request where
+that is cheaper, else singly.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import heapq
-import itertools
 import logging
+import math
 import random
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-import attrs
-
+from refold_async._agenda import Agenda
+from refold_async._cadence import Cadence, Pace, pause, price
 from refold_async._clock import done_within
-from refold_async._errors import ClientClosedError, RefoldError, WaitTimeoutError
-from refold_async._looking import Look, Progress
-from refold_async._models import ExecutionResult
+from refold_async._cohorts import Cohort, Field
+from refold_async._errors import ApiError, ClientClosedError, RefoldError, WaitTimeoutError
+from refold_async._looking import Look, is_passing
+from refold_async._models import ExecutionResult, created_at
+from refold_async._watching import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from refold_async._api import Api
-    from refold_async._clock import Clock, Timer
+    from refold_async._clock import Clock
     from refold_async._config import PollPolicy
     from refold_async._models import Execution
     from refold_async._stats import Counters
@@ -34,78 +37,81 @@ logger = logging.getLogger("refold_async")
 
 _GROWTH = 1.5
 _JITTER = 0.15
-
-
-@attrs.define(eq=False, repr=False)
-class Watch:
-    """A run that is, was or will be waited for: what is known of it, and when to look next."""
-
-    execution_id: str
-    account: str | None
-    due: float  # monotonic seconds of the next look
-    progress: Progress
-    interval: float  # seconds to the look after that
-    settled: asyncio.Future[ExecutionResult[Any] | RefoldError] | None = None
-    changed: asyncio.Future[None] | None = None  # done with the next change of the snapshot
-    version: int = 0  # counts the changes
-    waiters: int = 0  # who wait for the end, and so for the output
-    watchers: list[float] = attrs.field(factory=list)  # longest intervals of snapshot readers
-    queued_for: float | None = None  # `due` of its entry in the queue
-    looking: bool = False
-
-    @property
-    def result(self) -> ExecutionResult[Any] | None:
-        """How the run ended, if that is known."""
-        if self.settled is None or not self.settled.done():
-            return None
-        outcome = self.settled.result()
-        return None if isinstance(outcome, RefoldError) else outcome
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody waits."""
-        return self.waiters > 0 or bool(self.watchers)
-
-    def wake_readers(self) -> None:
-        """Let the readers of snapshots see what is new."""
-        if self.changed is not None:
-            self.changed.set_result(None)
-            self.changed = None
+_FAILURES = 3
+"""List requests that may fail in a row before the runs are read singly."""
+_LAST_LOOK = 1.0
+"""Seconds before a wait times out at which the whole document is read, to say why."""
 
 
 class Tracker:
-    """Looks at pending runs, each at growing intervals, and wakes who waits for them."""
+    """Looks at pending runs and wakes who waits for them."""
 
     def __init__(
         self, api: Api, policy: PollPolicy, clock: Clock, counters: Counters, *, at_once: int
     ) -> None:
-        self._look = Look(api, policy, clock, counters)
+        self._api = api
         self._policy = policy
         self._clock = clock
         self._counters = counters
-        self._at_once = at_once  # looks in flight; the rest of the connections is for starts
+        self._look = Look(api, policy, clock, counters)
+        self._cadence = Cadence()
+        self._pace = Pace()
         self._watches: WeakValueDictionary[tuple[str | None, str], Watch] = WeakValueDictionary()
-        self._queue: list[tuple[float, int, Watch]] = []  # due looks; outdated entries are skipped
-        self._order = itertools.count()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: Timer | None = None
-        self._timer_due = 0.0
+        self._fields: dict[str | None, Field] = {}
+        self._agenda: Agenda[Watch | Cohort] = Agenda(
+            clock,
+            at_once=at_once,  # the rest of the connections is for starts
+            look=self._look_at,
+            looked=self._looked,
+            broken=self._fail,
+        )
         self._closed = False
+        self.learn: Callable[[Iterable[Execution]], None] = lambda _: None  # from list entries
 
-    def watch(self, execution_id: str, account: str | None, *, first_look: float) -> Watch:
+    def watch(
+        self,
+        execution_id: str,
+        account: str | None,
+        *,
+        first_look: float,
+        workflow: str | None = None,
+        fresh: bool = False,
+    ) -> Watch:
         """Give the one `Watch` of a run; nothing is looked at before somebody waits.
 
         Args:
             execution_id: the run.
             account: the linked account it belongs to.
             first_look: monotonic seconds before which a look is wasted.
+            workflow: what it runs, if that is known.
+            fresh: whether it was started just now, by us.
         """
         key = (account, execution_id)
         watch = self._watches.get(key)
         if watch is None:
-            watch = Watch(execution_id, account, first_look, Progress(), self._policy.first)
+            watch = Watch(execution_id, account, first_look, self._policy.first, workflow)
+            self._date(watch, fresh=fresh)
             self._watches[key] = watch
         return watch
+
+    def _date(self, watch: Watch, *, fresh: bool) -> None:
+        """Find out when a run was created."""
+        now = self._clock.monotonic()
+        service_now = self._api.transport.server_clock.at(self._clock.time())
+        told = created_at(watch.execution_id)
+        if told is not None:
+            watch.created = told.timestamp()
+        if fresh:
+            watch.born = watch.due - self._policy.first
+            if watch.created is None or abs(service_now - watch.created) > 86_400:  # noqa: PLR2004
+                watch.created = service_now - (now - watch.born) - 2.0  # `Date` counts seconds
+        elif watch.created is not None:
+            watch.born = now - max(service_now - watch.created, 0.0)
+        known = self._cadence.of(watch.workflow)
+        if fresh and known is not None and watch.born is not None:
+            watch.due = watch.born + pause([(known, 0.0, 1)], price(1), self._policy.max_interval)
+
+    # -- waiting -----------------------------------------------------------------------------
 
     async def wait(self, watch: Watch, timeout: float | None) -> ExecutionResult[Any]:
         """Wait for the end of a run, whatever it is.
@@ -117,12 +123,20 @@ class Tracker:
         settled = self._settlement(watch)
         began = self._clock.monotonic()
         watch.waiters += 1
+        last_look = None
         try:
             if not settled.done():
-                self._enqueue(watch)
+                self._arrange(watch)
+                if timeout is not None and timeout > 2 * _LAST_LOOK:
+                    last_look = self._clock.call_later(
+                        timeout - _LAST_LOOK, lambda: self._read_whole(watch)
+                    )
             done = await done_within(self._clock, settled, timeout)
         finally:
+            if last_look is not None:
+                last_look.cancel()
             watch.waiters -= 1
+            self._leave(watch)
         if not done:
             raise _timed_out(watch, self._clock.monotonic() - began)
         outcome = settled.result()
@@ -143,19 +157,34 @@ class Tracker:
             settled = self._settlement(watch)
             if watch.changed is None:
                 watch.changed = asyncio.get_running_loop().create_future()
-            watch.watchers.append(longest)
+            watch.watchers = [*(watch.watchers or ()), longest]
             try:
                 watch.due = min(watch.due, self._clock.monotonic() + longest)
-                self._enqueue(watch)
+                self._arrange(watch)
                 await done_within(self._clock, watch.changed, None)
             finally:
                 watch.watchers.remove(longest)
+                self._leave(watch)
             if settled.done() and watch.version <= seen:
                 outcome = settled.result()
                 if isinstance(outcome, RefoldError):
                     raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
         assert watch.progress.snapshot is not None  # noqa: S101 - versions count snapshots
         return watch.version, watch.progress.snapshot
+
+    def eta(self, watch: Watch) -> float | None:
+        """Give the seconds a run will probably still take, None if nothing tells."""
+        if watch.result is not None or watch.progress.ended:
+            return 0.0
+        age = None if watch.born is None else self._clock.monotonic() - watch.born
+        known = self._cadence.of(watch.workflow)
+        if known is not None and age is not None:
+            return known.remaining(age)
+        snapshot = watch.progress.snapshot
+        done = None if snapshot is None else snapshot.completion_percentage
+        if not done or age is None:
+            return None
+        return age * (100 - min(done, 100)) / done
 
     def _settlement(self, watch: Watch) -> asyncio.Future[ExecutionResult[Any] | RefoldError]:
         """Give the future everybody shares; one that failed is replaced, to try afresh."""
@@ -169,115 +198,219 @@ class Tracker:
             watch.progress.forget_failures()
         return future
 
-    def _enqueue(self, watch: Watch) -> None:
-        """Have a watch looked at when it is due, if that is not arranged yet."""
-        if watch.looking or (watch.queued_for is not None and watch.queued_for <= watch.due):
+    # -- when to look ------------------------------------------------------------------------
+
+    def _arrange(self, watch: Watch) -> None:
+        """Have a run looked at: with its neighbours, or singly."""
+        if not watch.wanted:
             return
-        watch.queued_for = watch.due
-        heapq.heappush(self._queue, (watch.due, next(self._order), watch))
-        self._arm()
+        if watch.watchers or watch.document or watch.progress.ended or not self._policy.sweep:
+            self._release(watch)
+        elif watch.cohort is None:
+            field = self._fields.setdefault(
+                watch.account, Field(watch.account, self._policy.not_found_grace)
+            )
+            cohort = field.place(watch, self._clock.monotonic())
+            if cohort is not None and self._cadence.of(watch.workflow) is None:
+                cohort.due = min(cohort.due, watch.due)
+        if watch.cohort is not None:
+            self._agenda.arrange(watch.cohort)
+        else:
+            self._agenda.arrange(watch)
 
-    def _arm(self) -> None:
-        """Set the one timer to the earliest look, unless all places for looks are taken."""
-        if not self._queue or len(self._tasks) >= self._at_once or self._closed:
-            return
-        due = self._queue[0][0]
-        if self._timer is not None:
-            if self._timer_due <= due:
-                return
-            self._timer.cancel()
-        self._timer_due = due
-        self._timer = self._clock.call_later(max(due - self._clock.monotonic(), 0.0), self._wake)
+    def _release(self, watch: Watch) -> None:
+        field = self._fields.get(watch.account)
+        if field is not None:
+            field.release(watch)
+            if field.is_empty(self._clock.monotonic()):
+                del self._fields[watch.account]
 
-    def _wake(self) -> None:
-        """Start the looks that are due; should that break, nobody is left waiting for ever."""
-        self._timer = None
-        try:
-            self._start_due_looks()
-        except Exception as error:
-            logger.exception("the tracker broke; waits fail, and the next one starts it afresh")
-            self._fail(error)
+    def _leave(self, watch: Watch) -> None:
+        if not watch.wanted:
+            self._release(watch)
 
-    def _start_due_looks(self) -> None:
+    def _read_whole(self, watch: Watch) -> None:
+        """Read the document of a run whose wait is about to time out."""
+        if watch.wanted and not watch.looking:
+            watch.document, watch.due = True, self._clock.monotonic()
+            self._arrange(watch)
+
+    def _postpone(self, watch: Watch, *, at_once: bool) -> None:
+        """Set the next look at one run: at once if just the output of an ended one is missing."""
         now = self._clock.monotonic()
-        while self._queue and self._queue[0][0] <= now and len(self._tasks) < self._at_once:
-            due, _, watch = heapq.heappop(self._queue)
-            if watch.queued_for != due:
-                continue
-            watch.queued_for = None
-            if watch.wanted and not watch.looking:
-                self._start_look(watch)
-        self._arm()
+        known = self._cadence.of(watch.workflow)
+        longest = min([self._policy.max_interval, *(watch.watchers or ())])
+        if at_once:
+            wait = 0.0
+        elif known is not None and watch.born is not None:
+            wait = pause([(known, now - watch.born, 1)], price(1), longest)
+        else:
+            wait = min(watch.interval, longest) * random.uniform(1 - _JITTER, 1 + _JITTER)
+            watch.interval = min(watch.interval * _GROWTH, self._policy.max_interval)
+        watch.due = max(now + wait, watch.progress.not_before)
 
-    def _start_look(self, watch: Watch) -> None:
-        watch.looking = True
-        task = asyncio.get_running_loop().create_task(self._look_at(watch))
-        self._tasks.add(task)
-        task.add_done_callback(functools.partial(self._look_ended, watch))
+    def _plan(self, cohort: Cohort) -> None:
+        """Set the next look at a cohort."""
+        now = self._clock.monotonic()
+        groups: dict[tuple[str | None, int], int] = {}
+        youngest = math.inf
+        for watch in cohort.members.values():
+            age = now - (watch.born if watch.born is not None else now)
+            if self._cadence.of(watch.workflow) is None:
+                youngest = min(youngest, age)
+            else:
+                key = watch.workflow, int(age)
+                groups[key] = groups.get(key, 0) + 1
+        longest = self._policy.max_interval
+        shortest = self._pace.shortest(now) if cohort.looked else 0.0
+        if youngest < math.inf:
+            longest = min(longest, self._policy.first + youngest / 2) if cohort.looked else 0.0
+        known = [(d, age + 0.5, n) for (w, age), n in groups.items() if (d := self._cadence.of(w))]
+        worth = price(min(len(cohort.members), self._policy.page_size))
+        wait = pause(known, worth, longest, looked=cohort.looked)
+        cohort.due = max(now + max(wait, shortest), cohort.not_before)
 
-    def _look_ended(self, watch: Watch, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled() and not self._closed:
-            # By whoever cancels all tasks of a loop: those who still wait are still served.
-            watch.looking = False
-            self._postpone(watch, at_once=False)
-        self._arm()
+    # -- looking -----------------------------------------------------------------------------
 
-    async def _look_at(self, watch: Watch) -> None:
-        """Look once; settle the watch, or arrange the next look."""
+    async def _look_at(self, item: Watch | Cohort) -> None:
+        """Look once; no fault in here leaves anybody waiting."""
+        try:
+            if isinstance(item, Cohort):
+                await self._look_over(item)
+            else:
+                await self._look_singly(item)
+        except Exception as error:
+            logger.exception("a look broke; the waits it was for fail")
+            if isinstance(item, Cohort):
+                self._fail(error)
+            else:
+                self._end(item, _broken(item.execution_id, error))
+
+    def _looked(self, item: Watch | Cohort) -> None:
+        """Arrange the next look."""
+        if isinstance(item, Cohort):
+            if item.members:
+                self._agenda.arrange(item)
+        else:
+            self._arrange(item)
+
+    async def _look_singly(self, watch: Watch) -> None:
         before = watch.progress.snapshot
         with_output = watch.waiters > 0
-        try:
-            outcome = await self._look(
-                watch.progress, watch.execution_id, watch.account, with_output=with_output
-            )
-        except Exception as error:  # noqa: BLE001 - a fault in here must not leave anybody waiting
-            outcome = _broken(watch.execution_id, error)
-        watch.looking = False
+        document, watch.document = watch.document or bool(watch.watchers), False
+        outcome = await self._look(
+            watch.progress,
+            watch.execution_id,
+            watch.account,
+            with_output=with_output,
+            document=document,
+        )
         if changed := watch.progress.snapshot is not before:
             watch.version += 1
         if outcome is not None:
+            if not isinstance(outcome, RefoldError):
+                self._learn(watch, outcome.execution)
             self._end(watch, outcome)
             return
+        self._counters.wasted += 1
         self._postpone(watch, at_once=not with_output and watch.progress.ended)
         if changed:
             watch.wake_readers()
+
+    async def _look_over(self, cohort: Cohort) -> None:
+        begin = cohort.begin()
+        self._pace.count(self._clock.monotonic())
+        try:
+            page = await self._look.page(cohort.field.account, _iso(begin))
+        except RefoldError as error:
+            self._forgive(cohort, error)
+            return
+        cohort.failures, cohort.looked = 0, True
+        self.learn(page)
+        seen = cohort.field.absorb(cohort, page, begin, self._clock.monotonic())
+        for watch, entry in seen.running:
+            watch.progress.show(entry, listed=True)
+            watch.workflow = watch.workflow or entry.workflow_id
+        for watch, entry in seen.ended:
+            self._saw_end(watch, entry)
+        self._counters.wasted += not seen.ended
+        self._look_singly_at(seen.left)
+        for part in (cohort, seen.rest):
+            if part is not None and part.members:
+                self._plan(part)
+                self._agenda.arrange(part)
+
+    def _forgive(self, cohort: Cohort, error: RefoldError) -> None:
+        """After a list that could not be read: again later, or singly, where budgets are kept."""
+        now = self._clock.monotonic()
+        cohort.failures += 1
+        if cohort.failures >= _FAILURES or not is_passing(error):
+            self._look_singly_at(cohort.field.give_up(cohort, now))
+            return
+        asked = error.retry_after if isinstance(error, ApiError) else None
+        cohort.due = cohort.not_before = now + (asked or self._policy.first * 2**cohort.failures)
+
+    def _look_singly_at(self, watches: Iterable[Watch]) -> None:
+        for watch in watches:
+            watch.alone = True
+            self._postpone(watch, at_once=False)
+            self._arrange(watch)
+
+    def _saw_end(self, watch: Watch, entry: Execution) -> None:
+        """Have the rest of an ended run read, if somebody wants it."""
+        watch.progress.show(entry, listed=True)
+        watch.workflow = watch.workflow or entry.workflow_id
+        self._learn(watch, entry)
+        watch.due = self._clock.monotonic()
+        self._arrange(watch)
+
+    def _learn(self, watch: Watch, run: Execution | None) -> None:
+        """Learn from an end how long runs of the workflow take, and how late it was noticed."""
+        if watch.learned:
+            return
+        watch.learned = True
+        now = self._clock.monotonic()
+        if run is not None and run.completed_at is not None and run.created_at is not None:
+            took = (run.completed_at - run.created_at).total_seconds()
+            server_clock = self._api.transport.server_clock
+            late = server_clock.at(self._clock.time()) - run.completed_at.timestamp()
+            if late >= 0 and watch.born is not None:
+                self._counters.noticed += 1
+                self._counters.unnoticed_for += late
+        elif watch.born is not None:
+            took = now - watch.born
+        else:
+            return
+        if self._cadence.observe(watch.workflow, took):
+            self._replan()
+
+    def _replan(self) -> None:
+        """Look at all cohorts anew: a workflow has become known."""
+        for watch in list(self._watches.values()):
+            if watch.cohort is not None and not watch.cohort.looking:
+                self._plan(watch.cohort)
+                self._agenda.arrange(watch.cohort)
+
+    # -- the end -----------------------------------------------------------------------------
 
     def _end(self, watch: Watch, outcome: ExecutionResult[Any] | RefoldError) -> None:
         if watch.settled is not None and not watch.settled.done():
             watch.settled.set_result(outcome)
             self._counters.settled += not isinstance(outcome, RefoldError)
         watch.due = self._clock.monotonic()
+        self._release(watch)
         watch.wake_readers()
-
-    def _postpone(self, watch: Watch, *, at_once: bool) -> None:
-        """Arrange the next look: at once if just the output of an ended run is missing."""
-        longest = min([self._policy.max_interval, *watch.watchers])
-        spread = random.uniform(1 - _JITTER, 1 + _JITTER)
-        pause = 0.0 if at_once else min(watch.interval, longest) * spread
-        watch.due = max(self._clock.monotonic() + pause, watch.progress.not_before)
-        watch.interval = min(watch.interval * _GROWTH, self._policy.max_interval)
-        if watch.wanted:
-            self._enqueue(watch)
 
     def _fail(self, error: Exception) -> None:
         """End every wait with an error."""
-        self._queue.clear()
         for watch in list(self._watches.values()):
-            watch.queued_for = None
             if not watch.looking:
                 self._end(watch, _broken(watch.execution_id, error))
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`; the runs themselves go on."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._queue.clear()
-        tasks = [*self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._agenda.aclose()
         for watch in list(self._watches.values()):
             error = ClientClosedError(
                 "the client was closed while this run was waited for; it goes on:"
@@ -285,6 +418,12 @@ class Tracker:
                 execution_id=watch.execution_id,
             )
             self._end(watch, error)
+
+
+def _iso(moment: float) -> str:
+    """Write a time as the service does, not later than it is."""
+    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def _broken(execution_id: str, error: Exception) -> RefoldError:
@@ -303,7 +442,7 @@ def _unreadable(error: RefoldError, execution_id: str) -> RefoldError:
 
 def _timed_out(watch: Watch, waited: float) -> WaitTimeoutError:
     snapshot = watch.progress.snapshot
-    status = None if snapshot is None else snapshot.status
+    status = watch.progress.status
     seen = "no look at it has succeeded yet" if status is None else f"last seen {status}"
     return WaitTimeoutError(
         f"execution {watch.execution_id} did not end within {waited:.1f} s ({seen}); it goes on:"

@@ -45,9 +45,14 @@ MAY_IMPORT: dict[str, str] = {
     "_transport": "_errors _clock _config _stats _protocol _credentials _pacing _retry _failures"
     " _server_clock _wire",
     "_api": "_config _models _protocol _retry _transport",
-    "_looking": "_errors _clock _config _models _stats _api",
-    "_tracker": "_errors _clock _config _models _stats _api _looking",
-    "_handle": "_errors _checks _clock _config _models _protocol _api _tracker",
+    "_looking": "_errors _clock _config _models _protocol _stats _api",
+    "_cadence": "",
+    "_agenda": "_clock",
+    "_watching": "_errors _models _looking",
+    "_cohorts": "_models _watching",
+    "_tracker": "_errors _clock _config _models _stats _api _looking _cadence _agenda _watching"
+    " _cohorts",
+    "_handle": "_errors _checks _clock _config _models _protocol _api _watching _tracker",
     "_reconcile": "_errors _clock _config _models _protocol _retry _api",
     "_starting": "_errors _config _models _stats _protocol _retry _handle _reconcile",
     "_resources": "_errors _checks _models _paging _handle",

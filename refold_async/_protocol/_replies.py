@@ -150,13 +150,14 @@ class Output(NamedTuple):
 
     value: Any
     status: ExecutionStatus
+    raw: Mapping[str, Any] = {}
 
 
 def read_response(answer: Answer) -> Output:
     """Read the output of a run. See: "Workflow API"."""
     document = answer.document
     status = _text(document.get("status")) or "UNKNOWN"
-    return Output(value=document.get("response"), status=ExecutionStatus(status))
+    return Output(value=document.get("response"), status=ExecutionStatus(status), raw=document)
 
 
 def read_page(answer: Answer, read: Callable[[Mapping[str, Any]], Any]) -> Page[Any]:

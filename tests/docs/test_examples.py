@@ -30,7 +30,7 @@ PRINTS = {
     ),
     "fan_out": (
         *(f"person{n}@example.com COMPLETED" for n in range(10)),
-        "30 requests, 0 retries",
+        r"2\d requests, 0 retries",
     ),
     "uncertain": (r"COMPLETED \{'amount': 100\}",),
     "emulator_in_tests": (r"\{'n': 42\} after 3 attempts", "runs started: 1"),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.support.clock import FakeClock
 
 RUN = "6a314c54d4616e99e7fa5a02"
-POLLING = PollPolicy(first=1, max_interval=10, not_found_grace=5, failure_budget=60)
+POLLING = PollPolicy(first=1, max_interval=10, not_found_grace=5, failure_budget=60, sweep=False)
 
 
 class ScriptedService:
@@ -32,25 +32,35 @@ class ScriptedService:
     def __init__(self) -> None:
         self.documents: deque[dict[str, Any] | str | RefoldError] = deque(["RUNNING"])
         self.outputs: deque[Any] = deque(["the output"])
-        self.transport = SimpleNamespace(check_usable=lambda: None)
+        self.transport = SimpleNamespace(
+            check_usable=lambda: None, server_clock=SimpleNamespace(at=lambda local: local)
+        )
         self.looks: list[str] = []
         self.fetched: list[str] = []
+        self._shown: dict[str, dict[str, Any]] = {}  # documents a look has not read yet
+        self._over: set[str] = set()  # runs whose end the document has shown
 
     async def get_execution(
         self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
     ) -> Execution:
         """Give the next document (a string is its status)."""
-        self.looks.append(execution_id)
-        said = _next(self.documents)
-        if isinstance(said, RefoldError):
-            raise said
-        document = {"status": said} if isinstance(said, str) else said
-        return read_execution(document, execution_id=execution_id)
+        document = self._shown.pop(execution_id, None) or self._next_document(execution_id)
+        run = read_execution(document, execution_id=execution_id)
+        if run.status.is_terminal:
+            self._over.add(execution_id)
+        return run
 
     async def get_response(
         self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
     ) -> Output:
-        """Give the next output."""
+        """Give the next output of a run that is over, else the next status."""
+        if execution_id not in self._over:
+            document = self._next_document(execution_id)
+            status = ExecutionStatus(document["status"])
+            if status.is_terminal:
+                self._shown[execution_id] = document
+            if status is not ExecutionStatus.COMPLETED:
+                return Output(None, _BRIEFLY[status.is_terminal])
         self.fetched.append(execution_id)
         said = _next(self.outputs)
         if isinstance(said, RefoldError):
@@ -58,6 +68,17 @@ class ScriptedService:
         if isinstance(said, Output):
             return said
         return Output(value=said, status=ExecutionStatus.COMPLETED)
+
+    def _next_document(self, execution_id: str) -> dict[str, Any]:
+        self.looks.append(execution_id)
+        said = _next(self.documents)
+        if isinstance(said, RefoldError):
+            raise said
+        return {"status": said} if isinstance(said, str) else said
+
+
+_BRIEFLY = {True: ExecutionStatus("ERRORED"), False: ExecutionStatus("RUNNING")}
+"""What the response path says of a run that has not completed, by whether it has ended."""
 
 
 def _next(script: deque[Any]) -> Any:

@@ -51,13 +51,14 @@ def test_defaults_are_the_documented_ones() -> None:
     }
     defaults = attrs.asdict(PollPolicy())
     assert {**defaults, "first": 0.5, "max_interval": 10, "page_size": 100} == defaults
+    assert defaults["sweep"] is True
     assert (defaults["not_found_grace"], defaults["failure_budget"]) == (5, 60)
 
 
 def test_every_duration_and_count_is_tested_here() -> None:
-    """The tables above name every field but the two that are neither."""
+    """The tables above name every field but the three that are neither."""
     fields = {(cls, field.name) for cls in POLICIES for field in attrs.fields(cls)}
-    rest = {(RetryPolicy, "mode"), (RateLimit, "per_second")}
+    rest = {(RetryPolicy, "mode"), (RateLimit, "per_second"), (PollPolicy, "sweep")}
     assert {*SECONDS_ABOVE_ZERO, *SECONDS_FROM_ZERO, *COUNTS} == fields - rest
 
 
@@ -167,3 +168,10 @@ def test_policy_takes_keywords_only(cls: type) -> None:
     """A bare number would not say what it means."""
     with pytest.raises(TypeError):
         cls(1)
+
+
+@pytest.mark.parametrize("value", [1, 0, None, "yes"])
+def test_sweep_is_a_truth_value(value: Any) -> None:
+    """Anything else is refused by name."""
+    with pytest.raises(ConfigError, match=r"PollPolicy\.sweep"):
+        PollPolicy(sweep=value)

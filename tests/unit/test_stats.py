@@ -35,6 +35,7 @@ def test_counters_of_two_clients_add_up() -> None:
     for counters in (one, two):
         counters.retries = counters.polls = counters.settled = counters.possible_duplicates = 1
         counters.adopted = counters.orphaned = counters.unknown = 2
+        counters.sweeps, counters.wasted, counters.noticed, counters.unnoticed_for = 3, 2, 1, 0.5
     both = attrs.asdict(one.snapshot() + two.snapshot())
     assert both.pop("requests") == {"execute": 3, "stop": 1}
     assert both == {
@@ -45,7 +46,13 @@ def test_counters_of_two_clients_add_up() -> None:
         "adopted": 4,
         "orphaned": 4,
         "unknown": 4,
+        "sweeps": 6,
+        "wasted": 4,
+        "noticed": 2,
+        "unnoticed_for": 1.0,
     }
+    total = one.snapshot() + two.snapshot()
+    assert (total.reads_per_settled, total.detection_delay) == (4.0, 0.5)
 
 
 def test_requests_per_settled_run() -> None:
