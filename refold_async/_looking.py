@@ -16,6 +16,7 @@ from refold_async._errors import (
     NotFoundError,
     PermissionDeniedError,
     RefoldError,
+    clip,
 )
 from refold_async._models import Execution, ExecutionResult, ExecutionStatus
 
@@ -33,6 +34,9 @@ _BEHIND = {ExecutionStatus.RUNNING, ExecutionStatus.QUEUED, ExecutionStatus.WAIT
 
 _AT_ONCE = (AuthenticationError, PermissionDeniedError, ConfigError, ClientClosedError)
 
+_MAX_ERROR = 200
+"""Characters of a failed look's error that are kept."""
+
 
 @attrs.define(eq=False, repr=False)
 class Progress:
@@ -41,11 +45,33 @@ class Progress:
     snapshot: Execution | None = None
     failing_since: float | None = None  # monotonic seconds; None while looks succeed
     not_before: float = -math.inf  # the service asked not to look earlier
+    looked_at: float | None = None  # monotonic seconds of the last look that succeeded
+    node_since: float | None = None  # of the first look that saw the run at its current node
+    failed_looks: int = 0  # since the last one that succeeded
+    last_error: str | None = None  # what the last of them failed with
 
     @property
     def ended(self) -> bool:
         """Whether the run was seen to be over."""
         return self.snapshot is not None and self.snapshot.status.is_terminal
+
+    def saw(self, document: Execution, now: float) -> Execution:
+        """Note a look that succeeded; give the snapshot, which stays the same without a change."""
+        self.looked_at, self.failing_since = now, None
+        self.failed_looks, self.last_error = 0, None
+        if self.snapshot is None or document.raw != self.snapshot.raw:
+            place = _place(document)
+            if place is None:
+                self.node_since = None
+            elif self.snapshot is None or place != _place(self.snapshot):
+                self.node_since = now
+            self.snapshot = document
+        return self.snapshot
+
+    def missed(self, error: RefoldError) -> None:
+        """Note a look that failed."""
+        self.failed_looks += 1
+        self.last_error = clip(f"{type(error).__name__}: {error}", _MAX_ERROR)
 
     def forget_failures(self) -> None:
         """Begin with a full budget again."""
@@ -86,10 +112,7 @@ class Look:
     async def _read(self, progress: Progress, execution_id: str, account: str | None) -> Execution:
         self._counters.polls += 1
         document = await self._api.get_execution(execution_id, account=account, policy=_ONE_TRY)
-        progress.failing_since = None
-        if progress.snapshot is None or document.raw != progress.snapshot.raw:
-            progress.snapshot = document
-        return progress.snapshot
+        return progress.saw(document, self._clock.monotonic())
 
     async def _output(
         self, progress: Progress, run: Execution, account: str | None
@@ -124,6 +147,7 @@ class Look:
 
     def _weigh(self, progress: Progress, error: RefoldError) -> RefoldError | None:
         """Tell the failures that end a wait from those that only delay it."""
+        progress.missed(error)
         if isinstance(error, _AT_ONCE):
             return error
         unknown = isinstance(error, NotFoundError) and progress.snapshot is None
@@ -135,6 +159,12 @@ class Look:
             progress.not_before = self._clock.monotonic() + asked
             progress.failing_since += asked
         return None
+
+
+def _place(run: Execution) -> str | int | None:
+    """Tell at which node a run stands."""
+    node = run.current_node
+    return None if node is None else node.node_id or node.name or run.nodes.index(node)
 
 
 def _completed(run: Execution, output: Any) -> ExecutionResult[Any]:

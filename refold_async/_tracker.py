@@ -19,9 +19,10 @@ from weakref import WeakValueDictionary
 import attrs
 
 from refold_async._clock import done_within
-from refold_async._errors import ClientClosedError, RefoldError, WaitTimeoutError
+from refold_async._errors import ClientClosedError, RefoldError
 from refold_async._looking import Look, Progress
 from refold_async._models import ExecutionResult
+from refold_async._report import wait_timeout
 
 if TYPE_CHECKING:
     from refold_async._api import Api
@@ -124,7 +125,14 @@ class Tracker:
         finally:
             watch.waiters -= 1
         if not done:
-            raise _timed_out(watch, self._clock.monotonic() - began)
+            now = self._clock.monotonic()
+            raise wait_timeout(
+                execution_id=watch.execution_id,
+                account=watch.account,
+                progress=watch.progress,
+                waited=now - began,
+                now=now,
+            )
         outcome = settled.result()
         if isinstance(outcome, RefoldError):
             raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
@@ -299,17 +307,3 @@ def _unreadable(error: RefoldError, execution_id: str) -> RefoldError:
     own.execution_id = execution_id
     own.add_note(f"while waiting for execution {execution_id}, which goes on")
     return own
-
-
-def _timed_out(watch: Watch, waited: float) -> WaitTimeoutError:
-    snapshot = watch.progress.snapshot
-    status = None if snapshot is None else snapshot.status
-    seen = "no look at it has succeeded yet" if status is None else f"last seen {status}"
-    return WaitTimeoutError(
-        f"execution {watch.execution_id} did not end within {waited:.1f} s ({seen}); it goes on:"
-        f" await refold.handle({watch.execution_id!r}) waits for it again",
-        execution_id=watch.execution_id,
-        last_status=status,
-        snapshot=snapshot,
-        waited=waited,
-    )
