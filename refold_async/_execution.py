@@ -122,9 +122,9 @@ class NodeRun:
         return (self.status or "").casefold()
 
     def describe(self) -> str:
-        """Say in one line which node it is, and how far: `'Work' (Ready, 2 of 5 tries)`."""
+        """Say in one line which node it is and how far: `node 'Work' (Ready, 2 of 5 tries)`."""
         name = self.name or self.node_id
-        words = "a node without a name" if name is None else f"'{clip(name, _LABEL)}'"
+        words = "a node without a name" if name is None else f"node '{clip(name, _LABEL)}'"
         known = [clip(self.status, _LABEL)] if self.status else []
         if self.attempts is not None and self.max_attempts is not None:
             known.append(f"{self.attempts} of {self.max_attempts} tries")
@@ -201,9 +201,9 @@ class Execution:
         if done is not None and math.isfinite(done):
             words += f", {done:g} %"
         if node := self.current_node:
-            words += f", at node {node.describe()}"
+            words += f", at {node.describe()}"
         elif self.status.is_terminal and (node := self.failed_node):
-            words += f", failed at node {node.describe()}"
+            words += f", failed at {node.describe()}"
         return words
 
     @property
