@@ -45,7 +45,7 @@ class Progress:
     snapshot: Execution | None = None
     failing_since: float | None = None  # monotonic seconds; None while looks succeed
     not_before: float = -math.inf  # the service asked not to look earlier
-    looked_at: float | None = None  # monotonic seconds of the last look that succeeded
+    last_look_at: float | None = None  # monotonic seconds of the last look that succeeded
     node_since: float | None = None  # of the first look that saw the run at its current node
     failed_looks: int = 0  # since the last one that succeeded
     last_error: str | None = None  # what the last of them failed with
@@ -57,7 +57,7 @@ class Progress:
 
     def saw(self, document: Execution, now: float) -> Execution:
         """Note a look that succeeded; give the snapshot, which stays the same without a change."""
-        self.looked_at, self.failing_since = now, None
+        self.last_look_at, self.failing_since = now, None
         self.failed_looks, self.last_error = 0, None
         if self.snapshot is None or document.raw != self.snapshot.raw:
             place = _place(document)

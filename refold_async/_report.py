@@ -45,7 +45,7 @@ def wait_timeout(
         node=None if snapshot is None else snapshot.current_node,
         node_age=_age(progress.node_since, now),
         completion_percentage=None if snapshot is None else snapshot.completion_percentage,
-        look_age=_age(progress.looked_at, now),
+        look_age=_age(progress.last_look_at, now),
         failed_looks=progress.failed_looks,
         last_error=progress.last_error,
         reattach=line,
@@ -67,7 +67,7 @@ def _standing(execution_id: str, progress: Progress, waited: float) -> str:
 
 
 def _looks(progress: Progress, now: float) -> str:
-    failed, age = progress.failed_looks, _age(progress.looked_at, now)
+    failed, age = progress.failed_looks, _age(progress.last_look_at, now)
     if not failed:
         return (
             "No look has been answered yet." if age is None else f"That look was {age:.1f} s ago."
@@ -82,6 +82,6 @@ def _looks(progress: Progress, now: float) -> str:
 def _whereabouts(progress: Progress, now: float) -> str:
     """Tell since when it stands at its node: documents don't, but looks have seen it there."""
     since = _age(progress.node_since, now)
-    if since is None or progress.node_since == progress.looked_at:
+    if since is None or progress.node_since == progress.last_look_at:
         return ""
     return f"The run was first seen at that node {since:.1f} s ago."
