@@ -302,6 +302,13 @@ class WaitTimeoutError(RefoldError, TimeoutError):
         last_status: the last status seen, or None if no look has succeeded.
         snapshot: the last `Execution` document seen, or None.
         waited: seconds this wait took.
+        node: the `NodeRun` it stood at, or None; `node.attempts` of `node.max_attempts` tries.
+        node_age: seconds since a look first saw it there, or None; documents don't tell more.
+        completion_percentage: 0 to 100 as last seen, or None.
+        look_age: seconds since the last look that succeeded, or None if none has.
+        failed_looks: looks that have failed since then.
+        last_error: what the last of them failed with, or None.
+        reattach: the line of code that waits for it again, in any process.
     """
 
     def __init__(
@@ -312,9 +319,23 @@ class WaitTimeoutError(RefoldError, TimeoutError):
         last_status: Any = None,
         snapshot: Any = None,
         waited: float = 0.0,
+        node: Any = None,
+        node_age: float | None = None,
+        completion_percentage: float | None = None,
+        look_age: float | None = None,
+        failed_looks: int = 0,
+        last_error: str | None = None,
+        reattach: str | None = None,
     ) -> None:
         super().__init__(message)
         self.execution_id = execution_id
         self.last_status = last_status
         self.snapshot = snapshot
         self.waited = waited
+        self.node = node
+        self.node_age = node_age
+        self.completion_percentage = completion_percentage
+        self.look_age = look_age
+        self.failed_looks = failed_looks
+        self.last_error = last_error
+        self.reattach = reattach

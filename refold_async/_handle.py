@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from refold_async._checks import positive_seconds
 from refold_async._errors import ConfigError
+from refold_async._events import changes
 from refold_async._models import ExecutionRef, created_at
 from refold_async._protocol import rerun_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable
     from datetime import datetime
 
     from refold_async._api import Api
     from refold_async._checks import Seconds
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy, RetryPolicy
+    from refold_async._events import ExecutionEvent
     from refold_async._models import Execution, ExecutionResult, ExecutionStatus
     from refold_async._protocol import Request, Started
     from refold_async._tracker import Tracker
@@ -245,10 +248,11 @@ class ExecutionHandle(Generic[T]):
             self._id("fetch"), account=self.linked_account_id
         )
 
-    async def snapshots(self, *, interval: Seconds | None = None) -> AsyncIterator[Execution]:
+    async def snapshots(self, *, interval: Seconds | None = None) -> AsyncGenerator[Execution]:
         """Iterate over the run's document, once per change seen, up to the terminal one.
 
-        A slow reader gets the newest state, not each one in between.
+        A slow reader gets the newest state, not each one in between. `Execution.current_node` and
+        `Execution.describe()` say why it isn't over.
 
         Args:
             interval: the longest time between two looks, in seconds; it shortens the intervals
@@ -278,6 +282,27 @@ class ExecutionHandle(Generic[T]):
         if self.execution_id is None:
             return None
         return self._services.tracker.eta(self._watched("eta"))
+
+    async def events(self, *, interval: Seconds | None = None) -> AsyncGenerator[ExecutionEvent]:
+        """Iterate over what changes in the run, up to the `StatusChanged` that ends it.
+
+        The first look tells of all that has happened so far. What happens between two looks comes
+        with the second: nodes in the document's order, then progress, then the status.
+
+        Args:
+            interval: as of `snapshots`.
+
+        Raises:
+            RefoldError: the run can't be read (see `wait`).
+
+        See: "Get Execution".
+        """
+        before: Execution | None = None
+        async with aclosing(self.snapshots(interval=interval)) as snapshots:
+            async for after in snapshots:
+                for event in changes(before, after):
+                    yield event
+                before = after
 
     async def stop(self) -> None:
         """Ask the service to stop the run; it goes STOPPING, then STOPPED. May be repeated.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
-
-import attrs
 
 from refold_async._config import RetryPolicy
 from refold_async._errors import (
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
     from refold_async._models import Page
+    from refold_async._progress import Progress
     from refold_async._protocol import Output
     from refold_async._stats import Counters
 
@@ -34,43 +32,12 @@ _BEHIND = {ExecutionStatus.RUNNING, ExecutionStatus.QUEUED, ExecutionStatus.WAIT
 """What the response path may still say of a run whose document says COMPLETED."""
 
 _WHOLE = 4
-"""Every fourth look reads the whole document: the path that gives outputs may be behind, and says
-nothing of nodes."""
+"""The first of so many looks reads the whole document: the path that gives outputs may be behind,
+and says nothing of nodes."""
 
 _AT_ONCE = (AuthenticationError, PermissionDeniedError, ConfigError, ClientClosedError)
 _NOT_SERVED = (NotFoundError, AuthenticationError, PermissionDeniedError)
 """What an old path says where it is not served, or not to session tokens."""
-
-
-@attrs.define(eq=False, repr=False)
-class Progress:
-    """What the looks at one run have shown so far."""
-
-    snapshot: Execution | None = None
-    listed: bool = False  # the snapshot is an entry of a list: without nodes
-    looks: int = 0
-    status: ExecutionStatus | None = None  # the last one seen, wherever
-    failing_since: float | None = None  # monotonic seconds; None while looks succeed
-    not_before: float = -math.inf  # the service asked not to look earlier
-
-    @property
-    def ended(self) -> bool:
-        """Whether the run was seen to be over."""
-        return self.snapshot is not None and self.snapshot.status.is_terminal
-
-    def show(self, run: Execution, *, listed: bool) -> None:
-        """Keep what a look has shown, if it is news; an entry of a list takes no nodes away."""
-        self.failing_since = None
-        self.status = run.status
-        known = self.snapshot
-        if listed and known is not None and not self.listed and known.status == run.status:
-            return
-        if known is None or known.raw != run.raw:
-            self.snapshot, self.listed = run, listed
-
-    def forget_failures(self) -> None:
-        """Begin with a full budget again."""
-        self.failing_since = None
 
 
 class Look:
@@ -106,7 +73,7 @@ class Look:
         """
         try:
             progress.looks += 1
-            brief = with_output and not document and progress.looks % _WHOLE
+            brief = with_output and not document and progress.looks % _WHOLE != 1
             if not progress.ended and brief and self._response_is_served:
                 seen = await self._peek(progress, execution_id, account)
                 if isinstance(seen, ExecutionResult):
@@ -151,8 +118,7 @@ class Look:
             await self._read(progress, execution_id, account)
             self._response_is_served = False  # the run is there: it is the path that isn't
             return None
-        progress.failing_since = None
-        progress.status = output.status
+        progress.heard(output.status, self._clock.monotonic())
         if output.status is not ExecutionStatus.COMPLETED:
             return output.status
         return ExecutionResult(
@@ -169,9 +135,7 @@ class Look:
     async def _read(self, progress: Progress, execution_id: str, account: str | None) -> Execution:
         self._counters.polls += 1
         run = await self._api.get_execution(execution_id, account=account, policy=_ONE_TRY)
-        progress.show(run, listed=False)
-        assert progress.snapshot is not None  # noqa: S101 - shown just now
-        return progress.snapshot
+        return progress.saw(run, self._clock.monotonic())
 
     async def _output(
         self, progress: Progress, run: Execution, account: str | None
@@ -210,6 +174,7 @@ class Look:
 
     def _weigh(self, progress: Progress, error: RefoldError) -> RefoldError | None:
         """Tell the failures that end a wait from those that only delay it."""
+        progress.missed(error)
         if not is_passing(error):
             return error
         unknown = isinstance(error, NotFoundError) and progress.status is None

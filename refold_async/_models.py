@@ -5,67 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
 from refold_async import _errors as errors
+from refold_async._execution import Execution, ExecutionStatus, NodeRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+__all__ = [
+    "Execution",
+    "ExecutionRef",
+    "ExecutionResult",
+    "ExecutionStatus",
+    "NodeRun",
+    "Page",
+    "RequestStructure",
+    "SessionToken",
+    "Workflow",
+    "created_at",
+]
+
 T = TypeVar("T")
 
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
-
-
-class ExecutionStatus(StrEnum):
-    """Where a run stands.
-
-    A status nobody has heard of is kept as it is; it is neither terminal nor a success.
-
-    See: "Get Execution", "List Executions", and the changelog for QUEUED and TERMINATED.
-    """
-
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    WAITING = "WAITING"
-    STOPPING = "STOPPING"
-    COMPLETED = "COMPLETED"
-    ERRORED = "ERRORED"
-    STOPPED = "STOPPED"
-    TIMED_OUT = "TIMED_OUT"
-    TERMINATED = "TERMINATED"
-
-    @classmethod
-    def _missing_(cls, value: object) -> ExecutionStatus:
-        text = str(value)
-        known = cls._value2member_map_.get(text.strip().upper().replace(" ", "_"))
-        if isinstance(known, cls):
-            return known
-        unknown = str.__new__(cls, text)
-        unknown._name_ = unknown._value_ = text
-        return unknown
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the run is over."""
-        return self in _TERMINAL
-
-    def __repr__(self) -> str:
-        return f"<ExecutionStatus {self.value!r}>"
-
-
-_TERMINAL = frozenset(
-    {
-        ExecutionStatus.COMPLETED,
-        ExecutionStatus.ERRORED,
-        ExecutionStatus.STOPPED,
-        ExecutionStatus.TIMED_OUT,
-        ExecutionStatus.TERMINATED,
-    }
-)
 
 _ENDINGS: dict[ExecutionStatus, type[errors.ExecutionError]] = {
     ExecutionStatus.ERRORED: errors.ExecutionFailedError,
@@ -73,86 +38,6 @@ _ENDINGS: dict[ExecutionStatus, type[errors.ExecutionError]] = {
     ExecutionStatus.TIMED_OUT: errors.ExecutionTimedOutError,
     ExecutionStatus.TERMINATED: errors.ExecutionTerminatedError,
 }
-
-
-@attrs.frozen(kw_only=True)
-class NodeRun:
-    """One node of a run.
-
-    Attributes:
-        node_id: the node's id in the workflow.
-        name: what the workflow's author called it.
-        type: the node's type, as the service names it.
-        status: Success, Ready, Errored, Waiting, Stopped, Rejected, Errored_and_Skipped, Timed_Out,
-            or a word this SDK has not heard of.
-        attempts: how often the node was tried.
-        max_attempts: how often it may be tried.
-        duration: seconds it took, or None.
-        output: the latest output.
-        raw: the node as received.
-
-    See: "Get Execution".
-    """
-
-    node_id: str | None = None
-    name: str | None = None
-    type: str | None = None
-    status: str | None = None
-    attempts: int | None = None
-    max_attempts: int | None = None
-    duration: float | None = None
-    output: Any = attrs.field(default=None, repr=False)
-    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the node ended badly and was not skipped."""
-        return (self.status or "").casefold() in {"errored", "timed_out", "rejected"}
-
-
-@attrs.frozen(kw_only=True)
-class Execution:
-    """A run as the service documents it; `raw` is the whole document as received.
-
-    Attributes:
-        execution_id: the run's id.
-        status: where it stands.
-        workflow_id: the workflow it runs, if the document says.
-        linked_account_id: for whom it runs.
-        config_id: with which configuration.
-        created_at: when the service made it (aware, UTC).
-        completed_at: when it ended.
-        completion_percentage: 0 to 100, or None.
-        nodes: its nodes in order; empty for an entry of a list.
-        instance_tag: its label, if the service echoes it.
-        raw: the document.
-
-    See: "Get Execution", "List Executions".
-    """
-
-    execution_id: str
-    status: ExecutionStatus
-    workflow_id: str | None = None
-    linked_account_id: str | None = None
-    config_id: str | None = None
-    created_at: datetime | None = None
-    completed_at: datetime | None = None
-    completion_percentage: float | None = None
-    nodes: tuple[NodeRun, ...] = ()
-    instance_tag: str | None = None
-    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-
-    @property
-    def failed_node(self) -> NodeRun | None:
-        """The first node that ended badly."""
-        return next((node for node in self.nodes if node.failed), None)
-
-    @property
-    def response_node(self) -> NodeRun | None:
-        """The Response node, whose output is the output of the run."""
-        named = (n for n in self.nodes if "response" in f"{n.type} {n.name}".casefold())
-        typed = (n for n in self.nodes if "response" in (n.type or "").casefold())
-        return next(typed, None) or next(named, None)
 
 
 @attrs.frozen(kw_only=True)

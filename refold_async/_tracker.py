@@ -19,9 +19,10 @@ from refold_async._agenda import Agenda
 from refold_async._cadence import Cadence, Pace, pause, price
 from refold_async._clock import done_within
 from refold_async._cohorts import Cohort, Field
-from refold_async._errors import ApiError, ClientClosedError, RefoldError, WaitTimeoutError
+from refold_async._errors import ApiError, ClientClosedError, RefoldError
 from refold_async._looking import Look, is_passing
 from refold_async._models import ExecutionResult, created_at
+from refold_async._report import reattach, wait_timeout
 from refold_async._watching import Watch
 
 if TYPE_CHECKING:
@@ -138,7 +139,14 @@ class Tracker:
             watch.waiters -= 1
             self._leave(watch)
         if not done:
-            raise _timed_out(watch, self._clock.monotonic() - began)
+            now = self._clock.monotonic()
+            raise wait_timeout(
+                execution_id=watch.execution_id,
+                account=watch.account,
+                progress=watch.progress,
+                waited=now - began,
+                now=now,
+            )
         outcome = settled.result()
         if isinstance(outcome, RefoldError):
             raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
@@ -153,7 +161,7 @@ class Tracker:
             RefoldError: the run can't be read.
         """
         longest = self._policy.max_interval if interval is None else interval
-        while watch.version <= seen:
+        while watch.version <= seen or watch.progress.listed:
             settled = self._settlement(watch)
             if watch.changed is None:
                 watch.changed = asyncio.get_running_loop().create_future()
@@ -165,7 +173,7 @@ class Tracker:
             finally:
                 watch.watchers.remove(longest)
                 self._leave(watch)
-            if settled.done() and watch.version <= seen:
+            if settled.done() and (watch.version <= seen or watch.progress.listed):
                 outcome = settled.result()
                 if isinstance(outcome, RefoldError):
                     raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
@@ -329,7 +337,7 @@ class Tracker:
         self.learn(page)
         seen = cohort.field.absorb(cohort, page, begin, self._clock.monotonic())
         for watch, entry in seen.running:
-            watch.progress.show(entry, listed=True)
+            watch.progress.saw_listed(entry, self._clock.monotonic())
             watch.workflow = watch.workflow or entry.workflow_id
         for watch, entry in seen.ended:
             self._saw_end(watch, entry)
@@ -358,7 +366,7 @@ class Tracker:
 
     def _saw_end(self, watch: Watch, entry: Execution) -> None:
         """Have the rest of an ended run read, if somebody wants it."""
-        watch.progress.show(entry, listed=True)
+        watch.progress.saw_listed(entry, self._clock.monotonic())
         watch.workflow = watch.workflow or entry.workflow_id
         self._learn(watch, entry)
         watch.due = self._clock.monotonic()
@@ -414,7 +422,7 @@ class Tracker:
         for watch in list(self._watches.values()):
             error = ClientClosedError(
                 "the client was closed while this run was waited for; it goes on:"
-                f" refold.handle({watch.execution_id!r}) finds it again",
+                f" {reattach(watch.execution_id, watch.account)} waits for it again",
                 execution_id=watch.execution_id,
             )
             self._end(watch, error)
@@ -438,17 +446,3 @@ def _unreadable(error: RefoldError, execution_id: str) -> RefoldError:
     own.execution_id = execution_id
     own.add_note(f"while waiting for execution {execution_id}, which goes on")
     return own
-
-
-def _timed_out(watch: Watch, waited: float) -> WaitTimeoutError:
-    snapshot = watch.progress.snapshot
-    status = watch.progress.status
-    seen = "no look at it has succeeded yet" if status is None else f"last seen {status}"
-    return WaitTimeoutError(
-        f"execution {watch.execution_id} did not end within {waited:.1f} s ({seen}); it goes on:"
-        f" await refold.handle({watch.execution_id!r}) waits for it again",
-        execution_id=watch.execution_id,
-        last_status=status,
-        snapshot=snapshot,
-        waited=waited,
-    )

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 
 from refold_async._errors import RefoldError
-from refold_async._looking import Progress
 from refold_async._models import ExecutionResult
+from refold_async._progress import Progress
 
 
 @attrs.define(eq=False, repr=False)

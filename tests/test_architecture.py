@@ -28,7 +28,9 @@ MAY_IMPORT: dict[str, str] = {
     "_stats": "",
     "_checks": "_errors",
     "_config": "_errors _checks",
-    "_models": "_errors",
+    "_execution": "_errors",
+    "_models": "_errors _execution",
+    "_events": "_execution",
     "_protocol._payload": "_errors",
     "_protocol._requests": "_errors _checks _protocol._payload",
     "_protocol._evidence": "_errors _protocol._requests",
@@ -45,20 +47,22 @@ MAY_IMPORT: dict[str, str] = {
     "_transport": "_errors _clock _config _stats _protocol _credentials _pacing _retry _failures"
     " _server_clock _wire",
     "_api": "_config _models _protocol _retry _transport",
-    "_looking": "_errors _clock _config _models _protocol _stats _api",
+    "_progress": "_errors _models",
+    "_looking": "_errors _clock _config _models _protocol _stats _api _progress",
     "_cadence": "",
     "_agenda": "_clock",
-    "_watching": "_errors _models _looking",
+    "_watching": "_errors _models _progress",
     "_cohorts": "_models _watching",
+    "_report": "_errors _progress",
     "_tracker": "_errors _clock _config _models _stats _api _looking _cadence _agenda _watching"
-    " _cohorts",
-    "_handle": "_errors _checks _clock _config _models _protocol _api _watching _tracker",
+    " _cohorts _report",
+    "_handle": "_errors _events _checks _clock _config _models _protocol _api _watching _tracker",
     "_reconcile": "_errors _clock _config _models _protocol _retry _api",
     "_starting": "_errors _config _models _stats _protocol _retry _handle _reconcile",
     "_resources": "_errors _checks _models _paging _handle",
     "_client": "_errors _checks _clock _config _models _stats _protocol _credentials _pacing"
     " _wire _transport _api _tracker _handle _reconcile _starting _resources",
-    "__init__": "_version _errors _clock _config _models _stats _paging _handle _client",
+    "__init__": "_version _errors _clock _config _models _events _stats _paging _handle _client",
 }
 ROOMS = {"emulator": {"emulator"}, "cli": {"cli", "emulator", "__init__"}}
 """The packages on top, and what they may import: the command line only what a user may."""

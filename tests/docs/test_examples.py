@@ -35,7 +35,7 @@ PRINTS = {
     "uncertain": (r"COMPLETED \{'amount': 100\}",),
     "emulator_in_tests": (r"\{'n': 42\} after 3 attempts", "runs started: 1"),
 }
-WITH_TESTS_OF_THEIR_OWN = {"watch", "reattach", "web_service"}
+WITH_TESTS_OF_THEIR_OWN = {"watch", "events", "reattach", "web_service"}
 
 
 def run(name: str, *arguments: str, base_url: str) -> str:
@@ -73,6 +73,20 @@ def test_watch_sees_the_run_go_on(base_url: str) -> None:
     assert seen[0].startswith("RUNNING")
     assert seen[-1] == "COMPLETED ['Start', 'Work', 'Response']"
     assert output.startswith("output {'id': 1")
+
+
+def test_events_tell_what_happens(base_url: str) -> None:
+    """Nodes begin and end, one fails, and the status is the last word."""
+    lines = run("events", base_url=base_url).splitlines()
+
+    assert [line for line in lines if line.startswith(("Start", "Work"))] == [
+        "Start started",
+        "Start finished",
+        "Work started",
+        "Work failed: {'error': 'the CRM said no'}",
+    ]
+    assert lines[-1] == "ERRORED"
+    assert re.fullmatch(r"\d+\.0 %", next(line for line in lines if line.endswith(" %")))
 
 
 def test_reattach_finds_the_run_in_another_process(base_url: str) -> None:

@@ -11,7 +11,7 @@ import logging
 import sys
 import warnings
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 from hypothesis import settings
@@ -241,7 +241,7 @@ class LifeOfRuns(RuleBasedStateMachine):
     def open_snapshots(self, which: int, interval: float | None) -> None:
         """Begin to iterate over a run."""
         handle = self.handles[which % len(self.handles)]
-        snapshots = cast("AsyncGenerator[Execution, None]", handle.snapshots(interval=interval))
+        snapshots = handle.snapshots(interval=interval)
         self.readers.append(Reader(handle.execution_id, snapshots))
 
     @precondition(lambda self: self.readers)

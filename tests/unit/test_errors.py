@@ -88,7 +88,18 @@ SAMPLES = [
     _ending(errors.ExecutionTimedOutError),
     _ending(errors.ExecutionTerminatedError),
     errors.WaitTimeoutError(
-        "waited", execution_id="e1", last_status=DOCUMENT.status, snapshot=DOCUMENT, waited=1.5
+        "waited",
+        execution_id="e1",
+        last_status=DOCUMENT.status,
+        snapshot=DOCUMENT,
+        waited=1.5,
+        node=NODE,
+        node_age=1.0,
+        completion_percentage=40.0,
+        look_age=0.5,
+        failed_looks=2,
+        last_error="ServerError: down",
+        reattach="await refold.handle('e1')",
     ),
 ]
 EACH = pytest.mark.parametrize(

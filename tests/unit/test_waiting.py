@@ -169,7 +169,7 @@ async def test_each_awaiter_gets_an_error_of_its_own(house: House) -> None:
     errors = await asyncio.gather(handle, handle.result(), return_exceptions=True)
     assert [AuthenticationError] * 2 == [type(error) for error in errors]
     assert errors[0] is not errors[1]
-    assert len(house.service.looks) == 2  # one look: at the old path, which tokens may not read
+    assert len(house.service.looks) == 1
 
 
 async def test_snapshots_come_once_per_change(house: House) -> None:

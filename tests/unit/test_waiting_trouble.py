@@ -184,7 +184,7 @@ async def test_a_broken_tracker_fails_its_waits_and_starts_afresh(
         await house.clock.advance(60)
         with pytest.raises(RefoldError, match="tracking e9 failed: MemoryError"):
             await second
-    await asyncio.wait(waits)
+    await asyncio.gather(*waits, return_exceptions=True)
     assert (await house.handle("e9")).output == "the output"
     assert "no room" in caplog.text
 
