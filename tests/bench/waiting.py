@@ -1,0 +1,215 @@
+"""What waiting costs, at the wire: reads per run, and how late its end is known.
+
+Ours beside the loop people write (`/response` every 3 s) and exponential backoff per handle. The
+service is a process of its own. Its clock and the client's run several times as fast as the wall's,
+so that a run of 12 s passes sooner; all figures are in their seconds. A read takes 0.1 s of them.
+
+A *read* is any request made to learn that a run has ended. For the loops, the last of them brings
+the output along; *all reads* counts ours for the output as well. Delays are until the result is
+there, output included. The first part of each scenario, in which durations are learned, is left
+out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import random
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from refold_async import ExecutionHandle, PollPolicy, RefoldClient, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.bench.waiting_service import WORKFLOW
+
+MEDIAN, SIGMA = 12.0, 0.5
+ROUND_TRIP = 0.1
+
+
+@attrs.frozen
+class Scenario:
+    """Runs that start at a rate, `None` for one after the other."""
+
+    name: str
+    rate: float | None
+    runs: int
+    warm_up: int  # the first runs, which are left out
+    scale: float  # how many times faster than the wall's all clocks run
+
+
+SCENARIOS = [
+    Scenario("one run at a time", None, 60, 20, 40),
+    Scenario("8 runs/s", 8, 2_400, 800, 8),
+    Scenario("100 runs/s", 100, 12_000, 5_000, 3),
+]
+
+
+class FastClock:
+    """The clock of the client: the wall's, faster."""
+
+    def __init__(self, began: float, scale: float) -> None:
+        self.began, self.scale = began, scale
+
+    def monotonic(self) -> float:
+        """Seconds since the beginning."""
+        return self.time() - self.began
+
+    def time(self) -> float:
+        """Epoch seconds."""
+        return self.began + (time.time() - self.began) * self.scale
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> asyncio.TimerHandle:
+        """Call back after so many of its seconds."""
+        return asyncio.get_running_loop().call_later(delay / self.scale, callback)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep so many of its seconds."""
+        await asyncio.sleep(seconds / self.scale)
+
+
+@attrs.define
+class Bench:
+    """One strategy in one scenario."""
+
+    scenario: Scenario
+    clock: FastClock
+    refold: RefoldClient
+    reads: int = 0
+    known_at: dict[str, float] = attrs.field(factory=dict)
+
+    async def ours(self, handle: ExecutionHandle[Any]) -> None:
+        """Await the handle."""
+        await handle
+
+    async def every_3_s(self, handle: ExecutionHandle[Any]) -> None:
+        """Ask for the output every 3 s."""
+        await self._ask(handle, lambda _: 3.0)
+
+    async def backoff(self, handle: ExecutionHandle[Any]) -> None:
+        """Ask for the output after pauses from 0.5 s that grow by half up to 10 s."""
+        await self._ask(handle, lambda n: min(0.5 * 1.5**n, 10.0))
+
+    async def _ask(self, handle: ExecutionHandle[Any], pause: Callable[[int], float]) -> None:
+        api, number, status = self.refold._services.api, 0, "RUNNING"
+        while status == "RUNNING":
+            await self.clock.sleep(pause(number))
+            self.reads += 1
+            number += 1
+            output = await api.get_response(str(handle.execution_id), account="acct_1")
+            status = output.status.value
+
+    async def play(self, wait: Callable[[Bench, ExecutionHandle[Any]], Awaitable[None]]) -> Row:
+        """Start all runs and wait for them."""
+        draw = random.Random(7)
+        waits: list[asyncio.Task[None]] = []
+        marks: list[tuple[int, int, int]] = []
+        due = self.clock.monotonic()
+        async for number in self._moments(draw, due):
+            if number == self.scenario.warm_up:
+                marks.append(self._mark())
+            seconds = math.exp(draw.gauss(math.log(MEDIAN), SIGMA))
+            waits.append(asyncio.create_task(self._one(wait, seconds, number)))
+            if self.scenario.rate is None:
+                await waits[-1]
+        marks.append(self._mark())
+        await asyncio.gather(*waits)
+        (reads, all_reads, settled), (r2, a2, s2) = marks
+        return Row(reads=(r2 - reads) / (s2 - settled), all_reads=(a2 - all_reads) / (s2 - settled))
+
+    async def _moments(self, draw: random.Random, due: float) -> AsyncIterator[int]:
+        for number in range(self.scenario.runs):
+            if self.scenario.rate is not None:
+                due += draw.expovariate(self.scenario.rate)
+                await self.clock.sleep(max(due - self.clock.monotonic(), 0))
+            yield number
+
+    def _mark(self) -> tuple[int, int, int]:
+        stats = self.refold.stats
+        requests = sum(n for name, n in stats.requests.items() if name != "execute")
+        return self.reads or stats.polls + stats.sweeps, requests, len(self.known_at)
+
+    async def _one(self, wait: Any, seconds: float, number: int) -> None:
+        handle = await self.refold.execute(WORKFLOW, slug="bench", payload={"seconds": seconds})
+        await wait(self, handle)
+        key = str(handle.execution_id)
+        self.known_at[key] = self.clock.time() if number >= self.scenario.warm_up else math.nan
+
+
+@attrs.define
+class Row:
+    """What came of it."""
+
+    reads: float
+    all_reads: float
+    delays: list[float] = attrs.field(factory=list)
+
+
+async def measure(scenario: Scenario, strategy: str) -> Row:
+    """Play one strategy in one scenario."""
+    began = time.time()
+    service = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("waiting_service.py")),
+        *map(str, (began, scenario.scale, ROUND_TRIP / scenario.scale)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**26,
+    )
+    assert service.stdin is not None
+    assert service.stdout is not None
+    clock = FastClock(began, scenario.scale)
+    try:
+        base_url = (await service.stdout.readline()).decode().strip()
+        async with RefoldClient(
+            api_key="tk_emulator",
+            linked_account_id="acct_1",
+            base_url=base_url,
+            rate_limit=None,
+            retry=RetryPolicy(mode="safe"),
+            polling=PollPolicy(),
+            clock=clock,
+        ) as refold:
+            bench = Bench(scenario, clock, refold)
+            row = await bench.play(getattr(Bench, strategy))
+        service.stdin.write(b"\n")
+        ends: dict[str, float] = json.loads(await service.stdout.readline())
+    finally:
+        service.stdin.close()
+        await service.wait()
+    row.delays = sorted(at - ends[run] for run, at in bench.known_at.items() if not math.isnan(at))
+    return row
+
+
+STRATEGIES = {"ours": "ours", "/response every 3 s": "every_3_s", "backoff 0.5 to 10 s": "backoff"}
+
+
+async def main(scenarios: list[Scenario]) -> None:
+    """Print the table."""
+    print(f"{'scenario':<20}{'strategy':<22}{'reads':>7}{'all reads':>11}{'median':>9}{'p99':>8}")
+    for scenario in scenarios:
+        for name, strategy in STRATEGIES.items():
+            row = await measure(scenario, strategy)
+            p99 = row.delays[int(len(row.delays) * 0.99)]
+            print(
+                f"{scenario.name:<20}{name:<22}{row.reads:>7.2f}{row.all_reads:>11.2f}"
+                f"{median(row.delays):>7.2f} s{p99:>6.1f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", help="scenarios whose name contains this")
+    only = parser.parse_args().only or ""
+    asyncio.run(main([scenario for scenario in SCENARIOS if only in scenario.name]))
