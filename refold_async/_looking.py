@@ -18,6 +18,7 @@ from refold_async._errors import (
     RefoldError,
 )
 from refold_async._models import Execution, ExecutionResult, ExecutionStatus
+from refold_async._pacing import Priority
 
 if TYPE_CHECKING:
     from refold_async._api import Api
@@ -85,7 +86,9 @@ class Look:
 
     async def _read(self, progress: Progress, execution_id: str, account: str | None) -> Execution:
         self._counters.polls += 1
-        document = await self._api.get_execution(execution_id, account=account, policy=_ONE_TRY)
+        document = await self._api.get_execution(
+            execution_id, account=account, policy=_ONE_TRY, priority=Priority.STATUS
+        )
         progress.failing_since = None
         if progress.snapshot is None or document.raw != progress.snapshot.raw:
             progress.snapshot = document

@@ -42,7 +42,7 @@ class Load:
     async def call(self, hold: float, patience: float | None) -> None:
         """Take a slot, or give up."""
         deadline = None if patience is None else self.clock.now + patience
-        if not await self.budget.acquire(deadline):
+        if await self.budget.acquire(deadline=deadline) is None:
             return
         self.granted.append(self.clock.now)
         self.in_flight += 1
@@ -104,6 +104,6 @@ async def test_nothing_is_lost_under_any_load(
     clock = FakeClock()
     budget = Budget(RateLimit(per_second=5, burst=burst), places, clock)
     await Load(budget, clock).run(callers)
-    fresh = [asyncio.create_task(budget.acquire(clock.now)) for _ in range(10)]
+    fresh = [asyncio.create_task(budget.acquire(deadline=clock.now)) for _ in range(10)]
     await clock.advance(0)
-    assert sum(await asyncio.gather(*fresh)) == min(burst, places)
+    assert sum(slot is not None for slot in await asyncio.gather(*fresh)) == min(burst, places)

@@ -20,6 +20,7 @@ from refold_async._tracker import Tracker
 
 if TYPE_CHECKING:
     from refold_async import RetryPolicy
+    from refold_async._pacing import Priority
     from tests.support.clock import FakeClock
 
 RUN = "6a314c54d4616e99e7fa5a02"
@@ -37,7 +38,12 @@ class ScriptedService:
         self.fetched: list[str] = []
 
     async def get_execution(
-        self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
+        self,
+        execution_id: str,
+        *,
+        account: str | None,
+        policy: RetryPolicy | None = None,
+        priority: Priority | None = None,
     ) -> Execution:
         """Give the next document (a string is its status)."""
         self.looks.append(execution_id)
