@@ -58,7 +58,7 @@ class Pace:
         self._members: WeakSet[Budget] = WeakSet()
         self._burst = 0.0
         self._tokens = 0.0
-        self._filled_at = clock.monotonic()  # when _tokens was true; the end of a gate ahead
+        self._filled_at = clock.monotonic()  # when _tokens was true
         self._passed_over = 0  # slots in a row that went to a higher class than somebody else's
         self._arrivals = itertools.count()
         self._timer: Timer | None = None  # set while a caller with a place lacks a token
@@ -105,7 +105,7 @@ class Pace:
             return True
         # A service that sheds gets no bursts.
         most = min(self._burst, max(1.0, rate * _TICK)) if throttle.learned else self._burst
-        gained = max(now - self._filled_at, 0.0) * rate
+        gained = (now - self._filled_at) * rate
         self._tokens = min(self._tokens + gained, most)
         self._filled_at = now
         if self._tokens < 1 - _ROUNDING:
@@ -121,9 +121,7 @@ class Pace:
         """Slow everybody down, because the service refused a request."""
         now, throttle = self.clock.monotonic(), self.throttle
         throttle.refuse(now, phase, pause)
-        if throttle.gate > now:  # whoever waits leaves at the rate then, not at once
-            self._tokens, self._filled_at = min(self._tokens, 1.0), throttle.gate
-        elif throttle.phase != phase:
+        if throttle.phase != phase:  # whoever waits leaves at the rate, after a gate too
             self._tokens, self._filled_at = min(self._tokens, 0.0), now
 
     def grant(self) -> None:

@@ -34,6 +34,8 @@ _ENOUGH, _PLENTY = 8, 20
 _SHORT = 0.25
 _LONGEST_RECOVERY = 30.0
 """While nothing at all is served, each recovery takes twice as long, up to this."""
+_UNUSED = 25
+"""A ceiling of more than so many times what was sent so far has not been tried."""
 _IDLE = 2.0
 """Seconds without a request after which "served since" begins anew."""
 _FORGOTTEN = 100.0
@@ -88,7 +90,9 @@ class Throttle:
 
     def serve(self, now: float, phase: int) -> None:
         """Take note of a request that was served."""
-        self._note_activity(now)
+        if now - self._active_at > _IDLE:
+            self._note_pause(now)
+        self._active_at = now
         self._served += 1
         if self._sampling_since is not None and phase == self.phase:
             self._passed += 1
@@ -102,7 +106,8 @@ class Throttle:
             phase: in which the request left.
             pause: seconds for which the service wants no requests at all.
         """
-        self._note_activity(now)
+        self._note_pause(now)
+        self._active_at = now
         self.refused += 1
         if now + pause > self.gate:
             longer = now + pause - max(self.gate, now)
@@ -118,14 +123,15 @@ class Throttle:
             if self._fall(now, self._sampling_since):
                 return
         rate = self.rate(now)
-        if rate is not None and (self._target is None or now >= self._begun + self._recovery):
+        if rate is None or (self._target is None and rate > _UNUSED * (self._served + 1)):
+            return  # the ceiling says nothing, the sample will
+        if self._target is None or now >= self._begun + self._recovery:
             self._step(now, rate)
 
-    def _note_activity(self, now: float) -> None:
+    def _note_pause(self, now: float) -> None:
         idle = _IDLE if self._target is None else max(_IDLE, 5 / self._target)
         if now - max(self._active_at, self.gate) > idle:
             self._served, self._served_since, self._stopped = 0, now, 0.0
-        self._active_at = now
 
     def _sample(self, now: float) -> None:
         self._sampling_since = now
@@ -143,11 +149,13 @@ class Throttle:
         if not self._failed or served > rate * _FAR_TOO_HIGH:
             self._sampling_since = None
             return False
-        if not self._passed:  # it is down rather than full: the target may well be right
+        if not self._passed and took < _SHORT and self._served:
+            served = self._served / max(now - self._served_since, 1.0)
+        elif not self._passed:  # it is down rather than full: the target may well be right
             self._recovery = min(self._recovery * 2, _LONGEST_RECOVERY)
             self._decrease(now, self._target or rate, dip=0.98)
             return True
-        if self._proven is not None and self._proven < rate:
+        elif self._proven is not None and self._proven < rate:
             # A server that saves nothing up serves every second request when slightly overrun.
             served, self._proven = self._proven * 0.97, None
         elif served > rate * 0.1:
