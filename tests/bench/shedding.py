@@ -161,12 +161,12 @@ async def measure(
     return outcome
 
 
-async def main(starts: int, plot: Path | None) -> None:
-    """Print the table, and draw the plot."""
+async def main(starts: int) -> list[Line]:
+    """Print the table; give what there is to draw."""
     print(f"{starts:,} starts under one gather; capacity {CAPACITY:g} per second\n")
     print(f"{'service':<18}{'strategy':<20}{'wall s':>8}{'goodput':>9}{'requests':>10}", end="")
     print(f"{'refused':>9}{'ended well':>12}")
-    lines = [Line("capacity", [(0.0, CAPACITY)], dashed=True)]
+    lines = []
     for name, strategy in STRATEGIES.items():
         outcomes = await asyncio.gather(
             *(measure(strategy, behaviour, starts) for behaviour in SERVICES.values())
@@ -179,13 +179,8 @@ async def main(starts: int, plot: Path | None) -> None:
                 flush=True,
             )
             lines.append(Line(f"{name}, {kind}", outcome.windows()))
-    if plot is not None:
-        last = max(line.points[-1][0] for line in lines)
-        lines[0] = Line("capacity", [(0.0, CAPACITY), (last, CAPACITY)], dashed=True)
-        title = f"{starts:,} starts at a service that takes {CAPACITY:g} per second"
-        plot.parent.mkdir(parents=True, exist_ok=True)
-        chart = line_chart(title, "seconds", "accepted starts per second", lines)
-        plot.write_text(chart, encoding="utf-8")
+    last = max(line.points[-1][0] for line in lines)
+    return [*lines, Line("capacity", [(0.0, CAPACITY), (last, CAPACITY)], dashed=True)]
 
 
 if __name__ == "__main__":
@@ -193,4 +188,9 @@ if __name__ == "__main__":
     parser.add_argument("--starts", type=int, default=1_000)
     parser.add_argument("--plot", type=Path, help="draw goodput over time into this SVG")
     options = parser.parse_args()
-    asyncio.run(main(options.starts, options.plot))
+    drawn = asyncio.run(main(options.starts))
+    if options.plot is not None:
+        headline = f"{options.starts:,} starts at a service that takes {CAPACITY:g} per second"
+        chart = line_chart(headline, "seconds", "accepted starts per second", drawn)
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        options.plot.write_text(chart, encoding="utf-8")

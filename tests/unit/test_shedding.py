@@ -33,7 +33,7 @@ CAPACITY = 8.0
 async def test_a_thousand_starts_use_the_capacity_and_no_more(
     clock: FakeClock, burst: float | None, retry_after: float
 ) -> None:
-    """After 10 s 97 % of the capacity is used, 2 % are refused in all, and every start ends well."""
+    """After 10 s 97 % of the capacity is used, 2 % of all are refused, every start ends well."""
     service = Shedding(clock, CAPACITY, burst=burst, retry_after=retry_after)
     crowd = Crowd.of(service)
     await crowd.make(1_000, seconds=200)
