@@ -32,6 +32,8 @@ _FAR_TOO_HIGH = 0.7
 _ENOUGH, _PLENTY = 8, 20
 """Requests from which that share is read, in a quarter of a second or at once."""
 _SHORT = 0.25
+_SLOWEST = 0.1
+"""Requests per second below which no target falls: so little fills no service."""
 _LONGEST_RECOVERY = 30.0
 """While nothing at all is served, each recovery takes twice as long, up to this."""
 _UNUSED = 25
@@ -182,7 +184,7 @@ class Throttle:
         target = max(min(target, rate * _STEP), rate / 2)
         before, self._recovery = self._target or 0.0, RECOVERY
         self._proven = self._tried = None
-        if took > RECOVERY:
+        if took > RECOVERY and served:
             self._proven, self._tried = served, (rate, served)
         hover = _SHORTEST_HOVER
         if abs(target - before) < 0.1 * before and rate < 1.15 * target:
@@ -194,7 +196,9 @@ class Throttle:
         self, now: float, target: float, *, dip: float = _DIP, hover: float = _SHORTEST_HOVER
     ) -> None:
         self.phase += 1
-        self._target = min(target, self.ceiling or target)
+        self._target = max(target, _SLOWEST)
+        if self.ceiling is not None:
+            self._target = min(self._target, self.ceiling)
         self._dip, self._hover = dip, hover
         self._begun = max(now, self.gate)
         self._served, self._served_since = 0, now
