@@ -30,8 +30,11 @@ _COST, _LONGEST_CALM = 25.0, 30.0
 _FAR_TOO_HIGH = 0.7
 """Less than this share of the rate being served is no single refusal any more."""
 _ENOUGH, _PLENTY = 8, 20
-"""Requests from which that share is read, in a quarter of a second or at once."""
-_SHORT = 0.25
+"""Requests from which a large and a small shortfall show."""
+_SHORT, _LONG = 0.25, 0.75
+"""Seconds after which a large and a small shortfall show."""
+_CLEAR = 0.08
+"""A share of refusals that is more than the way back to the target needs."""
 _SLOWEST = 0.1
 """Requests per second below which no target falls: so little fills no service."""
 _LONGEST_RECOVERY = 30.0
@@ -64,6 +67,10 @@ class Throttle:
         self._active_at = -math.inf
         self._proven: float | None = None  # per second, by the decrease before
         self._tried: tuple[float, float] | None = None  # the last step: rate, and served per second
+        self._fell = (
+            -math.inf,
+            1.0,
+        )  # when a clear share of refusals lowered the rate, and the share
         # The requests since a refusal, which found the service without reserves.
         self._sampling_since: float | None = None
         self._passed = self._failed = 0
@@ -149,8 +156,7 @@ class Throttle:
         took = max(took, 0.01)
         served, rate = self._passed / took, self.rate(now) or sent / took
         if not self._failed or served > rate * _FAR_TOO_HIGH:
-            self._sampling_since = None
-            return False
+            return self._fall_somewhat(now, took)
         if not self._passed and took < _SHORT and self._served:
             served = self._served / max(now - self._served_since, 1.0)
         elif not self._passed:  # it is down rather than full: the target may well be right
@@ -164,6 +170,21 @@ class Throttle:
             served = math.sqrt(served * rate)
         self._recovery = RECOVERY
         self._decrease(now, min(served, rate * _STEP))
+        return True
+
+    def _fall_somewhat(self, now: float, took: float) -> bool:
+        """Lower the rate to what is served, if a clear share is refused and that may help."""
+        sent = self._passed + self._failed
+        if self._failed and (sent < _PLENTY or took < _LONG):
+            return False  # to be seen
+        self._sampling_since = None
+        share = self._failed / sent
+        fell_at, share_then = self._fell
+        in_vain = now - fell_at < _LONGEST_CALM and share > share_then / 2
+        if share < _CLEAR or in_vain:
+            return False
+        self._fell, self._recovery = (now, share), RECOVERY
+        self._decrease(now, self._passed / took)
         return True
 
     def _step(self, now: float, rate: float) -> None:
