@@ -60,13 +60,14 @@ from refold_async._models import (
     Workflow,
 )
 from refold_async._paging import Pages
-from refold_async._stats import Stats
+from refold_async._stats import BudgetStats, Stats
 from refold_async._version import __version__
 
 __all__ = [
     "ApiError",
     "AuthenticationError",
     "BadRequestError",
+    "BudgetStats",
     "ClientClosedError",
     "Clock",
     "ConfigError",

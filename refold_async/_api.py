@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         SessionToken,
         Workflow,
     )
+    from refold_async._pacing import Priority
     from refold_async._retry import Care
     from refold_async._transport import Transport
 
@@ -25,7 +26,7 @@ class Api:
     """The service's operations over one transport.
 
     `policy` is the retry policy of one call; None for the client's own. `deadline` is in monotonic
-    seconds.
+    seconds. `priority` says who goes first; None for what is usual for the operation.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -48,19 +49,30 @@ class Api:
         await self.transport.send(protocol.stop_request(execution_id, account=account))
 
     async def get_execution(
-        self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
+        self,
+        execution_id: str,
+        *,
+        account: str | None,
+        policy: RetryPolicy | None = None,
+        priority: Priority | None = None,
     ) -> Execution:
         """Read a run with its nodes."""
         request = protocol.get_execution_request(execution_id, account=account)
-        answer = await self.transport.send(request, policy=policy)
+        answer = await self.transport.send(request, policy=policy, priority=priority)
         return protocol.read_execution(answer.document, execution_id=execution_id)
 
     async def get_response(
-        self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
+        self,
+        execution_id: str,
+        *,
+        account: str | None,
+        policy: RetryPolicy | None = None,
+        priority: Priority | None = None,
     ) -> protocol.Output:
         """Read the output of a run."""
         request = protocol.get_response_request(execution_id, account=account)
-        return protocol.read_response(await self.transport.send(request, policy=policy))
+        answer = await self.transport.send(request, policy=policy, priority=priority)
+        return protocol.read_response(answer)
 
     async def list_executions(
         self,
@@ -69,10 +81,13 @@ class Api:
         query: Mapping[str, Any],
         deadline: float | None = None,
         policy: RetryPolicy | None = None,
+        priority: Priority | None = None,
     ) -> Page[Execution]:
         """Read one page of an account's runs."""
         request = protocol.list_executions_request(account=account, query=query)
-        answer = await self.transport.send(request, policy=policy, deadline=deadline)
+        answer = await self.transport.send(
+            request, policy=policy, deadline=deadline, priority=priority
+        )
         return protocol.read_page(answer, protocol.read_execution)
 
     async def list_batches(

@@ -234,8 +234,8 @@ class RefoldClient:
 
     @property
     def stats(self) -> Stats:
-        """The client's counters as they stand, shared by all its views."""
-        return self._counters.snapshot()
+        """The client's counters and its budget as they stand, shared by all its views."""
+        return self._counters.snapshot(self._transport.budget.stats())
 
     # -- starting and finding runs -----------------------------------------------------------
 

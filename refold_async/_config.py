@@ -138,6 +138,10 @@ class PollPolicy:
 class RateLimit:
     """A ceiling on requests, as a token bucket: Refold documents 20 per second, bursts of 5.
 
+    Clients of one event loop with the same base URL and credential share one budget; if they ask
+    for different limits, the stricter one holds for all while both are open. Below the ceiling the
+    rate adapts to what the service refuses; see "Pacing" in the documentation.
+
     Attributes:
         per_second: requests per second in the long run.
         burst: requests that may leave at once after a pause.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import TYPE_CHECKING
 
 from refold_async._checks import check_header
@@ -10,7 +11,7 @@ from refold_async._config import Credential, Secret
 from refold_async._errors import ConfigError, ConnectionFailedError, RefoldError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Hashable
 
 
 class Authenticator:
@@ -31,6 +32,17 @@ class Authenticator:
     def current(self) -> Secret | None:
         """The secret in use, or None before the first token was fetched."""
         return self._api_key or self._token
+
+    @property
+    def identity(self) -> Hashable:
+        """What two clients with the same credential have in common; doesn't give it away."""
+        if self._source is not None:
+            # Each access to a method makes a new object.
+            owner = getattr(self._source, "__self__", None)
+            return id(owner), id(getattr(self._source, "__func__", self._source))
+        kind, secret = "key" if self._api_key else "token", self.current
+        revealed = "" if secret is None else secret.reveal()
+        return kind, hashlib.sha256(revealed.encode()).digest()
 
     async def secret(self) -> Secret:
         """Give the secret to use now, fetching the first token if need be."""

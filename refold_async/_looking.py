@@ -15,6 +15,7 @@ from refold_async._errors import (
     RefoldError,
 )
 from refold_async._models import Execution, ExecutionResult, ExecutionStatus
+from refold_async._pacing import Priority
 
 if TYPE_CHECKING:
     from refold_async._api import Api
@@ -101,7 +102,9 @@ class Look:
         """
         self._counters.sweeps += 1
         query = {"limit": self._policy.page_size, "start_date": begin, "sortAsc": True, "page": 1}
-        return await self._api.list_executions(account=account, query=query, policy=_ONE_TRY)
+        return await self._api.list_executions(
+            account=account, query=query, policy=_ONE_TRY, priority=Priority.STATUS
+        )
 
     async def _peek(
         self, progress: Progress, execution_id: str, account: str | None
@@ -113,7 +116,9 @@ class Look:
         """
         self._counters.polls += 1
         try:
-            output = await self._api.get_response(execution_id, account=account, policy=_ONE_TRY)
+            output = await self._api.get_response(
+                execution_id, account=account, policy=_ONE_TRY, priority=Priority.STATUS
+            )
         except _NOT_SERVED:
             await self._read(progress, execution_id, account)
             self._response_is_served = False  # the run is there: it is the path that isn't
@@ -134,7 +139,9 @@ class Look:
 
     async def _read(self, progress: Progress, execution_id: str, account: str | None) -> Execution:
         self._counters.polls += 1
-        run = await self._api.get_execution(execution_id, account=account, policy=_ONE_TRY)
+        run = await self._api.get_execution(
+            execution_id, account=account, policy=_ONE_TRY, priority=Priority.STATUS
+        )
         return progress.saw(run, self._clock.monotonic())
 
     async def _output(

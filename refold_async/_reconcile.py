@@ -18,6 +18,7 @@ import attrs
 
 from refold_async._errors import RefoldError
 from refold_async._models import created_at
+from refold_async._pacing import Priority
 from refold_async._retry import Finding, logger
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from refold_async._api import Api
     from refold_async._clock import Clock
     from refold_async._config import RetryPolicy
-    from refold_async._models import Execution
+    from refold_async._models import Execution, Page
     from refold_async._protocol import Request
 
 _MARGIN = 5.0
@@ -117,9 +118,7 @@ class Reconciler:
     async def _match(self, request: Request, since: float, deadline: float | None) -> Found:
         server_clock = self._api.transport.server_clock
         if server_clock.offset is None:  # no reply has told it yet
-            await self._api.list_executions(
-                account=request.account, query={"limit": 1}, deadline=deadline
-            )
+            await self._list(request.account, {"limit": 1}, deadline)
         begin = datetime.fromtimestamp(server_clock.earliest(since) - _MARGIN, UTC)
         matches: set[str] = set()
         complete = True
@@ -158,9 +157,7 @@ class Reconciler:
             query["workflow_id"] = workflow_id
         seen: set[str] = set()
         for number in range(1, _MAX_PAGES + 1):
-            page = await self._api.list_executions(
-                account=account, query={**query, "page": number}, deadline=deadline
-            )
+            page = await self._list(account, {**query, "page": number}, deadline)
             self.learn(page)
             yield [e for e in page if begin is None or not _is_before(e, begin)]
             too_old = begin is not None and any(_is_before(e, begin) for e in page)
@@ -171,6 +168,14 @@ class Reconciler:
                 break
             seen |= fresh
         yield None
+
+    async def _list(
+        self, account: str | None, query: dict[str, Any], deadline: float | None = None
+    ) -> Page[Execution]:
+        """Read a page; a start hangs on it, so it goes as soon as one."""
+        return await self._api.list_executions(
+            account=account, query=query, deadline=deadline, priority=Priority.START
+        )
 
     async def find(self, account: str | None, tag: str, workflow_id: str) -> list[str]:
         """Give the ids of all runs that carry a tag, newest first."""
@@ -184,7 +189,7 @@ class Reconciler:
         query = {"limit": self._page_size}
         if _WORKFLOW_ID.fullmatch(workflow_id):
             query["workflow_id"] = workflow_id  # type: ignore[assignment]
-        self.learn(await self._api.list_executions(account=account, query=query))
+        self.learn(await self._list(account, query))
         return self.tags_visible
 
 

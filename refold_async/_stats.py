@@ -9,6 +9,52 @@ import attrs
 
 
 @attrs.frozen(kw_only=True)
+class BudgetStats:
+    """How requests are paced at one moment: `refold.stats.budget`.
+
+    Rate, ceiling and pause are those of all clients that share the budget; the rest is the client's
+    own. The classes are `start`, `stop`, `result` and `status`; that is the order of service.
+
+    Attributes:
+        rate: requests per second that may leave now, as refusals have taught; None for any number.
+        ceiling: requests per second at most, by `RateLimit`; None for no ceiling.
+        waiting: calls that wait for a slot, by class.
+        in_flight: requests under way.
+        granted: slots granted so far, by class.
+        refused: requests the service turned away with 429 or 503.
+        stopped_for: seconds until the next request may leave, by the service's Retry-After; or 0.
+    """
+
+    rate: float | None = None
+    ceiling: float | None = None
+    waiting: Mapping[str, int] = attrs.field(factory=dict)
+    in_flight: int = 0
+    granted: Mapping[str, int] = attrs.field(factory=dict)
+    refused: int = 0
+    stopped_for: float = 0.0
+
+    def __add__(self, other: BudgetStats) -> BudgetStats:
+        """Put two clients together: counts add up, of rates the lower and of pauses the longer."""
+        return BudgetStats(
+            rate=_lower(self.rate, other.rate),
+            ceiling=_lower(self.ceiling, other.ceiling),
+            waiting=_sum(self.waiting, other.waiting),
+            in_flight=self.in_flight + other.in_flight,
+            granted=_sum(self.granted, other.granted),
+            refused=self.refused + other.refused,
+            stopped_for=max(self.stopped_for, other.stopped_for),
+        )
+
+
+def _lower(one: float | None, other: float | None) -> float | None:
+    return min((rate for rate in (one, other) if rate is not None), default=None)
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+
+
+@attrs.frozen(kw_only=True)
 class Stats:
     """A client's counters at one moment; views made by `for_account` share them.
 
@@ -25,6 +71,7 @@ class Stats:
         adopted: runs found in the list after their answer was lost.
         orphaned: runs whose caller was cancelled after the request had left.
         unknown: calls that ended with `ExecutionOutcomeUnknownError`.
+        budget: how requests are paced.
     """
 
     requests: Mapping[str, int] = attrs.field(factory=dict)
@@ -39,6 +86,7 @@ class Stats:
     adopted: int = 0
     orphaned: int = 0
     unknown: int = 0
+    budget: BudgetStats = attrs.field(factory=BudgetStats)
 
     def __add__(self, other: Stats) -> Stats:
         """Add up the counters of two clients."""
@@ -82,7 +130,7 @@ class Counters:
         self.orphaned = 0
         self.unknown = 0
 
-    def snapshot(self) -> Stats:
+    def snapshot(self, budget: BudgetStats | None = None) -> Stats:
         """Give the counters as they stand."""
         return Stats(
             requests=dict(self.requests),
@@ -97,4 +145,5 @@ class Counters:
             adopted=self.adopted,
             orphaned=self.orphaned,
             unknown=self.unknown,
+            budget=budget or BudgetStats(),
         )

@@ -13,8 +13,8 @@ from refold_async._clock import Clock, done_within
 from refold_async._config import RetryPolicy
 from refold_async._credentials import Authenticator
 from refold_async._errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
-from refold_async._pacing import Budget
-from refold_async._protocol import Answer, Evidence, Reply, judge
+from refold_async._pacing import Budget, Priority
+from refold_async._protocol import Answer, Evidence, Operation, Reply, judge
 from refold_async._retry import Call, prepare
 from refold_async._server_clock import ServerClock
 from refold_async._stats import Counters
@@ -32,6 +32,14 @@ _ELSEWHERE = (
     "the client belongs to the event loop (and process) of its first call; make one client per"
     " loop, thread and forked child"
 )
+
+_PRIORITIES = {
+    Operation.EXECUTE: Priority.START,
+    Operation.RERUN: Priority.START,
+    Operation.STOP: Priority.STOP,
+}
+"""Reads that nobody calls anything else are somebody's result."""
+_SHEDDING = frozenset({429, 503})
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -63,6 +71,7 @@ class Transport:
         policy: RetryPolicy | None = None,
         deadline: float | None = None,
         care: Care | None = None,
+        priority: Priority | None = None,
     ) -> Answer:
         """Send a request, again where its failures allow it, and give the accepted answer.
 
@@ -71,21 +80,24 @@ class Transport:
             policy: how to retry; the client's own if None.
             deadline: monotonic seconds at which to give up, or None.
             care: who looks after a start whose answer is lost or whose caller leaves.
+            priority: who goes first; None for what is usual for the operation.
 
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
         policy = policy or self.policy
+        if priority is None:
+            priority = _PRIORITIES.get(request.operation, Priority.RESULT)
         if policy.deadline is not None:
             latest = self.clock.monotonic() + policy.deadline
             deadline = latest if deadline is None else min(deadline, latest)
-        answer = await self._try(request, deadline, care)
+        answer = await self._try(request, priority, deadline, care)
         if answer.evidence is Evidence.ACCEPTED:
             return answer
         call = Call(
             request=request,
             policy=policy,
-            attempt=lambda: self._try(request, deadline, care),
+            attempt=lambda: self._try(request, priority, deadline, care),
             clock=self.clock,
             counters=self.counters,
             deadline=deadline,
@@ -94,16 +106,18 @@ class Transport:
         )
         return await call.persist(answer)
 
-    async def _try(self, request: Request, deadline: float | None, care: Care | None) -> Answer:
+    async def _try(
+        self, request: Request, priority: Priority, deadline: float | None, care: Care | None
+    ) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more."""
         try:
             secret = self.auth.current or await self._token(None, deadline)
-            answer = await self._attempt(request, secret, deadline, care)
+            answer = await self._attempt(request, secret, priority, deadline, care)
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
                 renewed = await self._token(secret, deadline)
                 if renewed is not secret:
-                    answer = await self._attempt(request, renewed, deadline, care)
+                    answer = await self._attempt(request, renewed, priority, deadline, care)
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
         return answer
@@ -131,11 +145,17 @@ class Transport:
         )
 
     async def _attempt(
-        self, request: Request, secret: Secret, deadline: float | None, care: Care | None
+        self,
+        request: Request,
+        secret: Secret,
+        priority: Priority,
+        deadline: float | None,
+        care: Care | None,
     ) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
         self.check_usable()
-        if not await self.budget.acquire(deadline):
+        phase = await self.budget.acquire(priority, deadline)
+        if phase is None:
             return failures.no_slot(request)
         timeouts = self.wire.timeouts
         ends_at = None
@@ -151,9 +171,9 @@ class Transport:
             reply = await attempt.relay.run(
                 exchange,
                 outlives=lambda: attempt.sent,
-                left=lambda rest: self._go_on_without_caller(rest, request, care),
+                left=lambda rest: self._go_on_without_caller(rest, request, phase, care),
             )
-        return self._read(request, reply)
+        return self._read(request, phase, reply)
 
     async def _in_slot(self, request: Request, secret: Secret, attempt: Attempt) -> Reply | Answer:
         self._attempts.add(attempt)
@@ -164,19 +184,28 @@ class Transport:
             self._attempts.discard(attempt)
             self.budget.release()
 
-    def _read(self, request: Request, reply: Reply | Answer) -> Answer:
+    def _read(self, request: Request, phase: int, reply: Reply | Answer) -> Answer:
         if isinstance(reply, Answer):
             return reply
         self.server_clock.told(reply.headers.get("Date"), reply.received_at)
-        return judge(request, reply)
+        answer = judge(request, reply)
+        # Evidence first: a Response node may set 503 on a run that happened.
+        if answer.evidence is Evidence.ACCEPTED:
+            self.budget.served(phase)
+        elif reply.status in _SHEDDING:
+            pause = min(answer.retry_after or 0.0, self.policy.max_retry_after)
+            self.budget.refused(phase, pause)
+        elif reply.status < 500:  # noqa: PLR2004
+            self.budget.served(phase)
+        return answer
 
     def _go_on_without_caller(
-        self, rest: Coroutine[Any, Any, Reply | Answer], request: Request, care: Care
+        self, rest: Coroutine[Any, Any, Reply | Answer], request: Request, phase: int, care: Care
     ) -> None:
         care.expecting = True
 
         async def finish() -> None:
-            care.orphaned(self._read(request, await rest))
+            care.orphaned(self._read(request, phase, await rest))
 
         task = asyncio.get_running_loop().create_task(finish())
         self._rests.add(task)
@@ -203,6 +232,7 @@ class Transport:
         self._loop, self._pid, self._closing = loop, pid, loop.create_future()
         prepare()
         self.wire.open()
+        self.budget.join((loop, self.wire.base_url, self.auth.identity))
 
     def loop_has_ended(self) -> bool:
         """Tell whether the client's loop is closed, and with it whatever was under way.

@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, str] = {
     "_protocol._replies": "_errors _models _protocol._requests _protocol._evidence",
     "_protocol": "_protocol._requests _protocol._evidence _protocol._replies",
     "_credentials": "_errors _checks _config",
-    "_pacing": "_errors _clock _config",
+    "_throttle": "",
+    "_pacing": "_errors _clock _config _stats _throttle",
     "_paging": "_errors _models",
     "_server_clock": "_protocol",
     "_retry": "_errors _clock _config _stats _protocol",
@@ -46,9 +47,9 @@ MAY_IMPORT: dict[str, str] = {
     "_wire": "_version _errors _clock _config _protocol _credentials _failures _relay",
     "_transport": "_errors _clock _config _stats _protocol _credentials _pacing _retry _failures"
     " _server_clock _wire",
-    "_api": "_config _models _protocol _retry _transport",
+    "_api": "_config _models _pacing _protocol _retry _transport",
     "_progress": "_errors _models",
-    "_looking": "_errors _clock _config _models _protocol _stats _api _progress",
+    "_looking": "_errors _clock _config _models _protocol _stats _pacing _api _progress",
     "_cadence": "",
     "_agenda": "_clock",
     "_watching": "_errors _models _progress",
@@ -57,7 +58,7 @@ MAY_IMPORT: dict[str, str] = {
     "_tracker": "_errors _clock _config _models _stats _api _looking _cadence _agenda _watching"
     " _cohorts _report",
     "_handle": "_errors _events _checks _clock _config _models _protocol _api _watching _tracker",
-    "_reconcile": "_errors _clock _config _models _protocol _retry _api",
+    "_reconcile": "_errors _clock _config _models _pacing _protocol _retry _api",
     "_starting": "_errors _config _models _stats _protocol _retry _handle _reconcile",
     "_resources": "_errors _checks _models _paging _handle",
     "_client": "_errors _checks _clock _config _models _stats _protocol _credentials _pacing"

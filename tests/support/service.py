@@ -20,6 +20,7 @@ from refold_async._tracker import Tracker
 
 if TYPE_CHECKING:
     from refold_async import RetryPolicy
+    from refold_async._pacing import Priority
     from tests.support.clock import FakeClock
 
 RUN = "6a314c54d4616e99e7fa5a02"
@@ -41,7 +42,12 @@ class ScriptedService:
         self._over: set[str] = set()  # runs whose end the document has shown
 
     async def get_execution(
-        self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
+        self,
+        execution_id: str,
+        *,
+        account: str | None,
+        policy: RetryPolicy | None = None,
+        priority: Priority | None = None,
     ) -> Execution:
         """Give the next document (a string is its status)."""
         document = self._shown.pop(execution_id, None) or self._next_document(execution_id)
@@ -51,7 +57,12 @@ class ScriptedService:
         return run
 
     async def get_response(
-        self, execution_id: str, *, account: str | None, policy: RetryPolicy | None = None
+        self,
+        execution_id: str,
+        *,
+        account: str | None,
+        policy: RetryPolicy | None = None,
+        priority: Priority | None = None,
     ) -> Output:
         """Give the next output of a run that is over, else the next status."""
         if execution_id not in self._over:

@@ -26,7 +26,7 @@ class Queue:
     async def take(self, name: str, deadline: float | None = None) -> bool:
         """Wait for a slot, by a deadline in seconds from the beginning."""
         latest = None if deadline is None else self.begun + deadline
-        taken = await self.budget.acquire(latest)
+        taken = await self.budget.acquire(deadline=latest) is not None
         if taken:
             self.served.append((name, round(self.clock.now - self.begun, 6)))
         return taken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from refold_async import BudgetStats
 from refold_async._stats import Counters
 
 
@@ -24,6 +25,8 @@ def test_counting_begins_at_nothing() -> None:
     stats = Counters().snapshot()
     counted = attrs.asdict(stats)
     assert counted.pop("requests") == {}
+    assert stats.budget == BudgetStats()
+    del counted["budget"]
     assert {*counted.values()} == {0}
 
 
@@ -38,6 +41,7 @@ def test_counters_of_two_clients_add_up() -> None:
         counters.sweeps, counters.wasted, counters.noticed, counters.unnoticed_for = 3, 2, 1, 0.5
     both = attrs.asdict(one.snapshot() + two.snapshot())
     assert both.pop("requests") == {"execute": 3, "stop": 1}
+    assert both.pop("budget") == attrs.asdict(BudgetStats())
     assert both == {
         "retries": 2,
         "polls": 2,
@@ -62,3 +66,28 @@ def test_requests_per_settled_run() -> None:
     assert counters.snapshot().requests_per_settled is None
     counters.settled = 2
     assert counters.snapshot().requests_per_settled == 2.5
+
+
+def test_budgets_of_two_clients_add_up() -> None:
+    """Counts are summed; of the rates the lower holds, of the pauses the longer."""
+    one = BudgetStats(
+        rate=8.0,
+        ceiling=20.0,
+        waiting={"start": 1},
+        in_flight=2,
+        granted={"start": 3},
+        refused=1,
+        stopped_for=1.5,
+    )
+    two = BudgetStats(
+        waiting={"start": 1, "status": 4}, in_flight=1, granted={"start": 2}, refused=2
+    )
+    assert one + two == BudgetStats(
+        rate=8.0,
+        ceiling=20.0,
+        waiting={"start": 2, "status": 4},
+        in_flight=3,
+        granted={"start": 5},
+        refused=3,
+        stopped_for=1.5,
+    )
