@@ -25,8 +25,8 @@ _UNHEARD_OF = 0.01
 """Share of longer runs below which the history says nothing about a run that still goes on."""
 _WORKFLOWS = 1_000
 _STEPS = [0.05 * 1.2**n for n in range(100)]
-_PRICE, _SCALE = 0.17, 0.7
-_SHORTEST_PAUSE = 0.9
+_PRICE, _SCALE = 0.2, 0.47
+_SHORTEST_PAUSE = 0.5
 _LATELY = 5.0
 _PER_SECOND = 8.0
 """Lists per second that call for a pause of one second; twice as many call for two."""

@@ -74,10 +74,11 @@ class Cohort:
         self.members.pop(watch.execution_id, None)
         watch.cohort = None
 
-    def begin(self) -> float:
-        """Give the time from which on a list shows all of the runs."""
-        self.oldest = min((w.created or -math.inf for w in self.members.values()), default=math.inf)
-        return max(self.after, self.oldest - SLACK)
+    def window(self) -> tuple[float, float]:
+        """Give the times between which a list shows all of the runs."""
+        times = [watch.created or -math.inf for watch in self.members.values()]
+        self.oldest = min(times)
+        return max(self.after, self.oldest - SLACK), max(times) + SLACK
 
 
 @attrs.define(eq=False, repr=False)
@@ -126,11 +127,19 @@ class Field:
         """Whether nothing is left to keep."""
         return not self.loose and self.open is None and now >= self.blind_until
 
-    def absorb(self, cohort: Cohort, page: Page[Execution], begin: float, now: float) -> Seen:
+    def absorb(
+        self,
+        cohort: Cohort,
+        asked: Iterable[Watch],
+        page: Page[Execution],
+        begin: float,
+        now: float,
+    ) -> Seen:
         """Compare a page with a cohort; members that ended or should be read singly leave it.
 
         Args:
             cohort: the runs that were looked for.
+            asked: its members when the list was asked for; some may have left meanwhile.
             page: the first page of the list from `begin` on, oldest first.
             begin: in the service's epoch seconds.
             now: monotonic seconds.
@@ -143,7 +152,9 @@ class Field:
             seen.left = self._dissolve(cohort)
             return seen
         found, missed, beyond = 0, 0, []
-        for watch in list(cohort.members.values()):
+        for watch in asked:
+            if watch.cohort is not cohort:
+                continue
             entry = rows.get(watch.execution_id)
             if entry is not None:
                 found += 1
@@ -160,7 +171,7 @@ class Field:
             cohort.remove(watch)
         if beyond:
             seen.rest = self._split(cohort, beyond, after=end)
-        useful = found >= missed and (found >= FEWEST or not page.has_next)
+        useful = found >= missed and (found >= FEWEST or not beyond)
         self._judge(cohort, seen, now, useful=useful)
         if cohort.members and len(cohort.members) < FEWEST - 1:
             seen.left += self._dissolve(cohort)

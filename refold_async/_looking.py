@@ -95,13 +95,19 @@ class Look:
         except RefoldError as error:
             return self._weigh(progress, error)
 
-    async def page(self, account: str | None, begin: str) -> Page[Execution]:
-        """Read the runs of an account from a time on, the oldest first.
+    async def page(self, account: str | None, begin: str, end: str) -> Page[Execution]:
+        """Read the runs of an account between two times, the oldest first.
 
         See: "List Executions".
         """
         self._counters.sweeps += 1
-        query = {"limit": self._policy.page_size, "start_date": begin, "sortAsc": True, "page": 1}
+        query = {
+            "limit": self._policy.page_size,
+            "start_date": begin,
+            "end_date": end,
+            "sortAsc": True,
+            "page": 1,
+        }
         return await self._api.list_executions(
             account=account, query=query, policy=_ONE_TRY, priority=Priority.STATUS
         )

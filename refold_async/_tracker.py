@@ -326,16 +326,19 @@ class Tracker:
             watch.wake_readers()
 
     async def _look_over(self, cohort: Cohort) -> None:
-        begin = cohort.begin()
+        if not cohort.members:
+            return
+        asked = list(cohort.members.values())
+        begin, end = cohort.window()
         self._pace.count(self._clock.monotonic())
         try:
-            page = await self._look.page(cohort.field.account, _iso(begin))
+            page = await self._look.page(cohort.field.account, _iso(begin), _iso(end))
         except RefoldError as error:
             self._forgive(cohort, error)
             return
         cohort.failures, cohort.looked = 0, True
         self.learn(page)
-        seen = cohort.field.absorb(cohort, page, begin, self._clock.monotonic())
+        seen = cohort.field.absorb(cohort, asked, page, begin, self._clock.monotonic())
         for watch, entry in seen.running:
             watch.progress.saw_listed(entry, self._clock.monotonic())
             watch.workflow = watch.workflow or entry.workflow_id
