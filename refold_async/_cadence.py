@@ -28,8 +28,8 @@ _STEPS = [0.05 * 1.2**n for n in range(100)]
 _PRICE, _SCALE = 0.2, 0.47
 _SHORTEST_PAUSE = 0.5
 _LATELY = 5.0
-_PER_SECOND = 8.0
-"""Lists per second that call for a pause of one second; twice as many call for two."""
+_PER_SECOND, _STRETCH = 5.8, 0.6
+"""Lists per second from which on they are read more rarely, and how pauses grow with more."""
 
 
 def price(runs: int) -> float:
@@ -138,9 +138,14 @@ class Pace:
         self._rate = self._rate * math.exp((self._at - now) / _LATELY) + 1 / _LATELY
         self._at = now
 
+    def pressure(self, now: float) -> float:
+        """Give what the price of a read is multiplied by: 1 while few lists are read."""
+        rate = self._rate * math.exp((self._at - now) / _LATELY)
+        return float(max(1.0, rate / _PER_SECOND) ** 2)
+
     def shortest(self, now: float) -> float:
         """Give the shortest pause between two looks, in seconds."""
-        return max(_SHORTEST_PAUSE, self._rate * math.exp((self._at - now) / _LATELY) / _PER_SECOND)
+        return float(_SHORTEST_PAUSE * self.pressure(now) ** _STRETCH)
 
 
 def pause(

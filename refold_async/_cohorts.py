@@ -78,7 +78,8 @@ class Cohort:
         """Give the times between which a list shows all of the runs."""
         times = [watch.created or -math.inf for watch in self.members.values()]
         self.oldest = min(times)
-        return max(self.after, self.oldest - SLACK), max(times) + SLACK
+        # An id counts whole seconds, downwards: the list's time is the same or later.
+        return max(self.after, self.oldest), max(times) + SLACK
 
 
 @attrs.define(eq=False, repr=False)
@@ -122,6 +123,8 @@ class Field:
         self.loose.pop(watch.execution_id, None)
         if watch.cohort is not None:
             watch.cohort.remove(watch)
+        if self.open is not None and not self.open.members:
+            self.open = None
 
     def is_empty(self, now: float) -> bool:
         """Whether nothing is left to keep."""
@@ -144,7 +147,8 @@ class Field:
             begin: in the service's epoch seconds.
             now: monotonic seconds.
         """
-        seen = Seen()
+        seen, was_looked_at = Seen(), cohort.looked
+        cohort.looked = True
         rows = {entry.execution_id: entry for entry in page}
         end = _end_of(page, begin)
         if end is None:  # not what was asked for
@@ -173,7 +177,8 @@ class Field:
             seen.rest = self._split(cohort, beyond, after=end)
         useful = found >= missed and (found >= FEWEST or not beyond)
         self._judge(cohort, seen, now, useful=useful)
-        if cohort.members and len(cohort.members) < FEWEST - 1:
+        lonely = cohort is not self.open or was_looked_at  # nobody has joined meanwhile
+        if lonely and len(cohort.members) == 1:
             seen.left += self._dissolve(cohort)
         return seen
 
@@ -200,7 +205,7 @@ class Field:
             return
         self.useless += 1
         seen.left += self._dissolve(cohort)
-        if self.useless >= _PATIENCE:
+        if self.useless > _PATIENCE:
             self._go_blind(now)
             if seen.rest is not None:
                 seen.left += self._dissolve(seen.rest)

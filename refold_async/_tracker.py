@@ -274,7 +274,7 @@ class Tracker:
         if youngest < math.inf:
             longest = min(longest, self._policy.first + youngest / 2) if cohort.looked else 0.0
         known = [(d, age + 0.5, n) for (w, age), n in groups.items() if (d := self._cadence.of(w))]
-        worth = price(min(len(cohort.members), self._policy.page_size))
+        worth = price(min(len(cohort.members), self._policy.page_size)) * self._pace.pressure(now)
         wait = pause(known, worth, longest, looked=cohort.looked)
         cohort.due = max(now + max(wait, shortest), cohort.not_before)
 
@@ -336,7 +336,7 @@ class Tracker:
         except RefoldError as error:
             self._forgive(cohort, error)
             return
-        cohort.failures, cohort.looked = 0, True
+        cohort.failures = 0
         self.learn(page)
         seen = cohort.field.absorb(cohort, asked, page, begin, self._clock.monotonic())
         for watch, entry in seen.running:
