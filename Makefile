@@ -57,6 +57,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/execute_cpu.py
 	$(BIN)/python tests/bench/gather_memory.py
 	$(BIN)/python tests/bench/import_time.py
+	$(BIN)/python tests/bench/pending.py
 	$(BIN)/python -m tests.bench.shedding --plot docs/images/goodput.svg
 
 # Minutes of calls over real HTTP while a fifth of them go wrong; fails if a promise was broken.

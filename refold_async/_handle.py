@@ -219,9 +219,11 @@ class ExecutionHandle(Generic[T]):
         """
         limit = positive_seconds(timeout, "timeout")
         result = self._known()
-        if result is None:
-            result = await self._services.tracker.wait(self._watched(), limit)
-        return result
+        if result is not None:
+            return result
+        if limit is None:
+            return await self._services.tracker.wait(self._watched())
+        return await self._services.tracker.wait_within(self._watched(), limit)
 
     def done(self) -> bool:
         """Whether the end of the run is known; makes no request.

@@ -8,6 +8,7 @@ that is cheaper, else singly.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import random
@@ -114,11 +115,33 @@ class Tracker:
 
     # -- waiting -----------------------------------------------------------------------------
 
-    async def wait(self, watch: Watch, timeout: float | None) -> ExecutionResult[Any]:
+    async def wait(self, watch: Watch) -> ExecutionResult[Any]:
         """Wait for the end of a run, whatever it is.
 
         Raises:
-            WaitTimeoutError: `timeout` seconds have passed; the run goes on.
+            RefoldError: the run can't be read.
+        """
+        settled = self._settlement(watch)
+        if not settled.done():
+            # As `done_within`, without its frame: of these there may be hundreds of thousands.
+            waiter = asyncio.get_running_loop().create_future()
+            wake = functools.partial(_wake, waiter)
+            settled.add_done_callback(wake)
+            watch.waiters += 1
+            try:
+                self._arrange(watch)
+                await waiter
+            finally:
+                settled.remove_done_callback(wake)
+                watch.waiters -= 1
+                self._leave(watch)
+        return _outcome(watch, settled)
+
+    async def wait_within(self, watch: Watch, timeout: float) -> ExecutionResult[Any]:
+        """Wait for the end of a run for no longer than `timeout` seconds.
+
+        Raises:
+            WaitTimeoutError: they have passed; the run goes on.
             RefoldError: the run can't be read.
         """
         settled = self._settlement(watch)
@@ -128,9 +151,9 @@ class Tracker:
         try:
             if not settled.done():
                 self._arrange(watch)
-                if timeout is not None and timeout > 2 * _LAST_LOOK:
+                if timeout > 2 * _LAST_LOOK:
                     last_look = self._clock.call_later(
-                        timeout - _LAST_LOOK, lambda: self._read_whole(watch)
+                        timeout - _LAST_LOOK, functools.partial(self._read_whole, watch)
                     )
             done = await done_within(self._clock, settled, timeout)
         finally:
@@ -147,10 +170,7 @@ class Tracker:
                 waited=now - began,
                 now=now,
             )
-        outcome = settled.result()
-        if isinstance(outcome, RefoldError):
-            raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
-        return outcome
+        return _outcome(watch, settled)
 
     async def next_change(
         self, watch: Watch, seen: int, interval: float | None
@@ -429,6 +449,20 @@ class Tracker:
                 execution_id=watch.execution_id,
             )
             self._end(watch, error)
+
+
+def _wake(waiter: asyncio.Future[None], _: object) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _outcome(
+    watch: Watch, settled: asyncio.Future[ExecutionResult[Any] | RefoldError]
+) -> ExecutionResult[Any]:
+    outcome = settled.result()
+    if isinstance(outcome, RefoldError):
+        raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
+    return outcome
 
 
 def _iso(moment: float) -> str:

@@ -4,9 +4,9 @@ Ours beside the loop people write (`/response` every 3 s) and exponential backof
 service is a process of its own. Its clock and the client's run several times as fast as the wall's,
 so that a run of 12 s passes sooner; all figures are in their seconds. A read takes 0.1 s of them.
 
-A *read* is any request made to learn that a run has ended. For the loops, the last of them brings
-the output along; *all reads* counts ours for the output as well. The first part of each scenario, in which durations are learned, is left
-out.
+A *read* is any request made to learn that a run has ended; for the loops, the last of them brings
+the output along. *All reads* counts ours for the outputs as well. The first part of each scenario,
+in which durations are learned, is left out.
 """
 
 from __future__ import annotations
