@@ -283,7 +283,7 @@ class ExecutionHandle(Generic[T]):
             return 0.0
         if self.execution_id is None:
             return None
-        return self._services.tracker.eta(self._watched("eta"))
+        return self._services.tracker.planner.eta(self._watched("eta"))
 
     async def events(self, *, interval: Seconds | None = None) -> AsyncGenerator[ExecutionEvent]:
         """Iterate over what changes in the run, up to the `StatusChanged` that ends it.

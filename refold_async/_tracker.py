@@ -10,19 +10,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import math
-import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from refold_async._agenda import Agenda
-from refold_async._cadence import Cadence, Pace, pause, price
 from refold_async._clock import done_within
 from refold_async._cohorts import Cohort, Field
 from refold_async._errors import ApiError, ClientClosedError, RefoldError
 from refold_async._looking import Look, is_passing
-from refold_async._models import ExecutionResult, created_at
+from refold_async._planning import Planner
 from refold_async._report import reattach, wait_timeout
 from refold_async._watching import Watch
 
@@ -32,13 +29,11 @@ if TYPE_CHECKING:
     from refold_async._api import Api
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
-    from refold_async._models import Execution
+    from refold_async._models import Execution, ExecutionResult
     from refold_async._stats import Counters
 
 logger = logging.getLogger("refold_async")
 
-_GROWTH = 1.5
-_JITTER = 0.15
 _FAILURES = 3
 """List requests that may fail in a row before the runs are read singly."""
 _LAST_LOOK = 1.0
@@ -56,8 +51,8 @@ class Tracker:
         self._clock = clock
         self._counters = counters
         self._look = Look(api, policy, clock, counters)
-        self._cadence = Cadence()
-        self._pace = Pace()
+        server_clock = api.transport.server_clock
+        self.planner = Planner(policy, clock, server_clock, counters)
         self._watches: WeakValueDictionary[tuple[str | None, str], Watch] = WeakValueDictionary()
         self._fields: dict[str | None, Field] = {}
         self._agenda: Agenda[Watch | Cohort] = Agenda(
@@ -92,26 +87,9 @@ class Tracker:
         watch = self._watches.get(key)
         if watch is None:
             watch = Watch(execution_id, account, first_look, self._policy.first, workflow)
-            self._date(watch, fresh=fresh)
+            self.planner.date(watch, fresh=fresh)
             self._watches[key] = watch
         return watch
-
-    def _date(self, watch: Watch, *, fresh: bool) -> None:
-        """Find out when a run was created."""
-        now = self._clock.monotonic()
-        service_now = self._api.transport.server_clock.at(self._clock.time())
-        told = created_at(watch.execution_id)
-        if told is not None:
-            watch.created = told.timestamp()
-        if fresh:
-            watch.born = watch.due - self._policy.first
-            if watch.created is None or abs(service_now - watch.created) > 86_400:  # noqa: PLR2004
-                watch.created = service_now - (now - watch.born) - 2.0  # `Date` counts seconds
-        elif watch.created is not None:
-            watch.born = now - max(service_now - watch.created, 0.0)
-        known = self._cadence.of(watch.workflow)
-        if fresh and known is not None and watch.born is not None:
-            watch.due = watch.born + pause([(known, 0.0, 1)], price(1), self._policy.max_interval)
 
     # -- waiting -----------------------------------------------------------------------------
 
@@ -200,20 +178,6 @@ class Tracker:
         assert watch.progress.snapshot is not None  # noqa: S101 - versions count snapshots
         return watch.version, watch.progress.snapshot
 
-    def eta(self, watch: Watch) -> float | None:
-        """Give the seconds a run will probably still take, None if nothing tells."""
-        if watch.result is not None or watch.progress.ended:
-            return 0.0
-        age = None if watch.born is None else self._clock.monotonic() - watch.born
-        known = self._cadence.of(watch.workflow)
-        if known is not None and age is not None:
-            return known.remaining(age)
-        snapshot = watch.progress.snapshot
-        done = None if snapshot is None else snapshot.completion_percentage
-        if not done or age is None:
-            return None
-        return age * (100 - min(done, 100)) / done
-
     def _settlement(self, watch: Watch) -> asyncio.Future[ExecutionResult[Any] | RefoldError]:
         """Give the future everybody shares; one that failed is replaced, to try afresh."""
         if self._closed:
@@ -239,7 +203,7 @@ class Tracker:
                 watch.account, Field(watch.account, self._policy.not_found_grace)
             )
             cohort = field.place(watch, self._clock.monotonic())
-            if cohort is not None and self._cadence.of(watch.workflow) is None:
+            if cohort is not None and not self.planner.knows(watch):
                 cohort.due = min(cohort.due, watch.due)
         if watch.cohort is not None:
             self._agenda.arrange(watch.cohort)
@@ -262,41 +226,6 @@ class Tracker:
         if watch.wanted and not watch.looking:
             watch.document, watch.due = True, self._clock.monotonic()
             self._arrange(watch)
-
-    def _postpone(self, watch: Watch, *, at_once: bool) -> None:
-        """Set the next look at one run: at once if just the output of an ended one is missing."""
-        now = self._clock.monotonic()
-        known = self._cadence.of(watch.workflow)
-        longest = min([self._policy.max_interval, *(watch.watchers or ())])
-        if at_once:
-            wait = 0.0
-        elif known is not None and watch.born is not None:
-            wait = pause([(known, now - watch.born, 1)], price(1), longest)
-        else:
-            wait = min(watch.interval, longest) * random.uniform(1 - _JITTER, 1 + _JITTER)
-            watch.interval = min(watch.interval * _GROWTH, self._policy.max_interval)
-        watch.due = max(now + wait, watch.progress.not_before)
-
-    def _plan(self, cohort: Cohort) -> None:
-        """Set the next look at a cohort."""
-        now = self._clock.monotonic()
-        groups: dict[tuple[str | None, int], int] = {}
-        youngest = math.inf
-        for watch in cohort.members.values():
-            age = now - (watch.born if watch.born is not None else now)
-            if self._cadence.of(watch.workflow) is None:
-                youngest = min(youngest, age)
-            else:
-                key = watch.workflow, int(age)
-                groups[key] = groups.get(key, 0) + 1
-        longest = self._policy.max_interval
-        shortest = self._pace.shortest(now) if cohort.looked else 0.0
-        if youngest < math.inf:
-            longest = min(longest, self._policy.first + youngest / 2) if cohort.looked else 0.0
-        known = [(d, age + 0.5, n) for (w, age), n in groups.items() if (d := self._cadence.of(w))]
-        worth = price(min(len(cohort.members), self._policy.page_size)) * self._pace.pressure(now)
-        wait = pause(known, worth, longest, looked=cohort.looked)
-        cohort.due = max(now + max(wait, shortest), cohort.not_before)
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -341,7 +270,7 @@ class Tracker:
             self._end(watch, outcome)
             return
         self._counters.wasted += 1
-        self._postpone(watch, at_once=not with_output and watch.progress.ended)
+        self.planner.postpone(watch, at_once=not with_output and watch.progress.ended)
         if changed:
             watch.wake_readers()
 
@@ -350,7 +279,7 @@ class Tracker:
             return
         asked = list(cohort.members.values())
         begin, end = cohort.window()
-        self._pace.count(self._clock.monotonic())
+        self.planner.count_list()
         try:
             page = await self._look.page(cohort.field.account, _iso(begin), _iso(end))
         except RefoldError as error:
@@ -368,7 +297,7 @@ class Tracker:
         self._look_singly_at(seen.left)
         for part in (cohort, seen.rest):
             if part is not None and part.members:
-                self._plan(part)
+                self.planner.plan(part)
                 self._agenda.arrange(part)
 
     def _forgive(self, cohort: Cohort, error: RefoldError) -> None:
@@ -384,7 +313,7 @@ class Tracker:
     def _look_singly_at(self, watches: Iterable[Watch]) -> None:
         for watch in watches:
             watch.alone = True
-            self._postpone(watch, at_once=False)
+            self.planner.postpone(watch, at_once=False)
             self._arrange(watch)
 
     def _saw_end(self, watch: Watch, entry: Execution) -> None:
@@ -396,30 +325,14 @@ class Tracker:
         self._arrange(watch)
 
     def _learn(self, watch: Watch, run: Execution | None) -> None:
-        """Learn from an end how long runs of the workflow take, and how late it was noticed."""
-        if watch.learned:
-            return
-        watch.learned = True
-        now = self._clock.monotonic()
-        if run is not None and run.completed_at is not None and run.created_at is not None:
-            took = (run.completed_at - run.created_at).total_seconds()
-            server_clock = self._api.transport.server_clock
-            late = server_clock.at(self._clock.time()) - run.completed_at.timestamp()
-            if late >= 0 and watch.born is not None:
-                self._counters.noticed += 1
-                self._counters.unnoticed_for += late
-        elif watch.born is not None:
-            took = now - watch.born
-        else:
-            return
-        if self._cadence.observe(watch.workflow, took):
+        if self.planner.learn(watch, run):
             self._replan()
 
     def _replan(self) -> None:
         """Look at all cohorts anew: a workflow has become known."""
         for watch in list(self._watches.values()):
             if watch.cohort is not None and not watch.cohort.looking:
-                self._plan(watch.cohort)
+                self.planner.plan(watch.cohort)
                 self._agenda.arrange(watch.cohort)
 
     # -- the end -----------------------------------------------------------------------------

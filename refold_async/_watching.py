@@ -34,6 +34,7 @@ class Watch:
     document: bool = False  # the next look reads the whole document
     alone: bool = False  # lists have not shown it, or it was one of the last of its cohort
     missed: int = 0  # lists that should have shown it and did not
+    fresh: bool = False  # started just now, by us
     learned: bool = False  # its duration was
     cohort: Any = None  # the `Cohort` it is in
 

@@ -54,8 +54,9 @@ MAY_IMPORT: dict[str, str] = {
     "_agenda": "_clock",
     "_watching": "_errors _models _progress",
     "_cohorts": "_models _watching",
+    "_planning": "_clock _config _models _stats _server_clock _cadence _watching _cohorts",
     "_report": "_errors _progress",
-    "_tracker": "_errors _clock _config _models _stats _api _looking _cadence _agenda _watching"
+    "_tracker": "_errors _clock _config _models _stats _api _looking _planning _agenda _watching"
     " _cohorts _report",
     "_handle": "_errors _events _checks _clock _config _models _protocol _api _watching _tracker",
     "_reconcile": "_errors _clock _config _models _pacing _protocol _retry _api",

@@ -48,9 +48,9 @@ class Scenario:
 
 
 SCENARIOS = [
-    Scenario("one run at a time", None, 60, 20, 40),
-    Scenario("8 runs/s", 8, 2_400, 800, 8),
-    Scenario("100 runs/s", 100, 12_000, 5_000, 3),
+    Scenario("one run at a time", None, 60, 20, 20),
+    Scenario("8 runs/s", 8, 2_400, 800, 5),
+    Scenario("100 runs/s", 100, 9_000, 4_000, 2),
 ]
 
 
