@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from refold_async._config import RetryPolicy
@@ -95,16 +96,16 @@ class Look:
         except RefoldError as error:
             return self._weigh(progress, error)
 
-    async def page(self, account: str | None, begin: str, end: str) -> Page[Execution]:
-        """Read the runs of an account between two times, the oldest first.
+    async def page(self, account: str | None, begin: float, end: float) -> Page[Execution]:
+        """Read the runs of an account between two times (epoch seconds), the oldest first.
 
         See: "List Executions".
         """
         self._counters.sweeps += 1
         query = {
             "limit": self._policy.page_size,
-            "start_date": begin,
-            "end_date": end,
+            "start_date": datetime.fromtimestamp(begin, UTC),
+            "end_date": datetime.fromtimestamp(end, UTC),
             "sortAsc": True,
             "page": 1,
         }

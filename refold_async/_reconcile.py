@@ -151,7 +151,7 @@ class Reconciler:
         """
         query: dict[str, Any] = {"limit": self._page_size}
         if begin is not None:
-            query["start_date"] = begin.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            query["start_date"] = begin
         # An alias would match nothing here: then the runs of all workflows are looked through.
         if workflow_id is not None and _WORKFLOW_ID.fullmatch(workflow_id):
             query["workflow_id"] = workflow_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from refold_async._checks import check_count
@@ -94,8 +94,8 @@ class Executions:
             "workflow_id": workflow_id,
             "workflow_name": workflow_name,
             "execution_id": execution_id,
-            "start_date": _iso(start_date, "start_date"),
-            "end_date": _iso(end_date, "end_date"),
+            "start_date": _aware(start_date, "start_date"),
+            "end_date": _aware(end_date, "end_date"),
             "execution_type": execution_type,
             "execution_source": execution_source,
             "sortAsc": True if oldest_first else None,
@@ -204,11 +204,7 @@ class SessionTokens:
         )
 
 
-def _iso(moment: datetime | str | None, field: str) -> str | None:
-    """Write a time as the service does: ISO 8601 in UTC with milliseconds."""
-    if not isinstance(moment, datetime):
-        return moment
-    if moment.tzinfo is None:
+def _aware(moment: datetime | str | None, field: str) -> datetime | str | None:
+    if isinstance(moment, datetime) and moment.tzinfo is None:
         raise ConfigError("needs a time zone, as datetime.now(UTC) has", field=field)
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return moment

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -281,7 +280,7 @@ class Tracker:
         begin, end = cohort.window()
         self.planner.count_list()
         try:
-            page = await self._look.page(cohort.field.account, _iso(begin), _iso(end))
+            page = await self._look.page(cohort.field.account, begin, end)
         except RefoldError as error:
             self._forgive(cohort, error)
             return
@@ -329,11 +328,12 @@ class Tracker:
             self._replan()
 
     def _replan(self) -> None:
-        """Look at all cohorts anew: a workflow has become known."""
-        for watch in list(self._watches.values()):
-            if watch.cohort is not None and not watch.cohort.looking:
-                self.planner.plan(watch.cohort)
-                self._agenda.arrange(watch.cohort)
+        """Plan all cohorts anew: a workflow has become known."""
+        cohorts = {id(watch.cohort): watch.cohort for watch in self._watches.values()}
+        for cohort in cohorts.values():
+            if cohort is not None and not cohort.looking:
+                self.planner.plan(cohort)
+                self._agenda.arrange(cohort)
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -376,12 +376,6 @@ def _outcome(
     if isinstance(outcome, RefoldError):
         raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
     return outcome
-
-
-def _iso(moment: float) -> str:
-    """Write a time as the service does, not later than it is."""
-    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
 
 
 def _broken(execution_id: str, error: Exception) -> RefoldError:

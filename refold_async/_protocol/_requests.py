@@ -6,6 +6,7 @@ For whom a call is made (`linked_account_id`) and who makes it are headers the t
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -227,13 +228,22 @@ def create_session_token_request(account: str, *, force_refresh: bool) -> Reques
 
 
 def _query(parameters: Mapping[str, Any]) -> str:
-    """Quote a query; None means "not asked", booleans are written as the service writes them."""
+    """Quote a query; None means "not asked", others are written as the service does."""
     pairs = [
-        (name, str(value).lower() if isinstance(value, bool) else _text(value, name))
+        (name, _text(_spelled(value), name))
         for name, value in parameters.items()
         if value is not None
     ]
     return "?" + urlencode(pairs, quote_via=quote) if pairs else ""
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):  # an aware one
+        text = value.astimezone(UTC).isoformat(timespec="milliseconds")
+        return text.replace("+00:00", "Z")
+    return value
 
 
 def _text(value: Any, field: str) -> str:
