@@ -76,7 +76,8 @@ def test_pace_is_explained(piped: str) -> None:
     told = " ".join(piped.split())
 
     assert "keeps to 20 requests/s with bursts of 5" in told
-    assert "The fan-out was allowed 60/s" in told
+    assert "Here they were allowed 60/s" in told
+    assert "Paced at 60 requests/s at most" in cells(piped)
 
 
 def test_summary_agrees_with_the_emulator(piped: str) -> None:
