@@ -33,7 +33,6 @@ _BLIND_FOR, _BLIND_AT_MOST = 60.0, 3600.0
 class Seen:
     """What a page told of a cohort."""
 
-    ended: list[tuple[Watch, Execution]] = attrs.field(factory=list)
     running: list[tuple[Watch, Execution]] = attrs.field(factory=list)
     left: list[Watch] = attrs.field(factory=list)  # to be read singly from now on
     rest: Cohort | None = None  # the runs beyond the page
@@ -165,14 +164,15 @@ class Field:
                 watch.missed = 0
                 if entry.created_at is not None:
                     watch.created = entry.created_at.timestamp()
-                (seen.ended if entry.status.is_terminal else seen.running).append((watch, entry))
+                if entry.status.is_terminal:
+                    cohort.remove(watch)
+                else:
+                    seen.running.append((watch, entry))
             elif (watch.created or 0.0) + SLACK >= end:
                 beyond.append(watch)
             elif watch.born is None or now - watch.born > self.grace:
                 missed += 1
                 self._miss(watch, seen)
-        for watch, _ in seen.ended:
-            cohort.remove(watch)
         if beyond:
             seen.rest = self._split(cohort, beyond, after=end)
         useful = found >= missed and (found >= FEWEST or not beyond)

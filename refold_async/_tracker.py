@@ -290,9 +290,8 @@ class Tracker:
         for watch, entry in seen.running:
             watch.progress.saw_listed(entry, self._clock.monotonic())
             watch.workflow = watch.workflow or entry.workflow_id
-        for watch, entry in seen.ended:
-            self._saw_end(watch, entry)
-        self._counters.wasted += not seen.ended
+        found = sum(self._saw_end(entry, cohort.field.account) for entry in page)
+        self._counters.wasted += not found
         self._look_singly_at(seen.left)
         for part in (cohort, seen.rest):
             if part is not None and part.members:
@@ -315,13 +314,19 @@ class Tracker:
             self.planner.postpone(watch, at_once=False)
             self._arrange(watch)
 
-    def _saw_end(self, watch: Watch, entry: Execution) -> None:
-        """Have the rest of an ended run read, if somebody wants it."""
+    def _saw_end(self, entry: Execution, account: str | None) -> bool:
+        """Have the rest of a run read if it has ended and somebody waits, whoever looked."""
+        watch = self._watches.get((account, entry.execution_id))
+        if not entry.status.is_terminal or watch is None or watch.looking or not watch.wanted:
+            return False
+        if watch.progress.ended:  # known already: its output is waited for
+            return False
         watch.progress.saw_listed(entry, self._clock.monotonic())
         watch.workflow = watch.workflow or entry.workflow_id
         self._learn(watch, entry)
         watch.due = self._clock.monotonic()
         self._arrange(watch)
+        return True
 
     def _learn(self, watch: Watch, run: Execution | None) -> None:
         if self.planner.learn(watch, run):
