@@ -25,10 +25,10 @@ _UNHEARD_OF = 0.01
 """Share of longer runs below which the history says nothing about a run that still goes on."""
 _WORKFLOWS = 1_000
 _STEPS = [0.05 * 1.2**n for n in range(100)]
-_PRICE, _SCALE = 0.24, 0.47
+_PRICE, _SCALE = 0.18, 0.53
 _SHORTEST_PAUSE = 0.5
 _LATELY = 5.0
-_PER_SECOND, _STRETCH = 4.2, 0.6
+_PER_SECOND, _STRETCH = 3.9, 0.6
 """Lists per second from which on they are read more rarely, and how pauses grow with more."""
 
 

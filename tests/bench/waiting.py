@@ -48,7 +48,7 @@ class Scenario:
 
 
 SCENARIOS = [
-    Scenario("one run at a time", None, 60, 20, 20),
+    Scenario("one run at a time", None, 80, 20, 10),
     Scenario("8 runs/s", 8, 2_400, 800, 5),
     Scenario("100 runs/s", 100, 7_500, 4_000, 1),
 ]
