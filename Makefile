@@ -51,13 +51,15 @@ test-all:
 			echo "== $$p" && $(MAKE) --no-print-directory pytest PYTHON=$$p VENV=.venv-$$p || exit 1; \
 		else echo "== $$p is not installed: skipped"; fi; done
 
-# Figures, not assertions: CPU, memory, import time, and goodput at a service that sheds (some
-# minutes), each beside an ordinary alternative.
+# Figures, not assertions: CPU, memory, import time, waiting, and goodput at a service that sheds, each
+# beside an ordinary alternative. Takes half an hour, and a machine with nothing else to do.
 bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/execute_cpu.py
 	$(BIN)/python tests/bench/gather_memory.py
 	$(BIN)/python tests/bench/import_time.py
 	$(BIN)/python tests/bench/pending.py
+	$(BIN)/python -m tests.bench.simulate_waiting --plot docs/images
+	$(BIN)/python tests/bench/waiting.py
 	$(BIN)/python -m tests.bench.shedding --plot docs/images/goodput.svg
 
 # Minutes of calls over real HTTP while a fifth of them go wrong; fails if a promise was broken.

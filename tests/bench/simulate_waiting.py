@@ -297,11 +297,8 @@ if __name__ == "__main__":
     parser.add_argument("--prices", action="store_true", help="ours at other prices of a read")
     parser.add_argument("--plot", type=Path, help="folder for waiting-8.svg and waiting-100.svg")
     options = parser.parse_args()
+    table({f"price {p:g}": at_price(p) for p in PRICES} if options.prices else STRATEGIES)
     if options.plot:
         for runs_per_second in filter(None, RATES):
             file = options.plot / f"waiting-{runs_per_second:g}.svg"
             file.write_text(plot(runs_per_second), encoding="utf-8")
-    elif options.prices:
-        table({f"price {price:g}": at_price(price) for price in PRICES})
-    else:
-        table(STRATEGIES)
