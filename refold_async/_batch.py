@@ -244,7 +244,9 @@ class Fan:
                     return
                 self._begin(request)
         finally:
-            self._permits.release()  # nobody is pulled with the one in hand
+            # Nobody is pulled with the place and the permit in hand.
+            self._places.release()
+            self._permits.release()
             self._pulled_all = True
             self._check_all_begun()
             self._news.set()
