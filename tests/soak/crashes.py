@@ -27,7 +27,14 @@ from typing import Any
 
 import attrs
 
-from refold_async import ExecutionRequest, PollPolicy, RateLimit, RefoldClient, RetryPolicy, Timeouts
+from refold_async import (
+    ExecutionRequest,
+    PollPolicy,
+    RateLimit,
+    RefoldClient,
+    RetryPolicy,
+    Timeouts,
+)
 from tests.soak.service import SLUG, WORKFLOW
 
 RATE = 400.0
