@@ -20,7 +20,7 @@ from refold_async._errors import ConfigError, RefoldError
 from refold_async._handle import ExecutionHandle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from typing import TypeAlias
 
     from refold_async._clock import Clock
@@ -71,8 +71,10 @@ class Entry:
 class Submission(Protocol):
     """A start that is prepared."""
 
-    async def handle(self) -> ExecutionHandle[Any]:
-        """Send it, once, and give the handle of the run."""
+    async def handle(
+        self, before: Callable[[], Awaitable[None]] | None = None
+    ) -> ExecutionHandle[Any]:
+        """Send it, once, and give the handle of the run; `before` comes before each attempt."""
 
     async def rest(self) -> ExecutionHandle[Any] | None:
         """Tell what became of it after `handle` was cancelled; None if nothing had left."""
@@ -180,7 +182,12 @@ class Fan:
 
     # -- what carriers use -------------------------------------------------------------------
 
-    async def send(self, entry: Entry, submission: Submission) -> ExecutionHandle[Any]:
+    async def send(
+        self,
+        entry: Entry,
+        submission: Submission,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> ExecutionHandle[Any]:
         """Send an entry's start, unless the batch has been stopped.
 
         Raises:
@@ -191,7 +198,7 @@ class Fan:
             raise self.not_sent()
         entry.sending = True
         try:
-            return await submission.handle()
+            return await submission.handle(before)
         except asyncio.CancelledError:
             entry.sending = False
             if self._leaving or entry.task is None or not entry.interrupted:

@@ -194,17 +194,23 @@ class JournaledCarrier(Carrier):
     async def _send(
         self, entry: Entry, fan: Fan, row: Row, submission: Submission, *, again: bool
     ) -> ExecutionHandle[Any]:
-        if fan.stopped is not None:
-            raise UnsentError(fan.not_sent())
-        self._intend(row, submission, again=again)
+        """Send it; the intent is written once it has a slot, so that a crash leaves few of them."""
+        intended = False
+
+        async def intend() -> None:
+            nonlocal intended
+            if not intended:
+                intended = True
+                self._intend(row, submission, again=again)
+                await self.journal.write(row)
+
         try:
-            await self.journal.write(row)
-            return await fan.send(entry, submission)
+            return await fan.send(entry, submission, intend)
         except JournalError as error:
             fan.stop(str(error))
             raise UnsentError(error) from None
         except asyncio.CancelledError:
-            if not submission.has_left and not again:
+            if intended and not submission.has_left and not again:
                 row.state, row.outcome = "settled", BatchOutcome.UNSENT
                 self.journal.note(row)
             raise

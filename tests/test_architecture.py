@@ -202,7 +202,15 @@ def test_importing_the_package_loads_no_more_than_it_needs() -> None:
         check=True,
     ).stdout.split()
     assert "refold_async._client" in loaded
-    unwanted = ("tenacity", "aiohttp.web", "jsonschema", "aiosqlite", "typer", "rich", "refold_async.emulator")
+    unwanted = (
+        "tenacity",
+        "aiohttp.web",
+        "jsonschema",
+        "aiosqlite",
+        "typer",
+        "rich",
+        "refold_async.emulator",
+    )
     assert [name for name in loaded if name.startswith((*unwanted, "refold_async.cli"))] == []
 
 

@@ -14,6 +14,8 @@ from aiohttp import web
 
 from refold_async import ExecutionRequest, RefoldClient
 
+logger = logging.getLogger(__name__)
+
 REFOLD = web.AppKey("refold", RefoldClient)
 
 
@@ -22,7 +24,7 @@ async def with_client(app: web.Application) -> AsyncIterator[None]:
         app[REFOLD] = refold
         yield
         for handle in refold.orphans:  # runs whose customer hung up
-            logging.warning("nobody waited for execution %s", handle.execution_id)
+            logger.warning("nobody waited for execution %s", handle.execution_id)
 
 
 def requests(contacts: list[dict[str, Any]]) -> Iterator[ExecutionRequest]:

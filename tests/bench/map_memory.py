@@ -56,7 +56,7 @@ CHILD = """
 
 def peak(requests: int) -> float:
     """Map so many requests in a process of its own; give its peak resident set in MB."""
-    printed = subprocess.run(
+    printed = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", textwrap.dedent(CHILD), str(requests)],
         stdout=subprocess.PIPE,
         check=True,

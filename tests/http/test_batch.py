@@ -22,6 +22,7 @@ from refold_async import (
     RetryPolicy,
 )
 from refold_async.emulator import Emulator, Fault, NodeFailed, Respond
+from tests.support.endings import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -112,8 +113,7 @@ async def test_a_stop_awaits_the_answer_that_is_under_way(
     refold = connect(service, max_connections=1)
     stop = asyncio.Event()
     running = asyncio.ensure_future(refold.run_batch(numbered(30), stop=stop))
-    while not service.runs:
-        await asyncio.sleep(0)
+    await until(lambda: bool(service.runs))
     stop.set()
     report = await running
     assert outcomes(report) == ["succeeded"] + ["unsent"] * 29
@@ -131,8 +131,7 @@ async def test_a_stop_while_an_answer_is_lost_leaves_it_looked_up_or_unknown(
     refold = connect(service, max_connections=1, retry=retry)
     stop = asyncio.Event()
     running = asyncio.ensure_future(refold.run_batch(numbered(3), stop=stop))
-    while not service.runs:
-        await asyncio.sleep(0)
+    await until(lambda: bool(service.runs))
     stop.set()
     report = await running
     ended = {"safe": "succeeded", "never": "unknown"}[mode]
@@ -269,8 +268,7 @@ async def test_items_of_a_closed_client_are_unsent_or_unknown(
     """Closing ends the waits; afterwards a batch can't begin."""
     refold = connect(service, max_connections=1)
     running = asyncio.ensure_future(refold.run_batch(numbered(3, "wf_endless"), concurrency=2))
-    while len(service.runs) < 2:
-        await asyncio.sleep(0)
+    await until(lambda: len(service.runs) == 2)
     await asyncio.sleep(0.05)
     await refold.aclose()
     report = await running

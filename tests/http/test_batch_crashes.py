@@ -17,6 +17,7 @@ import pytest
 
 from refold_async.emulator import Behaviour, Emulator, Fault
 from tests.support.crashing import ITEMS, client, forget_the_run, run
+from tests.support.endings import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -53,7 +54,7 @@ async def crash(
     instant: str,
     mode: str = "safe",
     *,
-    until: Callable[[], bool] | None = None,
+    when: Callable[[], bool] | None = None,
 ) -> None:
     """Run the batch until it kills itself, or until it is to be killed."""
     child = await asyncio.create_subprocess_exec(
@@ -63,9 +64,8 @@ async def crash(
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(60):
-        while until is not None and not until() and child.returncode is None:
-            await asyncio.sleep(0.005)  # nothing announces what happens in the other process
-        if until is not None:
+        if when is not None:
+            await until(when)
             child.kill()
         _, complaints = await child.communicate()
     assert (child.returncode, b"Traceback" in complaints) == (-signal.SIGKILL, False)
@@ -117,7 +117,7 @@ async def test_a_kill_while_the_answer_is_awaited_adopts_the_run(
 ) -> None:
     """The run began; nobody here ever heard of it."""
     service.faults.script("execute", None, Fault(delay=60.0))
-    await crash(service, journal, "never", mode, until=lambda: len(service.runs) == 2)
+    await crash(service, journal, "never", mode, when=lambda: len(service.runs) == 2)
     service.faults.clear()
     report = await run(service.base_url, journal, mode)
     assert (outcomes(report), runs(service)) == (["succeeded"] * ITEMS, ONCE_EACH)
@@ -130,7 +130,7 @@ async def test_a_request_that_was_lost_with_the_process_is_sent_again(
 ) -> None:
     """It left, and no run began: the list shows later runs and not this one."""
     service.faults.script("execute", None, Fault(drop="before", delay=60.0))
-    await crash(service, journal, "never", mode, until=lambda: service.counts["execute"] == 2)
+    await crash(service, journal, "never", mode, when=lambda: service.counts["execute"] == 2)
     service.faults.clear()
     report = await run(service.base_url, journal, mode)
     assert (outcomes(report), runs(service)) == (["succeeded"] * ITEMS, ONCE_EACH)
@@ -239,6 +239,6 @@ async def test_a_kill_while_the_journal_is_made_leaves_a_usable_file(
     service: Emulator, journal: str
 ) -> None:
     """An empty file, as it is before the first transaction, is made a journal."""
-    Path(journal).touch()
+    Path(journal).touch()  # noqa: ASYNC240
     report = await run(service.base_url, journal)
     assert (outcomes(report), runs(service)) == (["succeeded"] * ITEMS, ONCE_EACH)

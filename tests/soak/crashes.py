@@ -45,8 +45,11 @@ FINISHES = 5
 """Times the batch may be run to its end: what an answer that was lost leaves unknown, the next
 run clears up."""
 
+SLOW = ["execute", {"delay": 0.1}, 1.0]
+"""Every answer takes a tenth of a second, so that each kill meets starts under way."""
+
 VARIANTS: dict[str, dict[str, Any]] = {
-    "all well": {"behaviour": {}, "faults": []},
+    "all well": {"behaviour": {}, "faults": [SLOW]},
     "answers lost and late": {
         "behaviour": {"list_lag": 0.1},
         "faults": [
@@ -55,6 +58,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             ["execute", {"delay": 0.5}, 0.05],
             ["execute", {"status": 502, "html": True, "perform": True}, 0.05],
             ["list_executions", {"status": 502, "html": True}, 0.05],
+            SLOW,
         ],
     },
 }

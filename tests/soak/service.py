@@ -1,8 +1,9 @@
 """The emulator as a process of its own, for the soak: `python -m tests.soak.service SETTINGS`.
 
 SETTINGS is JSON: `behaviour`, the arguments of a `Behaviour`; `faults`, a list of
-`[operation, arguments of a Fault, share]`; and `seconds`, from and to which runs take. It prints its base URL; for each line on stdin it prints
-all its runs as a JSON list of `[number of the call, execution_id]`; it ends with stdin.
+`[operation, arguments of a Fault, share]`; and `seconds`, from and to which runs take. It
+prints its base URL; for each line on stdin it prints all its runs as a JSON list of
+`[number of the call, execution_id]`; it ends with stdin.
 """
 
 from __future__ import annotations

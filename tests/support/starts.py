@@ -58,7 +58,7 @@ class StubSubmission(Submission):
         self.starts = starts
         self.left = False
 
-    async def handle(self) -> Any:
+    async def handle(self, before: Any = None) -> Any:
         """Leave once the test lets it, and wait for `acknowledge`."""
         self.starts.waiting.append(self.number)
         if self.starts.held:
@@ -75,6 +75,13 @@ class StubSubmission(Submission):
     def has_left(self) -> bool:
         """Whether it was sent."""
         return self.left
+
+    request: Any = None
+    policy: Any = None
+    fingerprint: Any = ""
+
+    def retag(self, tag: str) -> None:
+        """Nothing is sent."""
 
     async def _answer(self) -> Any:
         answer = await asyncio.shield(self.starts.answers[self.number])
