@@ -232,6 +232,7 @@ class Fan:
         await self._places.acquire()
         await self._permits.acquire()
         entry.has_permit = True
+        entry.began = self.clock.monotonic()  # what it waited for others is not its own time
         self._starting += 1
 
     # -- inside ------------------------------------------------------------------------------

@@ -42,12 +42,14 @@ class JournaledCarrier(Carrier):
         journal: the batch's memory.
         recovery: finds runs whose ids the journal never learned.
         reattach: gives the handle of a run that was started before.
+        has_runs: whether the journal knows of runs from earlier processes.
     """
 
     journal: Journal
     recovery: Recovery
     reattach: Callable[[ExecutionRef], ExecutionHandle[Any]]
     _keys: set[str] = attrs.field(factory=set)
+    has_runs: bool = False
     _led: asyncio.Event | None = None  # set once the journal's first start is through
 
     async def carry(self, entry: Entry, fan: Fan) -> Ending:
@@ -184,7 +186,7 @@ class JournaledCarrier(Carrier):
                 row.execution_id = handle.execution_id
                 row.possible_duplicate = handle.possible_duplicate
                 self._has_started(row)
-                self.recovery.started(handle.execution_id)
+                self.recovery.started(row)
                 await self._keep(fan, row)
         except (UnsentError, RefoldError) as error:
             return await self._not_started(fan, row, error, again=again)
@@ -238,7 +240,7 @@ class JournaledCarrier(Carrier):
         if self._led is None and not submission.request.sync:
             self._led = asyncio.Event()
             try:
-                if any(row.execution_id is not None for row in self.journal.rows.values()):
+                if self.has_runs:
                     self._led.set()
                 yield
             finally:

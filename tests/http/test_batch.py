@@ -286,6 +286,7 @@ async def test_items_of_a_closed_client_are_unsent_or_unknown(
         ({"stop_after_failures": 0}, "stop_after_failures"),
         ({"progress": 3}, "progress"),
         ({"journal": 3}, "journal"),
+        ({"stop": True}, "stop"),
     ],
 )
 async def test_wrong_arguments_are_named(
