@@ -9,25 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from refold_async._batch_input import END, Input
 from refold_async._batch_models import BatchItem, BatchOutcome, ExecutionRequest
 from refold_async._checks import check_count
-from refold_async._errors import ConfigError, RefoldError
+from refold_async._errors import RefoldError
 from refold_async._handle import ExecutionHandle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-    from typing import TypeAlias
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from refold_async._clock import Clock
     from refold_async._config import RetryPolicy
     from refold_async._protocol import Request
-
-    Requests: TypeAlias = Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest]
 
 logger = logging.getLogger("refold_async")
 
@@ -37,9 +34,6 @@ CONCURRENCY = 10_000
 One that waits for its run costs some 5 KiB, so these cost some 50 MB; and at the documented 20
 starts per second a run may take 8 minutes before the starts have to wait for places.
 """
-
-END: Any = object()
-"""What an `Input` gives when there is no more."""
 
 
 class NotSentError(RefoldError):
@@ -338,48 +332,3 @@ class Fan:
             for handle in (*known, *(item.handle for item in unread)):
                 if handle is not None:
                     self._orphaned(handle)
-
-
-class Input:
-    """Either kind of iterable, one request at a time.
-
-    Raises:
-        ConfigError: it can't be iterated over.
-    """
-
-    def __init__(self, requests: Requests) -> None:
-        self.pulled = 0
-        self._many: Any = None
-        self._error: Exception | None = None
-        try:
-            if isinstance(requests, AsyncIterable):
-                self._one_by_one = aiter(requests)
-            else:
-                self._many = iter(requests)
-        except TypeError:
-            raise ConfigError(
-                f"must be an iterable or async iterable, not {type(requests).__name__}",
-                field="requests",
-            ) from None
-
-    async def next(self) -> Any:
-        """Give the next request, or `END`."""
-        if self._many is not None:
-            request = next(self._many, END)
-        else:
-            request = await anext(self._one_by_one, END)
-        self.pulled += request is not END
-        if request is END and self._error is not None:
-            raise self._error
-        return request
-
-    async def read_all(self) -> list[Any]:
-        """Read everything, to be given again by `next`, with what the input raised at its end."""
-        requests = []
-        try:
-            while (request := await self.next()) is not END:
-                requests.append(request)
-        except Exception as error:  # noqa: BLE001 - the caller's own, raised at the end of `next`
-            self._error = error
-        self._many, self.pulled = iter(requests), 0
-        return requests

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from refold_async._batch import Fan, Input, Submission
+from refold_async._batch import Fan, Submission
+from refold_async._batch_input import Input
 from refold_async._batch_models import ExecutionRequest
 from refold_async._carrying import Carrier
 from refold_async._checks import check_count
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Coroutine
 
-    from refold_async._batch import Requests
+    from refold_async._batch_input import Requests
     from refold_async._batch_models import BatchItem, BatchProgress
     from refold_async._batch_report import BatchReport
 

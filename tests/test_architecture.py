@@ -63,7 +63,8 @@ MAY_IMPORT: dict[str, str] = {
     "_starting": "_errors _config _models _stats _protocol _retry _handle _reconcile",
     "_batch_models": "_errors _checks _config _models _handle",
     "_batch_report": "_errors _batch_models",
-    "_batch": "_errors _checks _clock _config _protocol _handle _batch_models",
+    "_batch_input": "_errors _batch_models",
+    "_batch": "_errors _checks _clock _config _protocol _handle _batch_models _batch_input",
     "_preflight": "_errors _models _batch_models",
     "_carrying": "_errors _checks _models _batch_models _batch _preflight",
     "_journal": "_errors",
@@ -73,11 +74,11 @@ MAY_IMPORT: dict[str, str] = {
     " _journal_values _recovery",
     "_running": "_errors _clock _batch_models _batch_report _batch _preflight _carrying",
     "_batches": "_errors _checks _clock _models _handle _reconcile _batch_models _batch_report"
-    " _batch _preflight _carrying _journal _recovery _journaled _running",
+    " _batch_input _batch _preflight _carrying _journal _recovery _journaled _running",
     "_resources": "_errors _checks _models _paging _handle",
     "_client": "_errors _checks _clock _config _models _stats _protocol _credentials _pacing"
-    " _wire _transport _api _tracker _handle _reconcile _starting _resources _batch _batch_models"
-    " _batch_report _batches",
+    " _wire _transport _api _tracker _handle _reconcile _starting _resources _batch_input"
+    " _batch_models _batch_report _batches",
     "__init__": "_version _errors _clock _config _models _events _stats _paging _handle"
     " _batch_models _batch_report _client",
 }
