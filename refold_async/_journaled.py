@@ -118,7 +118,7 @@ class JournaledCarrier(Carrier):
             return None  # it was not waited for then, and is now
         entry.resumed = True
         if row.execution_id is not None:
-            fan.acknowledged(entry, self._handle(row))
+            fan.acknowledged(entry, self._handle(entry, row))
             fan.started()
         error = None if result is None else load_failure(result, row.error)
         return BatchOutcome(row.outcome), result, error
@@ -126,7 +126,7 @@ class JournaledCarrier(Carrier):
     async def _go_on(self, entry: Entry, fan: Fan, row: Row) -> Ending:
         """Wait for a run that an earlier process started."""
         entry.resumed = True
-        fan.acknowledged(entry, self._handle(row))
+        fan.acknowledged(entry, self._handle(entry, row))
         fan.started()
         return await self._finish(entry, fan, row)
 
@@ -134,7 +134,7 @@ class JournaledCarrier(Carrier):
         """Find out whether a run of the item began, and start it where it provably did not."""
         mode = submission.policy.mode
         if mode == "never" or not row.findable:
-            why = "its tag is a label" if mode != "never" else "the mode never looks for it"
+            why = "its tag is a label" if mode != "never" else "the mode `never` does not look"
             return await self._unknown(fan, row, why)
         found = self.recovery.known(row)
         if found is None:
@@ -160,7 +160,9 @@ class JournaledCarrier(Carrier):
         return await self._go_on(entry, fan, row)
 
     async def _unknown(self, fan: Fan, row: Row, why: str) -> Ending:
-        look = f"await refold.find({row.tag!r}, workflow_id={row.workflow_id!r}) looks for it"
+        look = "look through refold.executions.list(start_date=...)"
+        if row.findable:
+            look = f"await refold.find({row.tag!r}, workflow_id={row.workflow_id!r}) looks for it"
         error = ExecutionOutcomeUnknownError(
             f"item {row.key}: an earlier process may have started its run ({why}); before sending"
             f" it again, {look}",
@@ -288,11 +290,12 @@ class JournaledCarrier(Carrier):
         except JournalError as error:
             fan.stop(str(error))
 
-    def _handle(self, row: Row) -> ExecutionHandle[Any]:
+    def _handle(self, entry: Entry, row: Row) -> ExecutionHandle[Any]:
         handle = self.reattach(
             ExecutionRef(
                 execution_id=row.execution_id,
                 workflow_id=row.workflow_id,
+                slug=entry.request.slug,
                 linked_account_id=row.account,
                 instance_tag=row.tag,
             )
