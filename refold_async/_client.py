@@ -11,6 +11,7 @@ import attrs
 
 from refold_async import _protocol as protocol
 from refold_async._api import Api
+from refold_async._batches import Batches
 from refold_async._checks import check_count, check_header, check_id, positive_seconds
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
@@ -31,20 +32,30 @@ from refold_async._models import ExecutionRef
 from refold_async._pacing import Budget
 from refold_async._reconcile import Reconciler
 from refold_async._resources import Executions, SessionTokens, Workflows
-from refold_async._starting import Orphans, Starter
+from refold_async._starting import Orphans, Starter, Submission
 from refold_async._stats import Counters
 from refold_async._tracker import Tracker
 from refold_async._transport import Transport
 from refold_async._wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    import asyncio
+    import os
+    from collections.abc import (
+        AsyncGenerator,
+        Awaitable,
+        Callable,
+        Coroutine,
+    )
     from types import TracebackType
 
     import aiohttp
 
+    from refold_async._batch_input import Requests
+    from refold_async._batch_models import BatchItem, BatchProgress, ExecutionRequest
+    from refold_async._batch_report import BatchReport
     from refold_async._checks import Seconds
-    from refold_async._models import ExecutionResult
+    from refold_async._models import ExecutionResult, RequestStructure
     from refold_async._stats import Stats
 
 
@@ -157,6 +168,7 @@ class RefoldClient:
         self._services.start = self._starter.start
         self._services.learn = tracker.learn = self._reconciler.learn
         self._counters = counters
+        self._max_connections = max_connections
         self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
         self._account = None if account is None else check_header(account, "linked_account_id")
         self._is_view = False
@@ -290,30 +302,48 @@ class RefoldClient:
         See: "Execute Workflow".
         """
         try:
-            account = self._choose_account(linked_account_id)
             limit = positive_seconds(timeout, "timeout")
             policy = None if retry is None else _expect(retry, RetryPolicy, "retry")
-            if instance_tag is None:
-                if unique_tag:
-                    raise ConfigError("says something about an instance_tag", field="unique_tag")
-                instance_tag, unique_tag = f"{self._tag_stem}{next(self._tag_numbers):016x}", True
-            request = protocol.execute_request(
+            request = self._request(
                 workflow_id,
                 slug=slug,
                 payload=payload,
                 sync=sync,
-                account=self._required(account),
+                linked_account_id=linked_account_id,
                 config_id=config_id,
                 instance_tag=instance_tag,
                 unique_tag=unique_tag,
                 include_headers=include_headers,
-                max_payload_bytes=self._max_payload_bytes,
             )
         except RefoldError as error:
             # Raised where it is awaited: in the middle of a gather's argument list it would leave
             # the calls made so far unawaited.
             return _raise(error)
         return self._starter.start(request, policy=policy, limit=limit)
+
+    def _request(
+        self,
+        workflow_id: str,
+        *,
+        linked_account_id: str | None,
+        instance_tag: str | None,
+        unique_tag: bool,
+        **options: Any,
+    ) -> protocol.Request:
+        """Check the arguments of a start; one without a tag gets one of its own."""
+        account = self._required(self._choose_account(linked_account_id))
+        if instance_tag is None:
+            if unique_tag:
+                raise ConfigError("says something about an instance_tag", field="unique_tag")
+            instance_tag, unique_tag = f"{self._tag_stem}{next(self._tag_numbers):016x}", True
+        return protocol.execute_request(
+            workflow_id,
+            account=account,
+            instance_tag=instance_tag,
+            unique_tag=unique_tag,
+            max_payload_bytes=self._max_payload_bytes,
+            **options,
+        )
 
     def run(
         self,
@@ -428,6 +458,143 @@ class RefoldClient:
         Iterating takes them out; at most 1,000 are kept, the oldest dropped with a log line.
         """
         return self._starter.orphans
+
+    # -- batches -----------------------------------------------------------------------------
+
+    def map(
+        self,
+        requests: Requests,
+        *,
+        concurrency: int | None = None,
+        wait: bool = True,
+        ordered: bool = False,
+        validate: bool = False,
+    ) -> AsyncGenerator[BatchItem]:
+        """Run many workflows and give each item as it settles, whatever became of it.
+
+        ::
+
+            async with aclosing(refold.map(requests)) as items:
+                async for item in items:
+                    print(item.key, item.outcome)
+
+        The input is pulled as the request budget lets items through, so it may be endless, and
+        memory does not grow with it. An item takes one of `concurrency` places from when it is
+        pulled to when it is yielded: a slow reader slows the pulling. Not repeatable: it starts
+        runs.
+
+        Leaving early (`break` inside `aclosing`, or being cancelled) cancels no run and sends
+        nothing more. Handles of runs that were started and not yielded are then in `orphans`.
+
+        Args:
+            requests: an iterable or async iterable of `ExecutionRequest`. If it raises, what was
+                pulled is still yielded, and then its error is raised.
+            concurrency: items under way at most; 10,000 by default, since each costs a few KiB and
+                runs that take long must not hold up starts. How fast starts leave is the rate
+                limit's and the service's business, and no more than `max_connections` of them are
+                being started at one time.
+            wait: wait for the runs to end; False: an item has succeeded once its run has started.
+            ordered: yield in the order of the input, within the same number of places.
+            validate: check each payload against its workflow's JSON Schema before it is sent
+                (needs the extra `validate`); items that don't fit are `rejected`.
+
+        Yields:
+            Each item once, with exactly one outcome; failures are in `item.error`, not raised.
+
+        Raises:
+            ConfigError: an argument is wrong, or an extra is missing.
+            ClientClosedError: the client is closed, or belongs to another loop.
+
+        See: "Execute Workflow".
+        """
+        return self._batches().map(
+            requests, concurrency=concurrency, wait=wait, ordered=ordered, validate=validate
+        )
+
+    async def run_batch(
+        self,
+        requests: Requests,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        concurrency: int | None = None,
+        wait: bool = True,
+        stop_after_failures: int | None = None,
+        progress: Callable[[BatchProgress], object] | None = None,
+        validate: bool = False,
+        stop: asyncio.Event | None = None,
+    ) -> BatchReport:
+        """Run many workflows and report what became of each; failures don't raise.
+
+        Keeps every item for the report: for inputs without end there is `map`. With a journal it
+        may be repeated after a crash, with the same input: what is done is not run again. Without
+        one, repeating it starts everything again. Cancelling it cancels no run and sends nothing
+        more.
+
+        Args:
+            requests: as of `map`; what it raises ends up in `report.input_error`.
+            journal: a file that remembers the batch (needs the extra `batch`): made if it is not
+                there, resumed from if it is. See "Batches" in the documentation.
+            concurrency: as of `map`.
+            wait: as of `map`.
+            stop_after_failures: after so many items that are failed, rejected or unknown nothing
+                more is sent; what runs is waited for, and the rest of the input is `unsent`.
+            progress: called on every change with how far the batch is; must not block.
+            validate: read the whole input first and check every payload against its workflow's
+                JSON Schema (needs the extra `validate`); if one does not fit, nothing is sent.
+            stop: set it to stop the batch as `stop_after_failures` does.
+
+        Raises:
+            ConfigError: an argument is wrong, or an extra is missing.
+            JournalError: the journal can't be used; nothing was sent.
+            ClientClosedError: the client is closed, or belongs to another loop.
+
+        See: "Execute Workflow".
+        """
+        return await self._batches().run(
+            requests,
+            journal=journal,
+            concurrency=concurrency,
+            wait=wait,
+            stop_after_failures=stop_after_failures,
+            progress=progress,
+            validate=validate,
+            stop=stop,
+        )
+
+    def _batches(self) -> Batches:
+        transport, services = self._transport, self._services
+        return Batches(
+            prepare=self._prepare,
+            reattach=self.handle,
+            structure=self._structure,
+            reconciler=self._reconciler,
+            orphaned=self._starter.orphans.add,
+            check_usable=transport.check_usable,
+            requests_made=lambda: dict(self._counters.requests),
+            at_once=self._max_connections,
+            clock=services.clock,
+            meta={"base_url": transport.wire.base_url, "linked_account_id": self._account},
+        )
+
+    def _prepare(self, wanted: ExecutionRequest) -> Submission:
+        """Make a start that can be sent later, or raise what is wrong with it."""
+        options = attrs.asdict(wanted, recurse=False)
+        limit = positive_seconds(options.pop("timeout"), "timeout")
+        policy = options.pop("retry")
+        policy = None if policy is None else _expect(policy, RetryPolicy, "retry")
+        del options["key"]
+        return Submission(
+            self._starter,
+            self._request(**options),
+            policy=policy,
+            limit=limit,
+            tag_is_ours=wanted.instance_tag is None,
+        )
+
+    async def _structure(self, workflow_id: str, account: str | None) -> RequestStructure:
+        return await self._services.api.request_structure(
+            workflow_id, account=self._choose_account(account)
+        )
 
     # -- the other operations ----------------------------------------------------------------
 

@@ -74,6 +74,8 @@ class Care(Protocol):
     """Whether an attempt that is over may have started a run."""
     resent: bool
     """Whether the request was sent again nevertheless."""
+    before: Callable[[], Awaitable[None]] | None
+    """What is to be done first, once a slot is there; if it raises, nothing leaves."""
 
     async def reconcile(self) -> Found:
         """Look for the run in the list."""
@@ -185,7 +187,7 @@ class Call:
             answer = last.answer
         except asyncio.CancelledError:
             if self.uncertain and self.care is not None and not self.care.expecting:
-                self.care.orphaned(Answer(evidence=Evidence.UNCERTAIN))
+                self.care.orphaned(Answer(evidence=Evidence.UNCERTAIN, attempts=self.attempts))
             raise
         raise self._final(answer)
 
