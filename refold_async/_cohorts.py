@@ -64,13 +64,15 @@ class Cohort:
 
     def add(self, watch: Watch) -> None:
         """Take a run in."""
+        self.field.pending += 1
         self.members[watch.execution_id] = watch
         self.oldest = min(self.oldest, watch.created or -math.inf)
         watch.cohort = self
 
     def remove(self, watch: Watch) -> None:
         """Let go of a run."""
-        self.members.pop(watch.execution_id, None)
+        self.field.pending -= 1
+        del self.members[watch.execution_id]
         watch.cohort = None
 
     def window(self) -> tuple[float, float]:
@@ -89,6 +91,7 @@ class Field:
     grace: float  # seconds for which a new run may be missing from lists
     open: Cohort | None = None  # that runs that start now join
     loose: dict[str, Watch] = attrs.field(factory=dict)  # too few yet for a list
+    pending: int = 0  # runs in cohorts, closed ones included
     blind_until: float = -math.inf  # monotonic seconds; lists are no use before
     blindness: float = _BLIND_FOR
     useless: int = 0  # pages in a row that were not worth their price
@@ -127,7 +130,7 @@ class Field:
 
     def is_empty(self, now: float) -> bool:
         """Whether nothing is left to keep."""
-        return not self.loose and self.open is None and now >= self.blind_until
+        return not self.loose and not self.pending and now >= self.blind_until
 
     def absorb(
         self,
