@@ -129,8 +129,8 @@ class Field:
             self.open = None
 
     def is_empty(self, now: float) -> bool:
-        """Whether nothing is left to keep."""
-        return not self.loose and not self.pending and now >= self.blind_until
+        """Whether nothing is left to keep: no run, and no blindness that may come back."""
+        return not self.loose and not self.pending and now >= self.blind_until + self.blindness
 
     def absorb(
         self,
@@ -225,6 +225,8 @@ class Field:
         return watches
 
     def _go_blind(self, now: float) -> None:
+        if now < self.blind_until:  # another cohort has met the same trouble
+            return
         self.blind_until = now + self.blindness
         self.blindness = min(2 * self.blindness, _BLIND_AT_MOST)
 
