@@ -66,7 +66,7 @@ class Cohort:
         """Take a run in."""
         self.field.pending += 1
         self.members[watch.execution_id] = watch
-        self.oldest = min(self.oldest, watch.created or -math.inf)
+        self.oldest = min(self.oldest, _created(watch))
         watch.cohort = self
 
     def remove(self, watch: Watch) -> None:
@@ -77,7 +77,7 @@ class Cohort:
 
     def window(self) -> tuple[float, float]:
         """Give the times between which a list shows all of the runs."""
-        times = [watch.created or -math.inf for watch in self.members.values()]
+        times = [_created(watch) for watch in self.members.values()]
         self.oldest = min(times)
         # An id counts whole seconds, downwards: the list's time is the same or later.
         return max(self.after, self.oldest), max(times) + SLACK
@@ -171,7 +171,7 @@ class Field:
                     cohort.remove(watch)
                 else:
                     seen.running.append((watch, entry))
-            elif (watch.created or 0.0) + SLACK >= end:
+            elif _created(watch) + SLACK >= end:
                 beyond.append(watch)
             elif watch.born is None or now - watch.born > self.grace:
                 missed += 1
@@ -234,6 +234,11 @@ class Field:
         """Take a cohort apart whose list can't be read."""
         self._go_blind(now)
         return self._dissolve(cohort)
+
+
+def _created(watch: Watch) -> float:
+    assert watch.created is not None  # noqa: S101 - others are not placed in cohorts
+    return watch.created
 
 
 def _end_of(page: Page[Execution], begin: float) -> float | None:
