@@ -311,7 +311,8 @@ class Tracker:
     def _look_singly_at(self, watches: Iterable[Watch]) -> None:
         for watch in watches:
             watch.alone = True
-            self.planner.postpone(watch, at_once=False)
+            if not watch.progress.ended:
+                self.planner.postpone(watch, at_once=False)
             self._arrange(watch)
 
     def _saw_end(self, entry: Execution, account: str | None) -> bool:
