@@ -202,8 +202,8 @@ class Tracker:
                 watch.account, Field(watch.account, self._policy.not_found_grace)
             )
             cohort = field.place(watch, self._clock.monotonic())
-            if cohort is not None and not self.planner.knows(watch):
-                cohort.due = min(cohort.due, watch.due)
+            if cohort is not None and not (watch.fresh and self.planner.knows(watch)):
+                cohort.due = max(min(cohort.due, watch.due), cohort.not_before)
         if watch.cohort is not None:
             self._agenda.arrange(watch.cohort)
         else:
@@ -218,6 +218,8 @@ class Tracker:
 
     def _leave(self, watch: Watch) -> None:
         if not watch.wanted:
+            if watch.cohort is not None:  # to wait again is no reason to look sooner
+                watch.due = watch.cohort.due
             self._release(watch)
 
     def _read_whole(self, watch: Watch) -> None:
