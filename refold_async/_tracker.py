@@ -265,13 +265,15 @@ class Tracker:
         )
         if changed := watch.progress.snapshot is not before:
             watch.version += 1
+        ended = watch.progress.ended
+        if ended or (outcome is not None and not isinstance(outcome, RefoldError)):
+            self._learn(watch, watch.progress.snapshot if ended else None)
+        else:
+            self._counters.wasted += 1
         if outcome is not None:
-            if not isinstance(outcome, RefoldError):
-                self._learn(watch, outcome.execution)
             self._end(watch, outcome)
             return
-        self._counters.wasted += 1
-        self.planner.postpone(watch, at_once=not with_output and watch.progress.ended)
+        self.planner.postpone(watch, at_once=not with_output and ended)
         if changed:
             watch.wake_readers()
 
