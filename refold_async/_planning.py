@@ -66,15 +66,17 @@ class Planner:
         """Give the seconds a run will probably still take, None if nothing tells."""
         if watch.result is not None or watch.progress.ended:
             return 0.0
-        age = None if watch.born is None else self._clock.monotonic() - watch.born
-        known = self._cadence.of(watch.workflow)
-        if known is not None and age is not None:
-            return known.remaining(age)
-        snapshot = watch.progress.snapshot
-        done = None if snapshot is None else snapshot.completion_percentage
-        if not done or age is None:
+        if watch.born is None:
             return None
-        return age * (100 - min(done, 100)) / done
+        age = self._clock.monotonic() - watch.born
+        known = self._cadence.of(watch.workflow)
+        if known is not None:
+            return known.remaining(age)
+        snapshot, read_at = watch.progress.snapshot, watch.progress.read_at
+        done = None if snapshot is None else snapshot.completion_percentage
+        if done is None or read_at is None or not done > 0:
+            return None
+        return max((read_at - watch.born) * 100 / done - age, 0.0)
 
     def postpone(self, watch: Watch, *, at_once: bool) -> None:
         """Set the next look at one run: at once if just the output of an ended one is missing."""

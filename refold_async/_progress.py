@@ -23,6 +23,7 @@ class Progress:
     failing_since: float | None = None  # None while looks succeed
     not_before: float = -math.inf  # the service asked not to look earlier
     last_look_at: float | None = None  # the last look that succeeded
+    read_at: float | None = None  # the last that read the document
     node_since: float | None = None  # the first look that saw the run at its current node
     failed_looks: int = 0  # since the last one that succeeded
     last_error: str | None = None  # what the last of them failed with
@@ -41,6 +42,7 @@ class Progress:
     def saw(self, run: Execution, now: float) -> Execution:
         """Note the document of the run; give the snapshot, which stays if nothing has changed."""
         self.heard(run.status, now)
+        self.read_at = now
         if self.snapshot is None or run.raw != self.snapshot.raw:
             place = _place(run)
             if place is None:
