@@ -72,11 +72,11 @@ class Planner:
         known = self._cadence.of(watch.workflow)
         if known is not None:
             return known.remaining(age)
-        snapshot, read_at = watch.progress.snapshot, watch.progress.read_at
+        snapshot, seen_at = watch.progress.snapshot, watch.progress.seen_at
         done = None if snapshot is None else snapshot.completion_percentage
-        if done is None or read_at is None or not done > 0:
+        if done is None or seen_at is None or not done > 0:
             return None
-        return max((read_at - watch.born) * 100 / done - age, 0.0)
+        return max((seen_at - watch.born) * 100 / done - age, 0.0)
 
     def postpone(self, watch: Watch, *, at_once: bool) -> None:
         """Set the next look at one run: at once if just the output of an ended one is missing."""
