@@ -16,7 +16,7 @@ from refold_async._models import Execution
 from refold_async._watching import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from refold_async._models import Page
 
@@ -135,7 +135,7 @@ class Field:
     def absorb(
         self,
         cohort: Cohort,
-        asked: Iterable[Watch],
+        asked: Container[str],
         page: Page[Execution],
         begin: float,
         now: float,
@@ -144,7 +144,8 @@ class Field:
 
         Args:
             cohort: the runs that were looked for.
-            asked: its members when the list was asked for; some may have left meanwhile.
+            asked: ids of its members when the list was asked for; since then some may have left,
+                and others joined.
             page: the first page of the list from `begin` on, oldest first.
             begin: in the service's epoch seconds.
             now: monotonic seconds.
@@ -158,9 +159,7 @@ class Field:
             seen.left = self._dissolve(cohort)
             return seen
         found, missed, beyond = 0, 0, []
-        for watch in asked:
-            if watch.cohort is not cohort:
-                continue
+        for watch in list(cohort.members.values()):
             entry = rows.get(watch.execution_id)
             if entry is not None:
                 found += 1
@@ -173,7 +172,7 @@ class Field:
                     seen.running.append((watch, entry))
             elif _created(watch) + SLACK >= end:
                 beyond.append(watch)
-            elif watch.born is None or now - watch.born > self.grace:
+            elif watch.execution_id in asked and self._should_show(watch, now):
                 missed += 1
                 self._miss(watch, seen)
         if beyond:
@@ -184,6 +183,9 @@ class Field:
         if lonely and len(cohort.members) == 1:
             seen.left += self._dissolve(cohort)
         return seen
+
+    def _should_show(self, watch: Watch, now: float) -> bool:
+        return watch.born is None or now - watch.born > self.grace
 
     def _miss(self, watch: Watch, seen: Seen) -> None:
         watch.missed += 1

@@ -280,7 +280,7 @@ class Tracker:
     async def _look_over(self, cohort: Cohort) -> None:
         if not cohort.members:
             return
-        asked = list(cohort.members.values())
+        asked = set(cohort.members)
         begin, end = cohort.window()
         self.planner.count_list()
         try:
