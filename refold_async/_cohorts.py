@@ -77,10 +77,8 @@ class Cohort:
 
     def window(self) -> tuple[float, float]:
         """Give the times between which a list shows all of the runs."""
-        times = [_created(watch) for watch in self.members.values()]
-        self.oldest = min(times)
-        # An id counts whole seconds, downwards: the list's time is the same or later.
-        return max(self.after, self.oldest), max(times) + SLACK
+        self.oldest = min(map(_created, self.members.values()))
+        return max(self.after, self.oldest), max(map(_latest, self.members.values()))
 
 
 @attrs.define(eq=False, repr=False)
@@ -165,12 +163,12 @@ class Field:
                 found += 1
                 watch.missed = 0
                 if entry.created_at is not None:
-                    watch.created = entry.created_at.timestamp()
+                    watch.created, watch.unsure = entry.created_at.timestamp(), SLACK
                 if entry.status.is_terminal:
                     cohort.remove(watch)
                 else:
                     seen.running.append((watch, entry))
-            elif _created(watch) + SLACK >= end:
+            elif _latest(watch) >= end:
                 beyond.append(watch)
             elif watch.execution_id in asked and self._should_show(watch, now):
                 missed += 1
@@ -241,6 +239,10 @@ class Field:
 def _created(watch: Watch) -> float:
     assert watch.created is not None  # noqa: S101 - others are not placed in cohorts
     return watch.created
+
+
+def _latest(watch: Watch) -> float:
+    return _created(watch) + watch.unsure
 
 
 def _end_of(page: Page[Execution], begin: float) -> float | None:

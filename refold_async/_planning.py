@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _GROWTH = 1.5
 _JITTER = 0.15
 _DAY = 86_400.0
+_BEFORE = 2.0
+"""Seconds for which a run may have existed before it was known here: `Date` counts whole ones."""
 
 
 class Planner:
@@ -55,7 +57,8 @@ class Planner:
         if fresh:
             watch.born = watch.due - self._policy.first
             if watch.created is None or abs(service_now - watch.created) > _DAY:
-                watch.created = service_now - (now - watch.born) - 2.0  # `Date` counts seconds
+                watch.created = service_now - (now - watch.born) - _BEFORE
+                watch.unsure = 2 * _BEFORE
         elif watch.created is not None:
             watch.born = now - max(service_now - watch.created, 0.0)
         known = self._cadence.of(watch.workflow)
