@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from refold_async._tracker import Tracker
 from tests.bench.virtual_time import EPOCH, LoopClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from tests.bench.simulate_waiting import World
 
