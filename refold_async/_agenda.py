@@ -70,7 +70,7 @@ class Agenda(Generic[T]):
 
     def arrange(self, item: T) -> None:
         """Have an item looked at when it is due, if that is not arranged yet."""
-        if item.looking or (item.queued_for is not None and item.queued_for <= item.due):
+        if item.looking or item.queued_for == item.due:
             return
         item.queued_for = item.due
         heapq.heappush(self._queue, (item.due, next(self._order), item))

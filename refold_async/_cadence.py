@@ -163,12 +163,15 @@ def pause(
         longest: the longest pause.
         looked: whether they were all running just now; else nobody has looked at them yet.
     """
-    groups = list(groups)
+    over, going = 0.0, []
+    for durations, age, runs in groups:
+        ended = 0.0 if looked else runs * durations.ended_by(age)
+        over += ended
+        going.append((durations, age, runs - ended))
     cost = now = 0.0
-    expected = 0.0 if looked else sum(n * d.ended_by(age) for d, age, n in groups)
-    over = expected
+    expected = over
     for step in _STEPS:
-        ended = over + sum(n * d.ends_within(age, step) for d, age, n in groups)
+        ended = over + sum(n * d.ends_within(age, step) for d, age, n in going)
         more = (expected + ended) / 2 * (step - now)
         if more and cost + more >= worth:
             now += (step - now) * (worth - cost) / more

@@ -16,7 +16,7 @@ from refold_async._models import Execution
 from refold_async._watching import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from refold_async._models import Page
 
@@ -64,21 +64,21 @@ class Cohort:
 
     def add(self, watch: Watch) -> None:
         """Take a run in."""
+        self.field.pending += 1
         self.members[watch.execution_id] = watch
-        self.oldest = min(self.oldest, watch.created or -math.inf)
+        self.oldest = min(self.oldest, _created(watch))
         watch.cohort = self
 
     def remove(self, watch: Watch) -> None:
         """Let go of a run."""
-        self.members.pop(watch.execution_id, None)
+        self.field.pending -= 1
+        del self.members[watch.execution_id]
         watch.cohort = None
 
     def window(self) -> tuple[float, float]:
         """Give the times between which a list shows all of the runs."""
-        times = [watch.created or -math.inf for watch in self.members.values()]
-        self.oldest = min(times)
-        # An id counts whole seconds, downwards: the list's time is the same or later.
-        return max(self.after, self.oldest), max(times) + SLACK
+        self.oldest = min(map(_created, self.members.values()))
+        return max(self.after, self.oldest), max(map(_latest, self.members.values()))
 
 
 @attrs.define(eq=False, repr=False)
@@ -89,6 +89,7 @@ class Field:
     grace: float  # seconds for which a new run may be missing from lists
     open: Cohort | None = None  # that runs that start now join
     loose: dict[str, Watch] = attrs.field(factory=dict)  # too few yet for a list
+    pending: int = 0  # runs in cohorts, closed ones included
     blind_until: float = -math.inf  # monotonic seconds; lists are no use before
     blindness: float = _BLIND_FOR
     useless: int = 0  # pages in a row that were not worth their price
@@ -126,13 +127,13 @@ class Field:
             self.open = None
 
     def is_empty(self, now: float) -> bool:
-        """Whether nothing is left to keep."""
-        return not self.loose and self.open is None and now >= self.blind_until
+        """Whether nothing is left to keep: no run, and no blindness that may come back."""
+        return not self.loose and not self.pending and now >= self.blind_until + self.blindness
 
     def absorb(
         self,
         cohort: Cohort,
-        asked: Iterable[Watch],
+        asked: Container[str],
         page: Page[Execution],
         begin: float,
         now: float,
@@ -141,7 +142,8 @@ class Field:
 
         Args:
             cohort: the runs that were looked for.
-            asked: its members when the list was asked for; some may have left meanwhile.
+            asked: ids of its members when the list was asked for; since then some may have left,
+                and others joined.
             page: the first page of the list from `begin` on, oldest first.
             begin: in the service's epoch seconds.
             now: monotonic seconds.
@@ -155,22 +157,20 @@ class Field:
             seen.left = self._dissolve(cohort)
             return seen
         found, missed, beyond = 0, 0, []
-        for watch in asked:
-            if watch.cohort is not cohort:
-                continue
+        for watch in list(cohort.members.values()):
             entry = rows.get(watch.execution_id)
             if entry is not None:
                 found += 1
                 watch.missed = 0
                 if entry.created_at is not None:
-                    watch.created = entry.created_at.timestamp()
+                    watch.created, watch.unsure = entry.created_at.timestamp(), SLACK
                 if entry.status.is_terminal:
                     cohort.remove(watch)
                 else:
                     seen.running.append((watch, entry))
-            elif (watch.created or 0.0) + SLACK >= end:
+            elif _latest(watch) >= end:
                 beyond.append(watch)
-            elif watch.born is None or now - watch.born > self.grace:
+            elif watch.execution_id in asked and self._should_show(watch, now):
                 missed += 1
                 self._miss(watch, seen)
         if beyond:
@@ -181,6 +181,9 @@ class Field:
         if lonely and len(cohort.members) == 1:
             seen.left += self._dissolve(cohort)
         return seen
+
+    def _should_show(self, watch: Watch, now: float) -> bool:
+        return watch.born is None or now - watch.born > self.grace
 
     def _miss(self, watch: Watch, seen: Seen) -> None:
         watch.missed += 1
@@ -222,6 +225,8 @@ class Field:
         return watches
 
     def _go_blind(self, now: float) -> None:
+        if now < self.blind_until:  # another cohort has met the same trouble
+            return
         self.blind_until = now + self.blindness
         self.blindness = min(2 * self.blindness, _BLIND_AT_MOST)
 
@@ -229,6 +234,15 @@ class Field:
         """Take a cohort apart whose list can't be read."""
         self._go_blind(now)
         return self._dissolve(cohort)
+
+
+def _created(watch: Watch) -> float:
+    assert watch.created is not None  # noqa: S101 - others are not placed in cohorts
+    return watch.created
+
+
+def _latest(watch: Watch) -> float:
+    return _created(watch) + watch.unsure
 
 
 def _end_of(page: Page[Execution], begin: float) -> float | None:

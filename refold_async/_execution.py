@@ -148,7 +148,8 @@ class Execution:
         linked_account_id: for whom it runs.
         config_id: with which configuration.
         created_at: when the service made it (aware, UTC).
-        completed_at: when it ended.
+        completed_at: when it ended: `completion_time`, or `createdAt` and
+            `instance_execution_time` of a run that is over.
         completion_percentage: 0 to 100, or None.
         nodes: its nodes in order; empty for an entry of a list.
         instance_tag: its label, if the service echoes it.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _GROWTH = 1.5
 _JITTER = 0.15
 _DAY = 86_400.0
+_BEFORE = 2.0
+"""Seconds for which a run may have existed before it was known here: `Date` counts whole ones."""
 
 
 class Planner:
@@ -55,7 +57,8 @@ class Planner:
         if fresh:
             watch.born = watch.due - self._policy.first
             if watch.created is None or abs(service_now - watch.created) > _DAY:
-                watch.created = service_now - (now - watch.born) - 2.0  # `Date` counts seconds
+                watch.created = service_now - (now - watch.born) - _BEFORE
+                watch.unsure = 2 * _BEFORE
         elif watch.created is not None:
             watch.born = now - max(service_now - watch.created, 0.0)
         known = self._cadence.of(watch.workflow)
@@ -66,15 +69,17 @@ class Planner:
         """Give the seconds a run will probably still take, None if nothing tells."""
         if watch.result is not None or watch.progress.ended:
             return 0.0
-        age = None if watch.born is None else self._clock.monotonic() - watch.born
-        known = self._cadence.of(watch.workflow)
-        if known is not None and age is not None:
-            return known.remaining(age)
-        snapshot = watch.progress.snapshot
-        done = None if snapshot is None else snapshot.completion_percentage
-        if not done or age is None:
+        if watch.born is None:
             return None
-        return age * (100 - min(done, 100)) / done
+        age = self._clock.monotonic() - watch.born
+        known = self._cadence.of(watch.workflow)
+        if known is not None:
+            return known.remaining(age)
+        snapshot, seen_at = watch.progress.snapshot, watch.progress.seen_at
+        done = None if snapshot is None else snapshot.completion_percentage
+        if done is None or seen_at is None or not done > 0:
+            return None
+        return max((seen_at - watch.born) * 100 / done - age, 0.0)
 
     def postpone(self, watch: Watch, *, at_once: bool) -> None:
         """Set the next look at one run: at once if just the output of an ended one is missing."""

@@ -23,6 +23,7 @@ class Progress:
     failing_since: float | None = None  # None while looks succeed
     not_before: float = -math.inf  # the service asked not to look earlier
     last_look_at: float | None = None  # the last look that succeeded
+    seen_at: float | None = None  # the last that showed the snapshot as it is
     node_since: float | None = None  # the first look that saw the run at its current node
     failed_looks: int = 0  # since the last one that succeeded
     last_error: str | None = None  # what the last of them failed with
@@ -41,6 +42,7 @@ class Progress:
     def saw(self, run: Execution, now: float) -> Execution:
         """Note the document of the run; give the snapshot, which stays if nothing has changed."""
         self.heard(run.status, now)
+        self.seen_at = now
         if self.snapshot is None or run.raw != self.snapshot.raw:
             place = _place(run)
             if place is None:
@@ -55,7 +57,7 @@ class Progress:
         self.heard(entry.status, now)
         known = self.snapshot
         if known is None or self.listed or known.status != entry.status:
-            self.snapshot, self.listed = entry, True
+            self.snapshot, self.listed, self.seen_at = entry, True, now
 
     def missed(self, error: RefoldError) -> None:
         """Note a look that failed."""

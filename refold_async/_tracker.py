@@ -202,8 +202,8 @@ class Tracker:
                 watch.account, Field(watch.account, self._policy.not_found_grace)
             )
             cohort = field.place(watch, self._clock.monotonic())
-            if cohort is not None and not self.planner.knows(watch):
-                cohort.due = min(cohort.due, watch.due)
+            if cohort is not None and not (watch.fresh and self.planner.knows(watch)):
+                cohort.due = max(min(cohort.due, watch.due), cohort.not_before)
         if watch.cohort is not None:
             self._agenda.arrange(watch.cohort)
         else:
@@ -218,6 +218,8 @@ class Tracker:
 
     def _leave(self, watch: Watch) -> None:
         if not watch.wanted:
+            if watch.cohort is not None:  # to wait again is no reason to look sooner
+                watch.due = watch.cohort.due
             self._release(watch)
 
     def _read_whole(self, watch: Watch) -> None:
@@ -263,20 +265,22 @@ class Tracker:
         )
         if changed := watch.progress.snapshot is not before:
             watch.version += 1
+        ended = watch.progress.ended
+        if ended or (outcome is not None and not isinstance(outcome, RefoldError)):
+            self._learn(watch, watch.progress.snapshot if ended else None)
+        else:
+            self._counters.wasted += 1
         if outcome is not None:
-            if not isinstance(outcome, RefoldError):
-                self._learn(watch, outcome.execution)
             self._end(watch, outcome)
             return
-        self._counters.wasted += 1
-        self.planner.postpone(watch, at_once=not with_output and watch.progress.ended)
+        self.planner.postpone(watch, at_once=not with_output and ended)
         if changed:
             watch.wake_readers()
 
     async def _look_over(self, cohort: Cohort) -> None:
         if not cohort.members:
             return
-        asked = list(cohort.members.values())
+        asked = set(cohort.members)
         begin, end = cohort.window()
         self.planner.count_list()
         try:
@@ -311,7 +315,8 @@ class Tracker:
     def _look_singly_at(self, watches: Iterable[Watch]) -> None:
         for watch in watches:
             watch.alone = True
-            self.planner.postpone(watch, at_once=False)
+            if not watch.progress.ended:
+                self.planner.postpone(watch, at_once=False)
             self._arrange(watch)
 
     def _saw_end(self, entry: Execution, account: str | None) -> bool:

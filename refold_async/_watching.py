@@ -23,6 +23,7 @@ class Watch:
     workflow: str | None = None
     born: float | None = None  # monotonic seconds of its creation, as well as we know
     created: float | None = None  # the service's own time of it, in epoch seconds, or just before
+    unsure: float = 1.0  # seconds by which it may be later: an ObjectId counts whole ones
     progress: Progress = attrs.field(factory=Progress)
     settled: asyncio.Future[ExecutionResult[Any] | RefoldError] | None = None
     changed: asyncio.Future[None] | None = None  # done with the next change of the snapshot

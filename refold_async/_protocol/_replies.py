@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refold_async._errors import UnexpectedReplyError
@@ -120,7 +120,7 @@ def read_execution(document: Mapping[str, Any], *, execution_id: str | None = No
         linked_account_id=_text(document.get("linked_account_id")),
         config_id=_text(document.get("config_id")),
         created_at=read_time(document.get("createdAt")),
-        completed_at=read_time(document.get("completion_time")),
+        completed_at=read_time(document.get("completion_time")) or _end(document),
         completion_percentage=_number(document.get("completion_percentage")),
         nodes=tuple(_read_node(n) for n in nodes if isinstance(n, dict))
         if isinstance(nodes, list)
@@ -128,6 +128,19 @@ def read_execution(document: Mapping[str, Any], *, execution_id: str | None = No
         instance_tag=_text(document.get("instance_tag")),
         raw=document,
     )
+
+
+def _end(document: Mapping[str, Any]) -> datetime | None:
+    """Tell when a run ended from how long it took, where the end itself is missing."""
+    created_at = read_time(document.get("createdAt"))
+    took_ms = _number(document.get("instance_execution_time"))
+    over = ExecutionStatus(_text(document.get("status")) or "UNKNOWN").is_terminal
+    if created_at is None or took_ms is None or not over or not took_ms >= 0:
+        return None
+    try:
+        return created_at + timedelta(milliseconds=took_ms)
+    except OverflowError:
+        return None
 
 
 def _read_node(node: Mapping[str, Any]) -> NodeRun:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+
+import attrs
 
 from refold_async import Execution, ExecutionStatus, Page, PollPolicy
 from refold_async._pacing import Priority
@@ -15,23 +19,41 @@ from refold_async._tracker import Tracker
 from tests.bench.virtual_time import EPOCH, LoopClock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tests.bench.simulate_waiting import World
 
-WORKFLOW = "wf_1"
+
+@attrs.frozen
+class Kind:
+    """Whose run it is, of which workflow, and whether we wait for it."""
+
+    account: str = "acct_1"
+    workflow: str = "wf_1"
+    ours: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """What the runs of a world are, and how lists show them."""
+
+    kind: Callable[[int], Kind] = lambda _: Kind()
+    page_limit: int = 100
+    lag: float = 0.0  # seconds for which lists lack a new run
+    object_ids: bool = True  # else ids tell no time
 
 
 class SimulatedApi:
     """What the tracker asks, answered from a world; reads for outputs are not counted."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, setting: Setting) -> None:
         self.world = world
+        self.setting = setting
         self.transport = SimpleNamespace(
             check_usable=lambda: None, server_clock=SimpleNamespace(at=lambda local: local)
         )
 
-    async def _show(self, runs: range | list[int], priority: Priority | None) -> list[Execution]:
+    async def _show(self, runs: Iterable[int], priority: Priority | None) -> list[Execution]:
         await self.world.read()
         self.world.reads -= priority is not Priority.STATUS
         shown = [self._entry(run) for run in runs]
@@ -41,12 +63,18 @@ class SimulatedApi:
     def _entry(self, run: int) -> Execution:
         ended = self.world.has_ended(run)
         return Execution(
-            execution_id=execution_id(self.world, run),
+            execution_id=self.execution_id(run),
             status=ExecutionStatus.COMPLETED if ended else ExecutionStatus.RUNNING,
-            workflow_id=WORKFLOW,
+            workflow_id=self.setting.kind(run).workflow,
             created_at=_at(self.world.starts[run]),
             completed_at=_at(self.world.ends[run]) if ended else None,
         )
+
+    def execution_id(self, run: int) -> str:
+        """Give an id as the service makes it: its first digits are the second of its creation."""
+        if not self.setting.object_ids:
+            return f"run-{run:016x}"
+        return f"{int(EPOCH + self.world.starts[run]):08x}{run:016x}"
 
     async def get_execution(self, execution_id: str, *, priority: Any, **_: Any) -> Execution:
         """Read a run."""
@@ -58,42 +86,45 @@ class SimulatedApi:
         return Output(value=None, status=entry.status)
 
     async def list_executions(
-        self, *, query: Mapping[str, Any], priority: Any, **_: Any
+        self, *, account: str, query: Mapping[str, Any], priority: Any, **_: Any
     ) -> Page[Execution]:
-        """List runs of a window, the oldest first."""
-        dates = (query["start_date"], query["end_date"])
-        begin, end = (round(date.timestamp() - EPOCH, 3) for date in dates)
-        first = bisect_left(self.world.starts, begin)
-        last = min(bisect_right(self.world.starts, end), self.world.started())
-        page = range(first, min(first + query["limit"], last))
-        entries = await self._show(page, priority)
-        return Page(items=tuple(entries), has_next=page.stop < last)
-
-
-def execution_id(world: World, run: int) -> str:
-    """Give an id as the service makes it: its first digits are the second of its creation."""
-    return f"{int(EPOCH + world.starts[run]):08x}{run:016x}"
+        """List an account's runs of a window, the oldest first."""
+        begin, end = (
+            round(query[name].timestamp() - EPOCH, 3) for name in ("start_date", "end_date")
+        )
+        starts = self.world.starts
+        listed = bisect_left(starts, LoopClock().monotonic() - self.setting.lag)
+        window = range(bisect_left(starts, begin), min(bisect_right(starts, end), listed))
+        limit = min(query["limit"], self.setting.page_limit)
+        theirs = (run for run in window if self.setting.kind(run).account == account)
+        found = list(islice(theirs, limit + 1))
+        entries = await self._show(found[:limit], priority)
+        return Page(items=tuple(entries), has_next=len(found) > limit)
 
 
 def _number(execution_id: str) -> int:
-    return int(execution_id[8:], 16)
+    return int(execution_id[-16:], 16)
 
 
 def _at(seconds: float) -> datetime:
     return datetime.fromtimestamp(EPOCH + seconds, UTC)
 
 
-async def our_tracker(world: World) -> None:
-    """Wait for every run with the tracker of a client."""
+async def track(world: World, setting: Setting) -> Counters:
+    """Wait with the tracker of a client for every run that is ours."""
     policy, clock, counters = PollPolicy(), LoopClock(), Counters()
-    tracker = Tracker(cast("Any", SimulatedApi(world)), policy, clock, counters, at_once=25)
+    api = SimulatedApi(world, setting)
+    tracker = Tracker(cast("Any", api), policy, clock, counters, at_once=25)
 
     async def wait(world: World, run: int) -> None:
+        kind = setting.kind(run)
+        if not kind.ours:
+            return
         watch = tracker.watch(
-            execution_id(world, run),
-            "acct_1",
+            api.execution_id(run),
+            kind.account,
             first_look=clock.monotonic() + policy.first,
-            workflow=WORKFLOW,
+            workflow=kind.workflow,
             fresh=True,
         )
         await tracker.wait(watch)
@@ -102,3 +133,9 @@ async def our_tracker(world: World) -> None:
 
     await world.each(wait)
     await tracker.aclose()
+    return counters
+
+
+async def our_tracker(world: World) -> None:
+    """Wait for every run with the tracker of a client."""
+    await track(world, Setting())

@@ -59,5 +59,5 @@ EPOCH = 1_781_615_700.0
 
 def simulate(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in simulated time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualLoop, debug=False) as runner:
         return runner.run(main)
