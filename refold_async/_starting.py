@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from refold_async import _protocol as protocol
 from refold_async._errors import RefoldError
 from refold_async._handle import ExecutionHandle
+from refold_async._pacing import Priority
 from refold_async._retry import Finding, logger
 
 if TYPE_CHECKING:
@@ -69,8 +70,10 @@ class Starter:
         """
         deadline = None if limit is None else self.services.clock.monotonic() + limit
         care = Care(self, request, policy, deadline)
-        started = await self.services.api.start(request, care, policy=policy, deadline=deadline)
-        return care.handle(started)
+        answer = await self.services.api.transport.send(
+            request, policy=policy, deadline=deadline, care=care, priority=Priority.START
+        )
+        return care.handle(protocol.read_started(answer, request))
 
     async def aclose(self) -> None:
         """Stop reconciling; what is not found yet is logged as unknown."""

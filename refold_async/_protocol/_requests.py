@@ -128,7 +128,11 @@ def execute_request(
 
 @lru_cache(maxsize=1_024)
 def _target_and_headers(
-    workflow_id: str, slug: str, config_id: str | None, sync: bool, include_headers: bool
+    workflow_id: str,
+    slug: str,
+    config_id: str | None,
+    sync: bool,  # noqa: FBT001 - by position the cache is asked faster
+    include_headers: bool,  # noqa: FBT001
 ) -> tuple[str, Mapping[str, str]]:
     """Check what the calls of one workflow have in common, once."""
     check_id(workflow_id, "workflow_id")
