@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
+from refold_async._pacing import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
         SessionToken,
         Workflow,
     )
-    from refold_async._pacing import Priority
-    from refold_async._retry import Care
     from refold_async._transport import Transport
 
 
@@ -26,27 +25,16 @@ class Api:
     """The service's operations over one transport.
 
     `policy` is the retry policy of one call; None for the client's own. `deadline` is in monotonic
-    seconds. `priority` says who goes first; None for what is usual for the operation.
+    seconds. `priority` says who goes first.
     """
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
 
-    async def start(
-        self,
-        request: protocol.Request,
-        care: Care,
-        *,
-        policy: RetryPolicy | None = None,
-        deadline: float | None = None,
-    ) -> protocol.Started:
-        """Start a run, by execute or rerun (the request was built when the caller asked)."""
-        answer = await self.transport.send(request, policy=policy, deadline=deadline, care=care)
-        return protocol.read_started(answer, request)
-
     async def stop(self, execution_id: str, *, account: str | None) -> None:
         """Ask the service to stop a run."""
-        await self.transport.send(protocol.stop_request(execution_id, account=account))
+        request = protocol.stop_request(execution_id, account=account)
+        await self.transport.send(request, priority=Priority.STOP)
 
     async def get_execution(
         self,
@@ -54,7 +42,7 @@ class Api:
         *,
         account: str | None,
         policy: RetryPolicy | None = None,
-        priority: Priority | None = None,
+        priority: Priority = Priority.RESULT,
     ) -> Execution:
         """Read a run with its nodes."""
         request = protocol.get_execution_request(execution_id, account=account)
@@ -67,7 +55,7 @@ class Api:
         *,
         account: str | None,
         policy: RetryPolicy | None = None,
-        priority: Priority | None = None,
+        priority: Priority = Priority.RESULT,
     ) -> protocol.Output:
         """Read the output of a run."""
         request = protocol.get_response_request(execution_id, account=account)
@@ -81,7 +69,7 @@ class Api:
         query: Mapping[str, Any],
         deadline: float | None = None,
         policy: RetryPolicy | None = None,
-        priority: Priority | None = None,
+        priority: Priority = Priority.RESULT,
     ) -> Page[Execution]:
         """Read one page of an account's runs."""
         request = protocol.list_executions_request(account=account, query=query)

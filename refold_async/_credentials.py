@@ -48,11 +48,13 @@ class Authenticator:
         """Give the secret to use now, fetching the first token if need be."""
         return self.current or await self.renewed(None)
 
-    def header(self, secret: Secret) -> tuple[str, str]:
-        """Give the header that carries a secret. See: "Authentication"."""
-        if self._api_key is not None:
-            return "x-api-key", secret.reveal()
-        return "Authorization", f"Bearer {secret.reveal()}"
+    def headers(self, secret: Secret, account: str | None) -> dict[str, str]:
+        """Give the headers that say who calls, and for which account. See: "Authentication"."""
+        if self._api_key is None:
+            return {"Authorization": f"Bearer {secret.reveal()}"}
+        if account is None:
+            return {"x-api-key": secret.reveal()}
+        return {"x-api-key": secret.reveal(), "linked_account_id": account}
 
     async def renewed(self, refused: Secret | None) -> Secret:
         """Give a token other than the one that was refused; it is refused itself if there is none.

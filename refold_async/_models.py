@@ -26,6 +26,7 @@ __all__ = [
     "SessionToken",
     "Workflow",
     "created_at",
+    "created_second",
 ]
 
 T = TypeVar("T")
@@ -126,12 +127,18 @@ class ExecutionRef:
         return None if self.execution_id is None else created_at(self.execution_id)
 
 
+def created_second(execution_id: str) -> int | None:
+    """Read the creation time (epoch seconds) out of a MongoDB ObjectId; None for other ids."""
+    return int(execution_id[:8], 16) if _OBJECT_ID.fullmatch(execution_id) else None
+
+
 def created_at(execution_id: str) -> datetime | None:
-    """Read the creation time (to the second) out of a MongoDB ObjectId; None for other ids."""
-    if not _OBJECT_ID.fullmatch(execution_id):
+    """Give the same as a `datetime` (UTC)."""
+    second = created_second(execution_id)
+    if second is None:
         return None
     try:
-        return datetime.fromtimestamp(int(execution_id[:8], 16), UTC)
+        return datetime.fromtimestamp(second, UTC)
     except (ValueError, OverflowError, OSError):  # a platform with a 32-bit time_t
         return None
 

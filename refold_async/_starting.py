@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from refold_async import _protocol as protocol
 from refold_async._errors import RefoldError
 from refold_async._handle import ExecutionHandle
+from refold_async._pacing import Priority
 from refold_async._retry import Finding, logger, outcome_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from refold_async._config import RetryPolicy
     from refold_async._handle import Services
@@ -71,18 +72,19 @@ class Starter:
         """
         deadline = None if limit is None else self.services.clock.monotonic() + limit
         care = Care(self, request, policy, deadline)
-        return await self.send(request, care, policy, deadline)
+        return care.accepted(await self.send(request, care, policy, deadline))
 
-    async def send(
+    def send(
         self,
         request: protocol.Request,
         care: Care,
         policy: RetryPolicy | None,
         deadline: float | None,
-    ) -> ExecutionHandle[Any]:
+    ) -> Coroutine[Any, Any, protocol.Answer]:
         """Send a request whose care is taken of; `deadline` is in monotonic seconds."""
-        started = await self.services.api.start(request, care, policy=policy, deadline=deadline)
-        return care.handle(started)
+        return self.services.api.transport.send(
+            request, policy=policy, deadline=deadline, care=care, priority=Priority.START
+        )
 
     async def aclose(self) -> None:
         """Stop reconciling; what is not found yet is logged as unknown."""
@@ -139,7 +141,8 @@ class Submission:
             deadline = starter.services.clock.monotonic() + self._limit
         self._care = Care(starter, self.request, self.policy, deadline)
         self._care.before = before
-        return await starter.send(self.request, self._care, self.policy, deadline)
+        answer = await starter.send(self.request, self._care, self.policy, deadline)
+        return self._care.accepted(answer)
 
     @property
     def has_left(self) -> bool:
@@ -204,6 +207,10 @@ class Care:
         self.before: Callable[[], Awaitable[None]] | None = None
         # Who is told when the caller has left, instead of the orphans.
         self.heir: asyncio.Future[ExecutionHandle[Any]] | None = None
+
+    def accepted(self, answer: protocol.Answer) -> ExecutionHandle[Any]:
+        """Make the handle of the run that an answer tells of."""
+        return self.handle(protocol.read_started(answer, self._request))
 
     def handle(self, started: protocol.Started) -> ExecutionHandle[Any]:
         """Make the handle of the run, and remember that it is ours."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,7 +15,8 @@ from refold_async._config import RetryPolicy
 from refold_async._credentials import Authenticator
 from refold_async._errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
 from refold_async._pacing import Budget, Priority
-from refold_async._protocol import Answer, Evidence, Operation, Reply, judge
+from refold_async._protocol import Answer, Evidence, Reply, judge
+from refold_async._relay import Relays
 from refold_async._retry import Call, prepare
 from refold_async._server_clock import ServerClock
 from refold_async._stats import Counters
@@ -33,12 +35,6 @@ _ELSEWHERE = (
     " loop, thread and forked child"
 )
 
-_PRIORITIES = {
-    Operation.EXECUTE: Priority.START,
-    Operation.RERUN: Priority.START,
-    Operation.STOP: Priority.STOP,
-}
-"""Reads that nobody calls anything else are somebody's result."""
 _SHEDDING = frozenset({429, 503})
 
 
@@ -55,7 +51,7 @@ class Transport:
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _pid: int = attrs.field(default=0, init=False)
     _closing: asyncio.Future[None] | None = attrs.field(default=None, init=False)
-    _attempts: set[Attempt] = attrs.field(factory=set, init=False)  # under way
+    _attempts: Relays = attrs.field(factory=Relays, init=False)  # under way
     _rests: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)  # of callers that left
     server_clock: ServerClock = attrs.field(factory=ServerClock, init=False)
 
@@ -71,7 +67,7 @@ class Transport:
         policy: RetryPolicy | None = None,
         deadline: float | None = None,
         care: Care | None = None,
-        priority: Priority | None = None,
+        priority: Priority = Priority.RESULT,
     ) -> Answer:
         """Send a request, again where its failures allow it, and give the accepted answer.
 
@@ -80,19 +76,17 @@ class Transport:
             policy: how to retry; the client's own if None.
             deadline: monotonic seconds at which to give up, or None.
             care: who looks after a start whose answer is lost or whose caller leaves.
-            priority: who goes first; None for what is usual for the operation.
+            priority: who goes first.
 
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
         policy = policy or self.policy
-        if priority is None:
-            priority = _PRIORITIES.get(request.operation, Priority.RESULT)
         if policy.deadline is not None:
             latest = self.clock.monotonic() + policy.deadline
             deadline = latest if deadline is None else min(deadline, latest)
         answer = await self._try(request, priority, deadline, care)
-        if answer.evidence is Evidence.ACCEPTED:
+        if answer.error is None:
             return answer
         call = Call(
             request=request,
@@ -167,28 +161,17 @@ class Transport:
         ends_at = None
         if deadline is not None:
             ends_at = asyncio.get_running_loop().time() + deadline - self.clock.monotonic()
-        attempt = Attempt(timeouts.sync if request.sync else timeouts.read, ends_at)
-        exchange = self._in_slot(request, secret, attempt)
-        if care is None:
-            reply = await attempt.relay.run(exchange)
-        else:
-            # A caller that leaves does not take along what has left: the reply is read to its end,
-            # within the timeouts, and what it says goes to `care`.
-            reply = await attempt.relay.run(
-                exchange,
-                outlives=lambda: attempt.sent,
-                left=lambda rest: self._go_on_without_caller(rest, request, phase, care),
-            )
-        return self._read(request, phase, reply)
-
-    async def _in_slot(self, request: Request, secret: Secret, attempt: Attempt) -> Reply | Answer:
-        self._attempts.add(attempt)
+        attempt = Attempt(self._attempts, timeouts.sync if request.sync else timeouts.read, ends_at)
+        self.counters.requests[request.operation.value] += 1
+        # A caller that leaves does not take along what has left: the reply is read to its end,
+        # within the timeouts, and what it says goes to `care`.
+        left = None if care is None else partial(self._go_on_without_caller, request, phase, care)
         try:
-            self.counters.requests[request.operation.value] += 1
-            return await self.wire.exchange(request, secret, attempt)
+            reply = await attempt.run(self.wire.exchange(request, secret, attempt), left=left)
         finally:
-            self._attempts.discard(attempt)
-            self.budget.release()
+            if not attempt.handed_over:
+                self.budget.release()
+        return self._read(request, phase, reply)
 
     def _read(self, request: Request, phase: int, reply: Reply | Answer) -> Answer:
         if isinstance(reply, Answer):
@@ -196,7 +179,7 @@ class Transport:
         self.server_clock.told(reply.headers.get("Date"), reply.received_at)
         answer = judge(request, reply)
         # Evidence first: a Response node may set 503 on a run that happened.
-        if answer.evidence is Evidence.ACCEPTED:
+        if answer.error is None:
             self.budget.served(phase)
         elif reply.status in _SHEDDING:
             pause = min(answer.retry_after or 0.0, self.policy.max_retry_after)
@@ -206,12 +189,16 @@ class Transport:
         return answer
 
     def _go_on_without_caller(
-        self, rest: Coroutine[Any, Any, Reply | Answer], request: Request, phase: int, care: Care
+        self, request: Request, phase: int, care: Care, rest: Coroutine[Any, Any, Reply | Answer]
     ) -> None:
         care.expecting = True
 
         async def finish() -> None:
-            care.orphaned(self._read(request, phase, await rest))
+            try:
+                reply = await rest
+            finally:
+                self.budget.release()
+            care.orphaned(self._read(request, phase, reply))
 
         task = asyncio.get_running_loop().create_task(finish())
         self._rests.add(task)
@@ -261,6 +248,6 @@ class Transport:
         self.budget.close(ClientClosedError("the client was closed"))
         if self._closing is not None and not self._closing.done():
             self._closing.set_result(None)
-        for attempt in [*self._attempts]:
-            attempt.relay.abort()
+        self._attempts.abort()
         await asyncio.gather(*self._rests, return_exceptions=True)
+        self._attempts.stop_timer()

@@ -20,11 +20,11 @@ from refold_async._config import Timeouts
 from refold_async._credentials import Authenticator
 from refold_async._errors import ClientClosedError, ConfigError, UnexpectedReplyError
 from refold_async._protocol import Answer, Reply
-from refold_async._relay import Relay
+from refold_async._relay import Relay, Relays
 from refold_async._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from refold_async._config import Secret
     from refold_async._protocol import Request
@@ -36,24 +36,29 @@ _UPLOAD_CHUNK = 64 * 1024
 _NO_OPTIONS: dict[str, Any] = {}
 
 
-class Attempt:
-    """How far one attempt has come, and the clock it is under.
+class Attempt(Relay["Reply | Answer"]):
+    """How far one attempt has come, and the clock it is under; drives its exchange.
 
     Over a caller's own session nobody watches the connection: there a failure counts as one of a
     sent request from the moment aiohttp has it.
     """
 
-    __slots__ = ("_allowed", "_deadline", "begun", "relay", "sent", "watched")
+    __slots__ = ("_allowed", "_deadline", "begun", "sent", "watched")
 
-    def __init__(self, allowed: float, deadline: float | None) -> None:
+    def __init__(self, others: Relays, allowed: float, deadline: float | None) -> None:
+        super().__init__(others)
         self.begun = False  # aiohttp has it
         self.watched = False  # our connector sees it
         self.sent = False  # a connection was there to write to
-        self.relay: Relay[Reply | Answer] = Relay()
         self._allowed = allowed  # seconds for the reply
         self._deadline = deadline  # loop time
         if deadline is not None:
-            self.relay.reschedule(deadline)
+            self.reschedule(deadline)
+
+    @property
+    def outlives(self) -> bool:
+        """Whether the exchange goes on without its caller: what has left is read to its end."""
+        return self.sent
 
     @property
     def may_have_left(self) -> bool:
@@ -61,7 +66,7 @@ class Attempt:
         return self.sent or (self.begun and not self.watched)
 
     @property
-    def expired(self) -> bool:
+    def out_of_time(self) -> bool:
         """Whether the call's own deadline has passed."""
         now = asyncio.get_running_loop().time()
         return self._deadline is not None and now >= self._deadline
@@ -74,7 +79,7 @@ class Attempt:
     def answer_is_due(self) -> None:
         """Start the clock of the reply (again)."""
         when = asyncio.get_running_loop().time() + self._allowed
-        self.relay.reschedule(when if self._deadline is None else min(when, self._deadline))
+        self.reschedule(when if self._deadline is None else min(when, self._deadline))
 
 
 _under_way: ContextVar[Attempt] = ContextVar("refold_async_attempt")
@@ -156,9 +161,9 @@ class Wire:
             response = await self._request(request, secret, attempt)
             body = await self._read(response)
         except asyncio.CancelledError as error:
-            if attempt.relay.expired:
+            if attempt.expired:
                 return self._failed(TimeoutError(), request, attempt)
-            if self.closed and attempt.relay.aborted:
+            if self.closed and attempt.aborted:
                 return failures.closed(request, sent=attempt.may_have_left)
             cancelled = error.args
         except Exception as error:  # noqa: BLE001 - no foreign exception gets past this door
@@ -166,12 +171,7 @@ class Wire:
         else:
             if response.status >= 400:  # noqa: PLR2004
                 body = secret.hidden_in(body)
-            return Reply(
-                status=response.status,
-                headers=response.headers,
-                body=body,
-                received_at=self.clock.time(),
-            )
+            return Reply(response.status, response.headers, body, self.clock.time())
         # A new one: the frames of the old one show the headers, and so the key.
         raise asyncio.CancelledError(*cancelled)
 
@@ -179,16 +179,13 @@ class Wire:
         if self.closed:
             return failures.closed(request, sent=attempt.may_have_left)
         return failures.translate(
-            error, request, sent=attempt.may_have_left, expired=attempt.expired
+            error, request, sent=attempt.may_have_left, expired=attempt.out_of_time
         )
 
-    async def _request(
+    def _request(
         self, request: Request, secret: Secret, attempt: Attempt
-    ) -> aiohttp.ClientResponse:
-        name, value = self.auth.header(secret)
-        headers = {**request.headers, name: value}
-        if request.account is not None and not self.auth.bound_to_account:
-            headers["linked_account_id"] = request.account
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        headers = {**request.headers, **self.auth.headers(secret, request.account)}
         body: Any = request.body
         if body is not None and (len(body) > _UPLOAD_CHUNK or self.theirs is not None):
             headers["Content-Length"] = str(len(body))
@@ -200,7 +197,7 @@ class Wire:
             headers = _framing(self.theirs, headers, self.base_url)
         assert session is not None  # noqa: S101 - `open` made it
         attempt.begun = True
-        return await session.request(
+        return session.request(
             request.method,
             self.base_url + request.target,
             data=body,

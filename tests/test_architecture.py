@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, str] = {
     "_relay": "",
     "_wire": "_version _errors _clock _config _protocol _credentials _failures _relay",
     "_transport": "_errors _clock _config _stats _protocol _credentials _pacing _retry _failures"
-    " _server_clock _wire",
+    " _server_clock _relay _wire",
     "_api": "_config _models _pacing _protocol _retry _transport",
     "_progress": "_errors _models",
     "_looking": "_errors _clock _config _models _protocol _stats _pacing _api _progress",
@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, str] = {
     " _cohorts _report",
     "_handle": "_errors _events _checks _clock _config _models _protocol _api _watching _tracker",
     "_reconcile": "_errors _clock _config _models _pacing _protocol _retry _api",
-    "_starting": "_errors _config _models _stats _protocol _retry _handle _reconcile",
+    "_starting": "_errors _config _models _stats _pacing _protocol _retry _handle _reconcile",
     "_batch_models": "_errors _checks _config _models _handle",
     "_batch_report": "_errors _batch_models",
     "_batch_input": "_errors _batch_models",

@@ -57,12 +57,8 @@ def read_execute_answer(answer: Answer, *, sync: bool) -> Started:
     document: dict[str, Any] = answer.document
     execution_id = _text(document.get("execution_id"))
     ended = execution_id is None or _tells_the_end(document, sync=sync)
-    return Started(
-        execution_id=execution_id,
-        result=_inline_result(answer, execution_id) if ended else None,
-        attempts=answer.attempts,
-        possible_duplicate=answer.possible_duplicate,
-    )
+    result = _inline_result(answer, execution_id) if ended else None
+    return Started(execution_id, result, answer.attempts, answer.possible_duplicate)
 
 
 def _tells_the_end(document: Mapping[str, Any], *, sync: bool) -> bool:
@@ -242,7 +238,10 @@ def read_time(value: object) -> datetime | None:
 
 def _text(*values: object) -> str | None:
     """Give the first value that is text; an empty one counts as missing."""
-    return next((value for value in values if isinstance(value, str) and value), None)
+    for value in values:
+        if isinstance(value, str) and value:
+            return value
+    return None
 
 
 def _whole(value: object) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -100,6 +101,40 @@ def execute_request(
     max_payload_bytes: int,
 ) -> Request:
     """Start a workflow. See: "Execute Workflow"."""
+    common = workflow_id, slug, config_id, sync, include_headers
+    try:
+        target, headers = _target_and_headers(*common)
+    except TypeError:  # one of them can't be hashed: no string, which is now said of the right one
+        target, headers = _target_and_headers.__wrapped__(*common)
+    if instance_tag is not None:
+        headers = {**headers, "instance_tag": check_header(instance_tag, "instance_tag")}
+    body = dump_payload(payload, limit=max_payload_bytes)
+    # By position, which takes half the time that names would.
+    return Request(
+        Operation.EXECUTE,
+        target,
+        "POST",
+        headers,
+        body,
+        account,
+        sync,
+        instance_tag,
+        unique_tag,
+        workflow_id,
+        None,
+        slug,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _target_and_headers(
+    workflow_id: str,
+    slug: str,
+    config_id: str | None,
+    sync: bool,  # noqa: FBT001 - by position the cache is asked faster
+    include_headers: bool,  # noqa: FBT001
+) -> tuple[str, Mapping[str, str]]:
+    """Check what the calls of one workflow have in common, once."""
     check_id(workflow_id, "workflow_id")
     headers = {
         "Content-Type": "application/json",
@@ -108,23 +143,9 @@ def execute_request(
     }
     if config_id is not None:
         headers["config_id"] = check_header(config_id, "config_id")
-    if instance_tag is not None:
-        headers["instance_tag"] = check_header(instance_tag, "instance_tag")
     if include_headers:
         headers["include-headers"] = "true"
-    return Request(
-        operation=Operation.EXECUTE,
-        method="POST",
-        target=f"/api/v2/public/workflow/{workflow_id}/execute",
-        headers=headers,
-        body=dump_payload(payload, limit=max_payload_bytes),
-        account=account,
-        sync=sync,
-        instance_tag=instance_tag,
-        unique_tag=unique_tag,
-        workflow_id=workflow_id,
-        slug=slug,
-    )
+    return f"/api/v2/public/workflow/{workflow_id}/execute", headers
 
 
 def _execution_request(

@@ -192,8 +192,7 @@ class _ImaginedWire(Wire):
         attempt.begun = attempt.watched = True
         await asyncio.sleep(self._latency())
         attempt.depart()
-        name, value = self.auth.header(secret)
-        headers = {**request.headers, name: value, "linked_account_id": request.account or ""}
+        headers = {**request.headers, **self.auth.headers(secret, request.account or "")}
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         loop.call_later(self._latency(), self._arrive, request, headers, answer)

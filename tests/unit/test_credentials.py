@@ -37,14 +37,16 @@ def from_source(*tokens: object) -> tuple[Authenticator, Source]:
 async def test_api_key_has_its_own_header() -> None:
     """An API key is sent as `x-api-key`, and a call has to say for which account it is."""
     auth = Authenticator(Credential(api_key=Secret("tk_1")))
-    assert auth.header(await auth.secret()) == ("x-api-key", "tk_1")
+    secret = await auth.secret()
+    assert auth.headers(secret, "acct_1") == {"x-api-key": "tk_1", "linked_account_id": "acct_1"}
+    assert auth.headers(secret, None) == {"x-api-key": "tk_1"}
     assert not auth.bound_to_account
 
 
 async def test_session_token_is_a_bearer_token() -> None:
     """A session token is sent as `Authorization`, and says itself for which account it is."""
     auth = Authenticator(Credential(session_token=Secret("jwt")))
-    assert auth.header(await auth.secret()) == ("Authorization", "Bearer jwt")
+    assert auth.headers(await auth.secret(), "acct_1") == {"Authorization": "Bearer jwt"}
     assert auth.bound_to_account
 
 
@@ -53,7 +55,7 @@ async def test_fetched_token_is_a_bearer_token() -> None:
     auth, _ = from_source("jwt")
     assert auth.current is None
     assert auth.bound_to_account
-    assert auth.header(await auth.secret()) == ("Authorization", "Bearer jwt")
+    assert auth.headers(await auth.secret(), "acct_1") == {"Authorization": "Bearer jwt"}
 
 
 async def test_many_callers_fetch_the_first_token_once() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async._relay import Relay
+from refold_async._relay import Relay, Relays
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -30,20 +30,24 @@ async def ends(relay: Relay[Any], waiting: asyncio.Future[Any]) -> str:
         raise
 
 
+class Leaving(Relay[str]):
+    """A relay that is told whether its coroutine outlives the caller."""
+
+    outlives = True
+
+
 class Handover:
     """Takes the rest of a coroutine over in a task of its own."""
 
     def __init__(self, *, outlives: bool = True) -> None:
-        self.relay: Relay[str] = Relay()
+        self.relay = Leaving(Relays())
+        self.relay.outlives = outlives
         self.waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.outlives = outlives
         self.rests: list[asyncio.Task[str]] = []
         self.caller = asyncio.create_task(self._call())
 
     async def _call(self) -> str:
-        return await self.relay.run(
-            ends(self.relay, self.waiting), outlives=lambda: self.outlives, left=self._take
-        )
+        return await self.relay.run(ends(self.relay, self.waiting), left=self._take)
 
     def _take(self, rest: Coroutine[Any, Any, str]) -> None:
         self.rests.append(asyncio.create_task(rest))
@@ -63,7 +67,7 @@ async def test_the_result_is_handed_through() -> None:
         await asyncio.sleep(0.001)
         return "done"
 
-    assert await Relay[str]().run(work()) == "done"
+    assert await Relay[str](Relays()).run(work()) == "done"
 
 
 async def test_an_exception_is_handed_through() -> None:
@@ -75,7 +79,7 @@ async def test_an_exception_is_handed_through() -> None:
         raise error
 
     with pytest.raises(ValueError, match="no") as caught:
-        await Relay[None]().run(work())
+        await Relay[None](Relays()).run(work())
     assert caught.value is error
 
 
@@ -91,7 +95,7 @@ async def test_an_awaited_exception_is_raised_inside() -> None:
         return "missed"
 
     asyncio.get_running_loop().call_soon(waiting.set_exception, OSError())
-    assert await Relay[str]().run(work()) == "handled"
+    assert await Relay[str](Relays()).run(work()) == "handled"
 
 
 async def test_bare_yields_let_others_run() -> None:
@@ -108,7 +112,7 @@ async def test_bare_yields_let_others_run() -> None:
             turns.append(turn)
             await asyncio.sleep(0)
 
-    _, seen = await asyncio.gather(other(), Relay[int]().run(work()))
+    _, seen = await asyncio.gather(other(), Relay[int](Relays()).run(work()))
     assert seen >= 2
 
 
@@ -124,7 +128,7 @@ async def test_a_cancellation_at_a_bare_yield_is_raised_inside() -> None:
             ended.append("cancelled")
             raise
 
-    caller = asyncio.ensure_future(Relay[None]().run(work()))
+    caller = asyncio.ensure_future(Relay[None](Relays()).run(work()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     caller.cancel()
@@ -134,7 +138,7 @@ async def test_a_cancellation_at_a_bare_yield_is_raised_inside() -> None:
 
 async def test_the_deadline_cancels_and_says_so() -> None:
     """The coroutine is cancelled at its deadline, its caller is not."""
-    relay = Relay[str]()
+    relay = Relay[str](Relays())
     relay.reschedule(soon())
     waiting = asyncio.get_running_loop().create_future()
     assert await relay.run(ends(relay, waiting)) == "expired"
@@ -143,7 +147,7 @@ async def test_the_deadline_cancels_and_says_so() -> None:
 
 async def test_a_moved_deadline_counts_from_its_new_place() -> None:
     """A deadline that is moved on from within does not strike at the old place."""
-    relay = Relay[str]()
+    relay = Relay[str](Relays())
     relay.reschedule(soon())
 
     async def work() -> str:
@@ -157,7 +161,7 @@ async def test_a_moved_deadline_counts_from_its_new_place() -> None:
 
 async def test_a_deadline_that_passes_between_two_waits_strikes_at_the_next() -> None:
     """Bare yields can't be cancelled, so the next real wait is."""
-    relay = Relay[str]()
+    relay = Relay[str](Relays())
     relay.reschedule(asyncio.get_running_loop().time())
     waiting = asyncio.get_running_loop().create_future()
 
@@ -171,7 +175,7 @@ async def test_a_deadline_that_passes_between_two_waits_strikes_at_the_next() ->
 
 async def test_the_deadline_strikes_once() -> None:
     """What the coroutine awaits while it cleans up is left alone."""
-    relay = Relay[str]()
+    relay = Relay[str](Relays())
     relay.reschedule(soon())
 
     async def work() -> str:
@@ -184,7 +188,7 @@ async def test_the_deadline_strikes_once() -> None:
 
 async def test_abort_cancels_and_says_so() -> None:
     """Whoever owns the relay may end its coroutine, which can tell why."""
-    relay = Relay[str]()
+    relay = Relay[str](Relays())
     asyncio.get_running_loop().call_soon(relay.abort)
     assert await relay.run(ends(relay, asyncio.get_running_loop().create_future())) == "aborted"
     assert not relay.expired
@@ -194,9 +198,9 @@ async def test_abort_cancels_and_says_so() -> None:
 async def test_a_caller_that_leaves_too_early_takes_the_coroutine_along(
     outlives: bool | None,
 ) -> None:
-    """Without `outlives`, or while it says no, cancelling the caller cancels the coroutine."""
+    """With nobody to take it over, or while it does not outlive, it is cancelled as well."""
     if outlives is None:
-        relay = Relay[str]()
+        relay = Relay[str](Relays())
         waiting = asyncio.get_running_loop().create_future()
         caller = asyncio.ensure_future(relay.run(ends(relay, waiting)))
         await asyncio.sleep(0)
@@ -266,7 +270,7 @@ async def test_a_timeout_inside_works() -> None:
             return "in time"
         return "never"
 
-    assert await Relay[str]().run(work()) == "in time"
+    assert await Relay[str](Relays()).run(work()) == "in time"
 
 
 async def test_a_cancellation_that_meets_a_finished_wait_is_not_lost() -> None:
