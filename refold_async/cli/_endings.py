@@ -24,6 +24,8 @@ SERVICE_OR_NETWORK = 3
 OUTCOME_UNKNOWN = 4
 WAIT_TIMEOUT = 124
 INTERRUPTED = 130
+NOBODY_READS = 141
+"""As other programs end whose reader is gone: 128 and SIGPIPE."""
 
 _WRONG_REQUEST = "Check that the workflow is published, and that the slug is its application's."
 
@@ -58,6 +60,10 @@ _ENDINGS: tuple[tuple[type[RefoldError], int, str], ...] = (
     ),
     (RefoldError, SERVICE_OR_NETWORK, "Check REFOLD_BASE_URL, and any proxy on the way."),
 )
+
+
+class BadUsageError(Exception):
+    """A command was told something that can't be; nothing was sent."""
 
 
 def _ending(error: RefoldError) -> tuple[int, str]:
