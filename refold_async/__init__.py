@@ -10,6 +10,8 @@
         print(handle.execution_id, result.output)
 """
 
+from refold_async._batch_models import BatchItem, BatchOutcome, BatchProgress, ExecutionRequest
+from refold_async._batch_report import BatchReport, FailureGroup
 from refold_async._client import RefoldClient
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import PollPolicy, RateLimit, RetryPolicy, Timeouts
@@ -27,6 +29,7 @@ from refold_async._errors import (
     ExecutionStoppedError,
     ExecutionTerminatedError,
     ExecutionTimedOutError,
+    JournalError,
     NotFoundError,
     PayloadError,
     PermissionDeniedError,
@@ -67,6 +70,10 @@ __all__ = [
     "ApiError",
     "AuthenticationError",
     "BadRequestError",
+    "BatchItem",
+    "BatchOutcome",
+    "BatchProgress",
+    "BatchReport",
     "BudgetStats",
     "ClientClosedError",
     "Clock",
@@ -80,11 +87,14 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionOutcomeUnknownError",
     "ExecutionRef",
+    "ExecutionRequest",
     "ExecutionResult",
     "ExecutionStatus",
     "ExecutionStoppedError",
     "ExecutionTerminatedError",
     "ExecutionTimedOutError",
+    "FailureGroup",
+    "JournalError",
     "NodeErrored",
     "NodeFinished",
     "NodeRetried",

@@ -24,7 +24,8 @@
     │   ├── ExecutionStoppedError
     │   ├── ExecutionTimedOutError
     │   └── ExecutionTerminatedError
-    └── WaitTimeoutError (TimeoutError)      the wait ended, the run goes on
+    ├── WaitTimeoutError (TimeoutError)      the wait ended, the run goes on
+    └── JournalError                         a batch's journal can't be used
 
 All of them can be pickled and copied, and none carries a secret.
 """
@@ -339,3 +340,19 @@ class WaitTimeoutError(RefoldError, TimeoutError):
         self.failed_looks = failed_looks
         self.last_error = last_error
         self.reattach = reattach
+
+
+class JournalError(RefoldError):
+    """The journal of a batch can't be used; nothing in it was overwritten.
+
+    Attributes:
+        path: the file.
+        problem: what is wrong with it.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, path: str, problem: str, remedy: str) -> None:
+        super().__init__(f"journal {path}: {problem}; {remedy}")
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy

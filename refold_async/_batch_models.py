@@ -1,0 +1,165 @@
+"""What a batch takes and gives, as frozen values: requests, items, progress."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from refold_async._errors import ApiError, ExecutionError, clip
+
+if TYPE_CHECKING:
+    from refold_async._checks import Seconds
+    from refold_async._config import RetryPolicy
+    from refold_async._handle import ExecutionHandle
+    from refold_async._models import ExecutionResult
+
+
+@attrs.frozen
+class ExecutionRequest:
+    """The arguments of `RefoldClient.execute` as a value, for `map` and `run_batch`.
+
+    Nothing is checked here: an item whose request is wrong is `rejected`.
+
+    Attributes:
+        workflow_id: id of a published workflow, or its alias.
+        slug: the application the workflow belongs to.
+        payload: the input, a JSON object; don't change it before its item is yielded.
+        sync: hold the connection until the workflow ends.
+        linked_account_id: for whom, if not for the client's own account.
+        config_id: which configuration; the service's default is the linked account's.
+        instance_tag: a label for the run; without one a unique one is made. With a journal, a
+            label keeps an uncertain item from being looked up: it stays `unknown`.
+        unique_tag: say that no other call ever uses this `instance_tag`.
+        include_headers: have the sanitised request headers in the result.
+        timeout: seconds (or a timedelta) for all of the item: start and wait, as of
+            `RefoldClient.run`; with `wait=False` for the start.
+        retry: another policy than the client's for this item.
+        key: your own id for the item; without one it is the item's index as text.
+    """
+
+    workflow_id: str
+    slug: str = attrs.field(kw_only=True)
+    payload: Any = attrs.field(default=None, kw_only=True, repr=False)
+    sync: bool = attrs.field(default=False, kw_only=True)
+    linked_account_id: str | None = attrs.field(default=None, kw_only=True)
+    config_id: str | None = attrs.field(default=None, kw_only=True)
+    instance_tag: str | None = attrs.field(default=None, kw_only=True)
+    unique_tag: bool = attrs.field(default=False, kw_only=True)
+    include_headers: bool = attrs.field(default=False, kw_only=True)
+    timeout: Seconds | None = attrs.field(default=None, kw_only=True)
+    retry: RetryPolicy | None = attrs.field(default=None, kw_only=True)
+    key: str | None = attrs.field(default=None, kw_only=True)
+
+
+class BatchOutcome(StrEnum):
+    """How an item of a batch ended; each ends in exactly one of these."""
+
+    SUCCEEDED = "succeeded"
+    """The run completed, and its Response node set no error status; with `wait=False`: it began."""
+    FAILED = "failed"
+    """The run ended badly, or its Response node set 4xx or 5xx."""
+    UNKNOWN = "unknown"
+    """It may have run, or how its run ended could not be learned."""
+    REJECTED = "rejected"
+    """The request is wrong or the service refused it: nothing ran."""
+    UNSENT = "unsent"
+    """It never left: nothing ran."""
+
+
+@attrs.frozen(kw_only=True)
+class BatchItem:
+    """One item of a batch and what became of it.
+
+    Attributes:
+        index: its place in the input, from 0.
+        key: the request's `key`, or the index as text.
+        request: what was asked for, as it stood in the input.
+        outcome: how it ended.
+        handle: the handle of its run, where one is known; `unknown` items have one too if the run
+            is known and only its end is not.
+        result: how the run ended, where that is known.
+        error: why it did not succeed; None for an item that did.
+        seconds: from its start to its end, or None if it was not begun.
+        resumed: whether its run was started by an earlier process with the same journal.
+    """
+
+    index: int
+    key: str
+    request: ExecutionRequest
+    outcome: BatchOutcome
+    handle: ExecutionHandle[Any] | None = None
+    result: ExecutionResult[Any] | None = None
+    error: Exception | None = None
+    seconds: float | None = None
+    resumed: bool = False
+
+    @property
+    def execution_id(self) -> str | None:
+        """The item's run, where one is known."""
+        return self.handle.execution_id if self.handle is not None else None
+
+    @property
+    def failed_node(self) -> str | None:
+        """The name (or id) of the node its run failed at, where the service told."""
+        node = self.error.failed_node if isinstance(self.error, ExecutionError) else None
+        return None if node is None else clip(node.name or node.node_id, 80)
+
+    def document(self) -> dict[str, Any]:
+        """Give the item as a JSON object, as `BatchReport.to_jsonl` writes it.
+
+        It holds the output of the run, and neither the payload nor a credential.
+        """
+        result, error = self.result, self.error
+        request = self.request if isinstance(self.request, ExecutionRequest) else None
+        document: dict[str, Any] = {
+            "index": self.index,
+            "key": self.key,
+            "outcome": str(self.outcome),
+            "workflow_id": None if request is None else request.workflow_id,
+            "execution_id": self.execution_id,
+            "status": None if result is None else str(result.status),
+            "status_code": None if result is None else result.status_code,
+            "output": None if result is None else result.output,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "resumed": self.resumed,
+            "possible_duplicate": self.handle is not None and self.handle.possible_duplicate,
+            "error": None,
+        }
+        if error is not None:
+            document["error"] = {"type": type(error).__name__, "message": clip(error, 1000)}
+            if self.failed_node is not None:
+                document["error"]["node"] = self.failed_node
+            if isinstance(error, ApiError):
+                document["error"]["status"] = error.status
+        return document
+
+
+@attrs.frozen(kw_only=True)
+class BatchProgress:
+    """How far a batch is, at one moment.
+
+    Attributes:
+        done: items that have ended, in whatever way.
+        succeeded: how many of them succeeded; the other outcomes likewise.
+        failed: see `BatchOutcome`.
+        unknown: see `BatchOutcome`.
+        rejected: see `BatchOutcome`.
+        unsent: see `BatchOutcome`.
+        started: items whose run is known to have begun, those that have ended among them.
+        running: items under way whose run is known to have begun.
+        seconds: since the batch began.
+        rate: items that end per second, over the last ten seconds.
+    """
+
+    done: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    unknown: int = 0
+    rejected: int = 0
+    unsent: int = 0
+    started: int = 0
+    running: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
