@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refold_async import RefoldError
+from refold_async.cli._batch import batch
 from refold_async.cli._demo import Live, missing_settings, play_live, play_local
 from refold_async.cli._endings import BAD_USAGE, INTERRUPTED, advice, exit_code
 from refold_async.cli._looking import list_runs, status, watch
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (execute, run, status, watch, stop, rerun):
+for command in (execute, run, status, watch, stop, rerun, batch):
     app.command()(command)
 app.command(name="list")(list_runs)
 

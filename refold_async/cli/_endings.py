@@ -9,6 +9,7 @@ from refold_async import (
     ConnectionFailedError,
     ExecutionError,
     ExecutionOutcomeUnknownError,
+    JournalError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
@@ -33,6 +34,7 @@ _WRONG_REQUEST = "Check that the workflow is published, and that the slug is its
 _ENDINGS: tuple[tuple[type[RefoldError], int, str], ...] = (
     (ConfigError, BAD_USAGE, "Nothing was sent."),
     (ExecutionError, RUN_FAILED, "Open the execution in Refold to see what its nodes did."),
+    (JournalError, BAD_USAGE, "Nothing was sent."),
     (WaitTimeoutError, WAIT_TIMEOUT, "The run goes on; only the wait ended."),
     (
         ExecutionOutcomeUnknownError,

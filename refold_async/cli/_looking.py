@@ -67,7 +67,9 @@ def watch(
 
     async def work(job: Job) -> int:
         handle = job.refold.handle(execution_id)
-        job.interrupted = f"interrupted; the run goes on. Wait for it: {settings.watch_line(handle)}"
+        job.interrupted = (
+            f"interrupted; the run goes on. Wait for it: {settings.watch_line(handle)}"
+        )
         result = await Watcher(handle, interval, as_json=as_json).watch(timeout=timeout)
         console = make_console()
         if as_json:

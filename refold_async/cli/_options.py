@@ -73,7 +73,7 @@ class Settings:
     allow_insecure_http: bool = False
     as_json: bool = False
 
-    def client(self, **policies: Any) -> RefoldClient:
+    def client(self, *, needs_account: bool = True, **policies: Any) -> RefoldClient:
         """Make the client of a command; a key that is missing is asked for on a terminal.
 
         Raises:
@@ -91,7 +91,7 @@ class Settings:
             allow_insecure_http=self.allow_insecure_http,
             **policies,
         )
-        if key is not None and refold.linked_account_id is None:
+        if needs_account and key is not None and refold.linked_account_id is None:
             raise BadUsageError(
                 "whose run is it? Give --account ID, or set REFOLD_LINKED_ACCOUNT_ID"
             )

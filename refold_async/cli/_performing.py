@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import typer
 
-from refold_async import ExecutionOutcomeUnknownError, RefoldClient, RefoldError, WaitTimeoutError
+from refold_async import (
+    ExecutionHandle,
+    ExecutionOutcomeUnknownError,
+    RefoldClient,
+    RefoldError,
+    WaitTimeoutError,
+)
 from refold_async.cli import _documents as documents
 from refold_async.cli._endings import (
     BAD_USAGE,
@@ -24,7 +31,7 @@ from refold_async.cli._options import Settings
 from refold_async.cli._terminal import abandon_stdout, clean, complain, emit, prepare_streams, say
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Iterator
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -35,11 +42,13 @@ class Job:
         settings: what it was told.
         refold: its client.
         interrupted: what people are told when they interrupt it now.
+        farewell: says so instead, given the runs that were started on the way.
     """
 
     settings: Settings
     refold: RefoldClient
     interrupted: str = "interrupted"
+    farewell: Callable[[Iterable[ExecutionHandle[Any]]], str] | None = None
 
 
 @contextmanager
@@ -69,19 +78,26 @@ def told(settings: Settings) -> Iterator[None]:
     raise typer.Exit(code)
 
 
-def perform(settings: Settings, work: Callable[[Job], Awaitable[int]], **policies: Any) -> NoReturn:
+def perform(
+    settings: Settings,
+    work: Callable[[Job], Awaitable[int]],
+    *,
+    needs_account: bool = True,
+    **policies: Any,
+) -> NoReturn:
     """Do a command's work in its one event loop, and end with its exit code.
 
     Args:
         settings: what the command was told.
         work: gives the exit code, and raises what it can't deal with.
+        needs_account: whether the client must know an account.
         policies: settings of the client beyond those that all commands share.
 
     Raises:
         typer.Exit: when all is done.
         KeyboardInterrupt: with what people are to be told.
     """
-    job = Job(settings=settings, refold=settings.client(**policies))
+    job = Job(settings=settings, refold=settings.client(needs_account=needs_account, **policies))
     try:
         code = asyncio.run(_within(job, work))
     except KeyboardInterrupt:
@@ -95,6 +111,8 @@ async def _within(job: Job, work: Callable[[Job], Awaitable[int]]) -> int:
 
 
 def _said_to_leave(job: Job) -> str:
+    if job.farewell is not None:
+        return job.farewell(job.refold.orphans)
     # A start that was interrupted on its way may have been answered after all.
     started = [
         f"interrupted; {handle.execution_id} was started and goes on. Wait for it:"

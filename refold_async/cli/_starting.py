@@ -77,7 +77,6 @@ def execute(
     as_json: AsJson = False,
 ) -> None:
     """Start a run and print its id, without waiting for its end."""
-
     settings = Settings(account, base_url, allow_insecure_http, as_json)
 
     async def work(job: Job) -> int:
@@ -104,7 +103,6 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Start a run, wait for its end, and print its output."""
-
     settings = Settings(account, base_url, allow_insecure_http, as_json)
 
     async def work(job: Job) -> int:
