@@ -73,12 +73,13 @@ async def play_local(console: Console) -> int:
                 "base_url": emulator.base_url,
                 "api_key": emulator.api_key,
                 "linked_account_id": "acct_demo",
+                "rate_limit": _LOCAL_RATE,
             },
             caption=(
                 f"By default a client keeps to {_DEFAULT_RATE.per_second:g} requests/s with bursts"
-                f" of {_DEFAULT_RATE.burst}, the rate Refold documents. The fan-out was allowed"
-                f" {_LOCAL_RATE.per_second:g}/s to keep this demo short; at"
-                f" {_DEFAULT_RATE.per_second:g}/s it takes about 8 s."
+                f" of {_DEFAULT_RATE.burst}, the rate Refold documents. Here they were allowed"
+                f" {_LOCAL_RATE.per_second:g}/s to keep this short; at"
+                f" {_DEFAULT_RATE.per_second:g}/s the fan-out takes about 13 s."
             ),
         )
         async with stage.client() as refold:
@@ -102,7 +103,7 @@ def _local_scenes(stage: Stage, refold: RefoldClient, emulator: Emulator) -> lis
     async def fan_out_while_shedding() -> str:
         emulator.faults.share("execute", Fault(status=503), share=_SHED)
         try:
-            said = await fan_out(stage, contact, _FAN_OUT, rate_limit=_LOCAL_RATE, witness=witness)
+            said = await fan_out(stage, contact, _FAN_OUT, witness=witness)
         finally:
             emulator.faults.clear()
         return f"The emulator answers {_SHED:.0%} of the triggers with 503.\n{said}"
@@ -182,7 +183,7 @@ def _live_scenes(stage: Stage, refold: RefoldClient, live: Live) -> list[Scene]:
         ("A sync run", partial(sync_run, refold, work)),
         (
             f"{live.fan_out} runs at once",
-            partial(fan_out, stage, work, live.fan_out, rate_limit=_DEFAULT_RATE),
+            partial(fan_out, stage, work, live.fan_out),
         ),
         ("A wait that times out, picked up again", partial(picked_up_again, stage, work, 0.3)),
     ]

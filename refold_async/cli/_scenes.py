@@ -12,7 +12,6 @@ from refold_async import (
     ExecutionFailedError,
     ExecutionHandle,
     ExecutionResult,
-    RateLimit,
     RefoldClient,
     WaitTimeoutError,
 )
@@ -72,7 +71,6 @@ async def fan_out(
     work: Work,
     count: int,
     *,
-    rate_limit: RateLimit,
     witness: Callable[[Handles], str] | None = None,
 ) -> str:
     """Start many runs at once and await them all.
@@ -81,7 +79,6 @@ async def fan_out(
         stage: makes the client, shows how far it is.
         work: what to start.
         count: how often.
-        rate_limit: the client's ceiling.
         witness: says what really started, if somebody knows.
 
     Raises:
@@ -97,9 +94,9 @@ async def fan_out(
         stage.note(f"{ended} of {count} runs have ended well")
         return handle
 
-    async with stage.client(rate_limit=rate_limit) as refold:
+    async with stage.client() as refold:
         outcomes = await asyncio.gather(*(one() for _ in range(count)), return_exceptions=True)
-        retries = refold.stats.retries
+        retries, ceiling = refold.stats.retries, refold.stats.budget.ceiling
     handles = [outcome for outcome in outcomes if isinstance(outcome, ExecutionHandle)]
     duplicates = sum(handle.possible_duplicate for handle in handles)
     said = [
@@ -108,7 +105,7 @@ async def fan_out(
     ]
     if witness is not None:
         said.append(witness(handles))
-    said.append(f"Paced at {rate_limit.per_second:g} requests/s.")
+    said.append(f"Paced at {ceiling:g} requests/s at most.")
     _raise_first(outcomes, "\n".join(said))
     return "\n".join(said)
 

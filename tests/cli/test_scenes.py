@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from rich.console import Console
 
-from refold_async import BadRequestError, PollPolicy, RateLimit
+from refold_async import BadRequestError, PollPolicy
 from refold_async.cli import _demo
 from refold_async.cli._demo import Live, play_live, play_local
 from refold_async.cli._scenes import Work, failing_run, fan_out, picked_up_again
@@ -143,7 +143,7 @@ async def test_fan_out_tells_of_the_others_when_one_is_refused(
     emulator.faults.script("execute", None, Fault(status=400))
 
     async def scene() -> str:
-        return await fan_out(stage, WORK, 3, rate_limit=RateLimit(per_second=1000))
+        return await fan_out(stage, WORK, 3)
 
     error = await stage.play("Three runs", scene)
 

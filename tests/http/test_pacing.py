@@ -10,6 +10,7 @@ import pytest
 from refold_async import (
     AuthenticationError,
     ClientClosedError,
+    PollPolicy,
     RateLimit,
     RateLimitError,
     RefoldClient,
@@ -49,7 +50,8 @@ async def test_each_request_is_of_its_class(
 ) -> None:
     """Starts, stops, looks, and everything somebody waits for are told apart."""
     emulator.workflow("wf_1", slug="s", duration=0.05)(lambda payload: payload)
-    refold = connect(emulator)
+    # The first look reads the document and finds the end, so the output is a request of its own.
+    refold = connect(emulator, polling=PollPolicy(first=0.5))
     handle = await refold.execute("wf_1", slug="s")
     await handle
     granted = refold.stats.budget.granted
