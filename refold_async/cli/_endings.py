@@ -51,7 +51,11 @@ _ENDINGS: tuple[tuple[type[RefoldError], int, str], ...] = (
         SERVICE_OR_NETWORK,
         "Check REFOLD_LINKED_ACCOUNT_ID, and what the credential may do.",
     ),
-    (NotFoundError, SERVICE_OR_NETWORK, _WRONG_REQUEST),
+    (
+        NotFoundError,
+        SERVICE_OR_NETWORK,
+        "Check the id, and that what it names belongs to this linked account.",
+    ),
     (BadRequestError, SERVICE_OR_NETWORK, _WRONG_REQUEST),
     (RateLimitError, SERVICE_OR_NETWORK, "Wait before you try again, or start fewer runs."),
     (ServerError, SERVICE_OR_NETWORK, "The service failed or sheds load; try again later."),

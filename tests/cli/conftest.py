@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from typer.testing import CliRunner
+
+from refold_async.cli import _app
+from refold_async.emulator import NodeFailed, Respond
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from refold_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-X", "dev", "-W", "error", "-m", "refold_async.cli")
@@ -43,15 +51,83 @@ def environ() -> dict[str, str]:
 def refold(environ: dict[str, str]) -> Callable[..., Awaitable[Ended]]:
     """Give a function that runs the command to its end, with arguments and variables."""
 
-    async def run(*arguments: str, **variables: str) -> Ended:
+    async def run(*arguments: str, stdin: bytes = b"", **variables: str) -> Ended:
         child = await asyncio.create_subprocess_exec(
             *COMMAND,
             *arguments,
             env={**environ, **variables},
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await child.communicate()
+        out, err = await child.communicate(stdin)
         return Ended(child.returncode or 0, out.decode(), err.decode())
 
     return run
+
+
+@pytest.fixture
+def here() -> Iterator[Callable[..., Awaitable[Ended]]]:
+    """Give a function that does the same in a thread of this process: quicker, less real."""
+
+    async def run(*arguments: str, stdin: bytes = b"", **variables: str) -> Ended:
+        result = await asyncio.to_thread(
+            CliRunner().invoke, _app.app, arguments, input=stdin, env=variables
+        )
+        return Ended(result.exit_code, result.stdout, result.stderr)
+
+    logger = logging.getLogger("refold_async")
+    handlers = logger.handlers[:]
+    yield run
+    logger.handlers[:] = handlers
+
+
+def add_workflows(emulator: Emulator) -> None:
+    """Give an emulator the workflows of these tests, all under the slug `crm`."""
+
+    @emulator.workflow("wf_echo", slug="crm", duration=0.2)
+    def echo(payload: dict[str, Any]) -> Any:
+        return payload
+
+    @emulator.workflow("wf_fails", slug="crm", duration=0.1, nodes=("Start", "Load", "Response"))
+    def fail(payload: dict[str, Any]) -> Any:
+        raise NodeFailed(node="Load", message="the CRM said no")
+
+    @emulator.workflow("wf_rejects", slug="crm", duration=0.1)
+    def reject(payload: dict[str, Any]) -> Any:
+        return Respond(status=422, data={"reason": "email is taken"})
+
+    @emulator.workflow("wf_endless", slug="crm", duration=None)
+    def go_on(payload: dict[str, Any]) -> Any:
+        return payload
+
+    @emulator.workflow("wf_some", slug="crm", duration=0.1)
+    def some(payload: dict[str, Any]) -> Any:
+        if payload.get("bad"):
+            raise NodeFailed(node="Work", message="bad row")
+        return {"id": payload.get("n")}
+
+
+@pytest.fixture
+def service(emulator: Emulator) -> dict[str, str]:
+    """The environment that points at an emulator with these workflows."""
+    add_workflows(emulator)
+    return {
+        "REFOLD_BASE_URL": emulator.base_url,
+        "REFOLD_API_KEY": emulator.api_key,
+        "REFOLD_LINKED_ACCOUNT_ID": "acct_1",
+    }
+
+
+@pytest.fixture
+def on_terminal(environ: dict[str, str]) -> Iterator[Callable[..., Any]]:
+    """Give a function that runs the command on a terminal of its own."""
+    terminals = pytest.importorskip("tests.support.terminal", reason="needs pseudo-terminals")
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **options: Any) -> Any:
+            variables = {**environ, **options.pop("variables", {})}
+            terminal = terminals.Terminal([*COMMAND, *arguments], variables, **options)
+            return stack.enter_context(terminal)
+
+        yield start
