@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
+from refold_async._checks import Seconds
+from refold_async._config import RetryPolicy
 from refold_async._errors import ApiError, ExecutionError, clip
-
-if TYPE_CHECKING:
-    from refold_async._checks import Seconds
-    from refold_async._config import RetryPolicy
-    from refold_async._handle import ExecutionHandle
-    from refold_async._models import ExecutionResult
+from refold_async._handle import ExecutionHandle
+from refold_async._models import ExecutionResult
 
 
 @attrs.frozen
@@ -112,12 +110,12 @@ class BatchItem:
         It holds the output of the run, and neither the payload nor a credential.
         """
         result, error = self.result, self.error
-        request = self.request if isinstance(self.request, ExecutionRequest) else None
+        request: Any = self.request  # whatever stood in the input
         document: dict[str, Any] = {
             "index": self.index,
             "key": self.key,
             "outcome": str(self.outcome),
-            "workflow_id": None if request is None else request.workflow_id,
+            "workflow_id": getattr(request, "workflow_id", None),
             "execution_id": self.execution_id,
             "status": None if result is None else str(result.status),
             "status_code": None if result is None else result.status_code,

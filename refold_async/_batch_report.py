@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import attrs
 
 from refold_async._batch_models import BatchItem, BatchOutcome
 from refold_async._errors import clip
-
-if TYPE_CHECKING:
-    import os
 
 _SLOWEST = 5
 """Items that `slowest` names."""
@@ -160,11 +158,11 @@ class BatchReport:
             OSError: the file can't be written.
         """
         lines = (json.dumps(item.document()) + "\n" for item in self.all_items)
-        if hasattr(path_or_file, "write"):
-            path_or_file.writelines(lines)
-        else:
+        if isinstance(path_or_file, str | os.PathLike):
             with Path(path_or_file).open("w", encoding="utf-8") as file:
                 file.writelines(lines)
+        else:
+            path_or_file.writelines(lines)
 
     def __str__(self) -> str:
         pace = f", {self.total / self.duration:,.1f} per second" if self.duration > 0 else ""

@@ -11,6 +11,7 @@ import attrs
 
 from refold_async import _protocol as protocol
 from refold_async._api import Api
+from refold_async._batches import Batches
 from refold_async._checks import check_count, check_header, check_id, positive_seconds
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
@@ -31,7 +32,7 @@ from refold_async._models import ExecutionRef
 from refold_async._pacing import Budget
 from refold_async._reconcile import Reconciler
 from refold_async._resources import Executions, SessionTokens, Workflows
-from refold_async._starting import Orphans, Starter
+from refold_async._starting import Orphans, Starter, Submission
 from refold_async._stats import Counters
 from refold_async._tracker import Tracker
 from refold_async._transport import Transport
@@ -42,24 +43,20 @@ if TYPE_CHECKING:
     import os
     from collections.abc import (
         AsyncGenerator,
-        AsyncIterable,
         Awaitable,
         Callable,
         Coroutine,
-        Iterable,
     )
     from types import TracebackType
-    from typing import TypeAlias
 
     import aiohttp
 
+    from refold_async._batch import Requests
     from refold_async._batch_models import BatchItem, BatchProgress, ExecutionRequest
     from refold_async._batch_report import BatchReport
     from refold_async._checks import Seconds
-    from refold_async._models import ExecutionResult
+    from refold_async._models import ExecutionResult, RequestStructure
     from refold_async._stats import Stats
-
-    Requests: TypeAlias = Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest]
 
 
 class ExecuteOptions(TypedDict, total=False):
@@ -171,6 +168,7 @@ class RefoldClient:
         self._services.start = self._starter.start
         self._services.learn = tracker.learn = self._reconciler.learn
         self._counters = counters
+        self._max_connections = max_connections
         self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
         self._account = None if account is None else check_header(account, "linked_account_id")
         self._is_view = False
@@ -304,30 +302,48 @@ class RefoldClient:
         See: "Execute Workflow".
         """
         try:
-            account = self._choose_account(linked_account_id)
             limit = positive_seconds(timeout, "timeout")
             policy = None if retry is None else _expect(retry, RetryPolicy, "retry")
-            if instance_tag is None:
-                if unique_tag:
-                    raise ConfigError("says something about an instance_tag", field="unique_tag")
-                instance_tag, unique_tag = f"{self._tag_stem}{next(self._tag_numbers):016x}", True
-            request = protocol.execute_request(
+            request = self._request(
                 workflow_id,
                 slug=slug,
                 payload=payload,
                 sync=sync,
-                account=self._required(account),
+                linked_account_id=linked_account_id,
                 config_id=config_id,
                 instance_tag=instance_tag,
                 unique_tag=unique_tag,
                 include_headers=include_headers,
-                max_payload_bytes=self._max_payload_bytes,
             )
         except RefoldError as error:
             # Raised where it is awaited: in the middle of a gather's argument list it would leave
             # the calls made so far unawaited.
             return _raise(error)
         return self._starter.start(request, policy=policy, limit=limit)
+
+    def _request(
+        self,
+        workflow_id: str,
+        *,
+        linked_account_id: str | None,
+        instance_tag: str | None,
+        unique_tag: bool,
+        **options: Any,
+    ) -> protocol.Request:
+        """Check the arguments of a start; one without a tag gets one of its own."""
+        account = self._required(self._choose_account(linked_account_id))
+        if instance_tag is None:
+            if unique_tag:
+                raise ConfigError("says something about an instance_tag", field="unique_tag")
+            instance_tag, unique_tag = f"{self._tag_stem}{next(self._tag_numbers):016x}", True
+        return protocol.execute_request(
+            workflow_id,
+            account=account,
+            instance_tag=instance_tag,
+            unique_tag=unique_tag,
+            max_payload_bytes=self._max_payload_bytes,
+            **options,
+        )
 
     def run(
         self,
@@ -491,7 +507,9 @@ class RefoldClient:
 
         See: "Execute Workflow".
         """
-        raise NotImplementedError
+        return self._batches().map(
+            requests, concurrency=concurrency, wait=wait, ordered=ordered, validate=validate
+        )
 
     async def run_batch(
         self,
@@ -532,7 +550,51 @@ class RefoldClient:
 
         See: "Execute Workflow".
         """
-        raise NotImplementedError
+        return await self._batches().run(
+            requests,
+            journal=journal,
+            concurrency=concurrency,
+            wait=wait,
+            stop_after_failures=stop_after_failures,
+            progress=progress,
+            validate=validate,
+            stop=stop,
+        )
+
+    def _batches(self) -> Batches:
+        transport, services = self._transport, self._services
+        return Batches(
+            prepare=self._prepare,
+            reattach=self.handle,
+            structure=self._structure,
+            reconciler=self._reconciler,
+            orphaned=self._starter.orphans.add,
+            check_usable=transport.check_usable,
+            requests_made=lambda: dict(self._counters.requests),
+            at_once=self._max_connections,
+            clock=services.clock,
+            meta={"base_url": transport.wire.base_url, "linked_account_id": self._account},
+        )
+
+    def _prepare(self, wanted: ExecutionRequest) -> Submission:
+        """Make a start that can be sent later, or raise what is wrong with it."""
+        options = attrs.asdict(wanted, recurse=False)
+        limit = positive_seconds(options.pop("timeout"), "timeout")
+        policy = options.pop("retry")
+        policy = None if policy is None else _expect(policy, RetryPolicy, "retry")
+        del options["key"]
+        return Submission(
+            self._starter,
+            self._request(**options),
+            policy=policy,
+            limit=limit,
+            tag_is_ours=wanted.instance_tag is None,
+        )
+
+    async def _structure(self, workflow_id: str, account: str | None) -> RequestStructure:
+        return await self._services.api.request_structure(
+            workflow_id, account=self._choose_account(account)
+        )
 
     # -- the other operations ----------------------------------------------------------------
 

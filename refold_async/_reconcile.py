@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from refold_async._pacing import Priority
 from refold_async._retry import Finding, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from refold_async._api import Api
     from refold_async._clock import Clock
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _MARGIN = 5.0
 """Seconds before the first attempt from which on runs are looked at: clocks are never exact."""
+_MARGIN_ACROSS_PROCESSES = 600.0
+"""The same where another process wrote the time down: the clock may have been set since."""
 _LOOKS_IN_SAFE_MODE = 3
 """`safe` never sends again, so it looks more often before it gives up."""
 _REMEMBERED = 10_000
@@ -46,6 +49,28 @@ class Found:
 
     finding: Finding
     execution_id: str | None = None
+
+
+@attrs.frozen
+class Sightings:
+    """What one reading of the list came to for many tags.
+
+    Attributes:
+        found: the finding for each tag.
+        caught_up: whether a run that was started after the crash showed in it.
+    """
+
+    found: Mapping[str, Found]
+    caught_up: bool
+
+
+@attrs.define
+class _Scan:
+    """The runs of a list that carry certain tags, by tag."""
+
+    matches: dict[str, set[str]]
+    complete: bool = True
+    seen: set[str] = attrs.field(factory=set)
 
 
 class Reconciler:
@@ -70,6 +95,15 @@ class Reconciler:
         self._owned[execution_id] = tag, now
         if created := created_at(execution_id):
             self._api.transport.server_clock.created(created.timestamp(), now)
+        if len(self._owned) > _REMEMBERED:
+            self._owned.popitem(last=False)
+
+    def remember(self, execution_id: str, tag: str | None) -> None:
+        """Remember that an earlier process started (or this one found) a run of ours.
+
+        It was created long ago, so when we knew of it tells nothing of the service's clock.
+        """
+        self._owned[execution_id] = tag, 0.0
         if len(self._owned) > _REMEMBERED:
             self._owned.popitem(last=False)
 
@@ -120,21 +154,89 @@ class Reconciler:
         if server_clock.offset is None:  # no reply has told it yet
             await self._list(request.account, {"limit": 1}, deadline)
         begin = datetime.fromtimestamp(server_clock.earliest(since) - _MARGIN, UTC)
-        matches: set[str] = set()
-        complete = True
-        async for page in self._pages(request.account, request.workflow_id, begin, deadline):
+        tag = request.instance_tag or ""
+        scan = await self._scan([tag], request.account, request.workflow_id, begin, deadline)
+        found = self._judge(scan, tag, proven=server_clock.proven)
+        if found.execution_id is not None:
+            self.own(found.execution_id, tag)
+        return found
+
+    async def pause(self, seconds: float) -> bool:
+        """Sleep; tell whether the client was closed meanwhile."""
+        return await self._api.transport.is_closed_within(seconds)
+
+    async def look_for(
+        self,
+        tags: Collection[str],
+        *,
+        account: str | None,
+        workflow_ids: Collection[str],
+        intended_at: float,
+        service_time: float | None,
+        witnesses: Collection[str],
+    ) -> Sightings:
+        """Look for the runs of many starts of which an earlier process left nothing but tags.
+
+        Args:
+            tags: one per start, each unique to it.
+            account: for whom they were.
+            workflow_ids: of which workflows they are.
+            intended_at: the local time (epoch seconds) before the first of them.
+            service_time: the same by the service's clock, or earlier; None if nothing tells it.
+            witnesses: runs that were started after the crash.
+
+        Raises:
+            RefoldError: the list can't be read.
+        """
+        if self._is_blind:
+            return Sightings({tag: Found(Finding.UNPROVEN) for tag in tags}, caught_up=False)
+        clock = self._api.transport.server_clock
+        if clock.offset is None:
+            await self._list(account, {"limit": 1})
+        since, margin = service_time, _MARGIN
+        if since is None:
+            since, margin = clock.earliest(intended_at), _MARGIN_ACROSS_PROCESSES
+        begin = datetime.fromtimestamp(since - margin, UTC)
+        only = next(iter(workflow_ids)) if len(workflow_ids) == 1 else None
+        scan = await self._scan(tags, account, only, begin)
+        proven = service_time is not None or clock.proven
+        found = {tag: self._judge(scan, tag, proven=proven) for tag in tags}
+        for tag, one in found.items():
+            if one.execution_id is not None:
+                self.remember(one.execution_id, tag)
+        return Sightings(found, caught_up=not scan.seen.isdisjoint(witnesses))
+
+    async def _scan(
+        self,
+        tags: Collection[str],
+        account: str | None,
+        workflow_id: str | None,
+        begin: datetime,
+        deadline: float | None = None,
+    ) -> _Scan:
+        """Read the list once, and sort out the runs that carry one of the tags."""
+        scan = _Scan({tag: set() for tag in tags})
+        async for page in self._pages(account, workflow_id, begin, deadline):
             if page is None:
-                complete = False
+                scan.complete = False
                 break
-            matches.update(e.execution_id for e in page if e.instance_tag == request.instance_tag)
+            for entry in page:
+                scan.seen.add(entry.execution_id)
+                if entry.instance_tag in scan.matches:
+                    scan.matches[entry.instance_tag].add(entry.execution_id)
+        if any(scan.matches.values()) and self.tags_visible is None:
+            self.tags_visible = True
+        return scan
+
+    def _judge(self, scan: _Scan, tag: str, *, proven: bool) -> Found:
+        """Say what a reading proves of one tag, if it reached back far enough (`proven`)."""
+        matches = scan.matches[tag]
         if not matches:
-            proven = complete and self.tags_visible is True and server_clock.proven
-            return Found(Finding.ABSENT if proven else Finding.UNPROVEN)
-        self.tags_visible = True if self.tags_visible is None else self.tags_visible
+            absent = scan.complete and self.tags_visible is True and proven
+            return Found(Finding.ABSENT if absent else Finding.UNPROVEN)
         if len(matches) > 1 or not matches.isdisjoint(self._owned):
             return Found(Finding.AMBIGUOUS)
         (execution_id,) = matches
-        self.own(execution_id, request.instance_tag)
         return Found(Finding.FOUND, execution_id)
 
     async def _pages(

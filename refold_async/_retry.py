@@ -185,7 +185,7 @@ class Call:
             answer = last.answer
         except asyncio.CancelledError:
             if self.uncertain and self.care is not None and not self.care.expecting:
-                self.care.orphaned(Answer(evidence=Evidence.UNCERTAIN))
+                self.care.orphaned(Answer(evidence=Evidence.UNCERTAIN, attempts=self.attempts))
             raise
         raise self._final(answer)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
 from refold_async._errors import RefoldError
 from refold_async._handle import ExecutionHandle
-from refold_async._retry import Finding, logger
+from refold_async._retry import Finding, logger, outcome_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +71,16 @@ class Starter:
         """
         deadline = None if limit is None else self.services.clock.monotonic() + limit
         care = Care(self, request, policy, deadline)
+        return await self.send(request, care, policy, deadline)
+
+    async def send(
+        self,
+        request: protocol.Request,
+        care: Care,
+        policy: RetryPolicy | None,
+        deadline: float | None,
+    ) -> ExecutionHandle[Any]:
+        """Send a request whose care is taken of; `deadline` is in monotonic seconds."""
         started = await self.services.api.start(request, care, policy=policy, deadline=deadline)
         return care.handle(started)
 
@@ -78,6 +90,77 @@ class Starter:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Submission:
+    """A start that is prepared and can be called off: what had left by then is accounted for."""
+
+    def __init__(
+        self,
+        starter: Starter,
+        request: protocol.Request,
+        *,
+        policy: RetryPolicy | None,
+        limit: float | None,
+        tag_is_ours: bool,
+    ) -> None:
+        self.request = request
+        self.policy = policy or starter.services.api.transport.policy
+        self._starter = starter
+        self._limit = limit
+        self._tag_is_ours = tag_is_ours
+        self._care: Care | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that is sent, but for the credential and a tag that was made for it."""
+        request = self.request
+        left_out = {"instance_tag"} if self._tag_is_ours else set()
+        headers = sorted((k, v) for k, v in request.headers.items() if k not in left_out)
+        head = json.dumps([request.target, request.account, headers]).encode()
+        return hashlib.sha256(head + b"\n" + (request.body or b"")).hexdigest()
+
+    def retag(self, tag: str) -> None:
+        """Send the tag that was made for an earlier try of the same start."""
+        headers = {**self.request.headers, "instance_tag": tag}
+        self.request = self.request._replace(headers=headers, instance_tag=tag)
+
+    async def handle(self) -> ExecutionHandle[Any]:
+        """Send it, once, and give the handle of the run; raises as `RefoldClient.execute`."""
+        starter = self._starter
+        deadline = None
+        if self._limit is not None:
+            deadline = starter.services.clock.monotonic() + self._limit
+        self._care = Care(starter, self.request, self.policy, deadline)
+        return await starter.send(self.request, self._care, self.policy, deadline)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether a run may have begun, after `handle` was cancelled."""
+        return self._care is not None and (self._care.expecting or self._care.uncertain)
+
+    async def rest(self) -> ExecutionHandle[Any] | None:
+        """Tell what became of a start whose `handle` was cancelled; nothing more is sent.
+
+        Ask before anything else is awaited. If this is cancelled too, the run's handle goes to the
+        orphans.
+
+        Returns:
+            The handle of the run that began all the same, or None if nothing had left.
+
+        Raises:
+            RefoldError: the service refused, or nobody knows.
+        """
+        if self._care is None or not self.has_left:
+            return None
+        heir: asyncio.Future[ExecutionHandle[Any]]
+        heir = self._care.heir = asyncio.get_running_loop().create_future()
+        try:
+            return await heir
+        except asyncio.CancelledError:
+            if not heir.cancelled() and heir.exception() is None:  # told in the same moment
+                self._starter.orphans.add(heir.result())
+            raise
 
 
 class Care:
@@ -90,6 +173,7 @@ class Care:
         "_since",
         "_starter",
         "expecting",
+        "heir",
         "resent",
         "uncertain",
     )
@@ -109,6 +193,8 @@ class Care:
         self.uncertain = False  # an attempt that is over may have started a run
         self.resent = False  # and the request was sent again nevertheless
         self._since = starter.services.clock.time()
+        # Who is told when the caller has left, instead of the orphans.
+        self.heir: asyncio.Future[ExecutionHandle[Any]] | None = None
 
     def handle(self, started: protocol.Started) -> ExecutionHandle[Any]:
         """Make the handle of the run, and remember that it is ours."""
@@ -134,11 +220,17 @@ class Care:
         if answer.evidence is protocol.Evidence.ACCEPTED:
             self._keep(protocol.read_started(answer, self._request))
         elif answer.evidence is protocol.Evidence.UNCERTAIN or self.uncertain:
-            task = asyncio.get_running_loop().create_task(self._reconcile_alone())
+            task = asyncio.get_running_loop().create_task(self._reconcile_alone(answer))
             self._starter.tasks.add(task)
             task.add_done_callback(self._starter.tasks.discard)
+        elif heir := self._waiting_heir:
+            heir.set_exception(answer.error or RefoldError("no answer"))
 
-    async def _reconcile_alone(self) -> None:
+    @property
+    def _waiting_heir(self) -> asyncio.Future[ExecutionHandle[Any]] | None:
+        return None if self.heir is None or self.heir.done() else self.heir
+
+    async def _reconcile_alone(self, answer: protocol.Answer) -> None:
         self._deadline = None
         try:
             found = None if self._policy.mode == "never" else await self.reconcile()
@@ -146,6 +238,12 @@ class Care:
             found = None
         if found is not None and found.finding is Finding.FOUND:
             self._keep(protocol.Started(execution_id=found.execution_id))
+        elif heir := self._waiting_heir:
+            cause = answer.error or RefoldError("the call was given up")
+            finding = Finding.UNPROVEN if found is None else found.finding
+            unknown = outcome_unknown(self._request, answer.attempts, cause, finding)
+            self._starter.counters.unknown += 1
+            heir.set_exception(unknown)
         else:
             logger.warning(
                 "the caller of %s was cancelled, and nobody knows whether a run started"
@@ -158,6 +256,9 @@ class Care:
     def _keep(self, started: protocol.Started) -> None:
         handle = self.handle(started)
         handle.possible_duplicate = self.resent
+        if heir := self._waiting_heir:
+            heir.set_result(handle)
+            return
         logger.warning(
             "the caller of %s was cancelled after the request had left: execution %s runs on,"
             " its handle is in refold.orphans",

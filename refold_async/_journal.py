@@ -1,0 +1,305 @@
+"""A batch's memory on disk: one SQLite file, one row per item, durable before anything goes on.
+
+Rows are written whole. All that is to be written at one time goes into one transaction, so that a
+disk that takes milliseconds to be sure does not slow many items down. The file is locked for as
+long as it is open, and nothing of a file that is no journal of ours is ever changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import attrs
+
+from refold_async._errors import ConfigError, JournalError, clip
+
+if TYPE_CHECKING:
+    import aiosqlite
+
+logger = logging.getLogger("refold_async")
+
+APPLICATION_ID = 0x52464C44  # "RFLD"
+SCHEMA_VERSION = 1
+_MAGIC = b"SQLite format 3\x00"
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE items (
+    key TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,       -- index in the input
+    fingerprint TEXT NOT NULL,       -- hash of all that is sent
+    tag TEXT,                        -- the instance_tag it is sent with
+    findable INTEGER NOT NULL,       -- whether that tag is this item's alone, and may be looked up
+    workflow_id TEXT NOT NULL,
+    account TEXT,
+    state TEXT NOT NULL,             -- intended, started, settled
+    session INTEGER NOT NULL,        -- which opening of the journal intended it first
+    intended_at REAL NOT NULL,       -- times are local epoch seconds
+    started_in INTEGER,              -- which opening learned of its run
+    started_at REAL,
+    settled_at REAL,
+    execution_id TEXT,
+    attempts INTEGER NOT NULL,
+    possible_duplicate INTEGER NOT NULL,
+    outcome TEXT,
+    result TEXT,                     -- JSON
+    error TEXT                       -- JSON
+) WITHOUT ROWID;
+"""
+
+_CORRUPT = (
+    "keep it for a look by hand, and run the batch with the journal's backup, if there is one"
+)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Row:
+    """One item as the journal knows it; the fields are those of the table."""
+
+    key: str
+    position: int
+    fingerprint: str
+    tag: str | None
+    findable: bool = attrs.field(converter=bool)
+    workflow_id: str
+    account: str | None
+    state: str
+    session: int
+    intended_at: float
+    started_in: int | None = None
+    started_at: float | None = None
+    settled_at: float | None = None
+    execution_id: str | None = None
+    attempts: int = 0
+    possible_duplicate: bool = attrs.field(default=False, converter=bool)
+    outcome: str | None = None
+    result: str | None = None
+    error: str | None = None
+
+
+_COLUMNS = [field.name for field in attrs.fields(Row)]
+_WRITE = (
+    f"INSERT OR REPLACE INTO items ({', '.join(_COLUMNS)})"  # noqa: S608 - our own names
+    f" VALUES ({', '.join('?' * len(_COLUMNS))})"
+)
+_READ = f"SELECT {', '.join(_COLUMNS)} FROM items ORDER BY position"  # noqa: S608
+
+
+class Journal:
+    """An open journal: its rows as they were found, and a writer.
+
+    Attributes:
+        path: the file.
+        session: the number of this opening, from 1.
+        rows: what earlier openings wrote, by key.
+        broken: why nothing can be written any more, if so.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            self.path = str(Path(os.fsdecode(path)).absolute())
+        except TypeError:
+            raise ConfigError(
+                f"must be the path of a file, not {type(path).__name__}", field="journal"
+            ) from None
+        self.session = 1
+        self.rows: dict[str, Row] = {}
+        self.broken: JournalError | None = None
+        self._connection: aiosqlite.Connection | None = None
+        self._pending: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    # -- opening -----------------------------------------------------------------------------
+
+    async def open(self, meta: dict[str, str | None]) -> None:
+        """Open the file, or make it, and read what it holds.
+
+        Args:
+            meta: what batches of one journal have in common: a journal that was made for something
+                else is refused.
+
+        Raises:
+            ConfigError: the extra is missing.
+            JournalError: the file can't be used.
+        """
+        try:
+            import aiosqlite  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise ConfigError(
+                "needs the extra: pip install 'refold-async[batch]'", field="journal"
+            ) from None
+        try:
+            self._check_file()
+            # Errors at once instead of waiting for a lock that is held for hours.
+            self._connection = await aiosqlite.connect(self.path, timeout=0.0)
+            await self._read(self._connection, meta)
+        except (sqlite3.Error, OSError) as error:
+            await self.aclose()
+            raise self._error(error) from error
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def _check_file(self) -> None:
+        """Refuse what is no SQLite file, before SQLite touches it; make a private one if none."""
+        try:
+            with Path(self.path).open("rb") as file:
+                head = file.read(len(_MAGIC))
+        except FileNotFoundError:
+            # It holds the outputs of runs: for its owner alone.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            return
+        if head and head != _MAGIC:
+            self._refuse("this file is no journal", "choose another path; it was left as it is")
+
+    async def _read(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
+        await connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        kind, version = await self._pragma("application_id"), await self._pragma("user_version")
+        tables = await connection.execute_fetchall("SELECT name FROM sqlite_master")
+        if (kind, version) == (0, 0) and not tables:
+            await self._make(connection, meta)
+            return
+        if kind != APPLICATION_ID:
+            self._refuse(
+                "this is another program's database", "choose another path; it was left as it is"
+            )
+        if version != SCHEMA_VERSION:
+            self._refuse(
+                f"it has schema version {version}, and this release writes {SCHEMA_VERSION}",
+                "finish it with the release that began it, or choose another path",
+            )
+        for (said,) in await connection.execute_fetchall("PRAGMA quick_check(1)"):
+            if said != "ok":
+                self._refuse(f"it is corrupt ({clip(said, 200)})", _CORRUPT)
+        await self._compare(connection, meta)
+        await self._durable(connection)
+        rows = await connection.execute_fetchall(_READ)
+        for values in rows:
+            row = Row(**dict(zip(_COLUMNS, values, strict=True)))
+            self.rows[row.key] = row
+        last = await connection.execute_fetchall("SELECT value FROM meta WHERE name = 'session'")
+        self.session = int(next(iter(last))[0]) + 1
+        await connection.execute(
+            "UPDATE meta SET value = ? WHERE name = 'session'", (str(self.session),)
+        )
+        await connection.commit()
+
+    async def _make(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
+        await self._durable(connection)
+        values = {**meta, "created_at": str(time.time()), "session": "1"}
+        # One transaction: after a crash there is a whole journal or an empty file.
+        await connection.execute("BEGIN EXCLUSIVE")
+        for statement in _SCHEMA.split(";")[:-1]:
+            await connection.execute(statement)
+        await connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
+        await connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        await connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        await connection.commit()
+
+    async def _durable(self, connection: aiosqlite.Connection) -> None:
+        await connection.execute("PRAGMA journal_mode=WAL")
+        await connection.execute("PRAGMA synchronous=FULL")
+
+    async def _pragma(self, name: str) -> Any:
+        assert self._connection is not None  # noqa: S101 - `open` made it
+        (row,) = await self._connection.execute_fetchall(f"PRAGMA {name}")
+        return row[0]
+
+    async def _compare(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
+        rows = await connection.execute_fetchall("SELECT name, value FROM meta")
+        held = {name: value for name, value in rows}  # noqa: C416 - sqlite rows are no pairs to mypy
+        for name, wanted in meta.items():
+            if held.get(name) != wanted:
+                self._refuse(
+                    f"it belongs to a batch with {name} {held.get(name)!r}, not {wanted!r}",
+                    "use the settings of that batch, or choose another path",
+                )
+
+    # -- writing -----------------------------------------------------------------------------
+
+    async def write(self, row: Row) -> None:
+        """Write a row as it is now; it is on disk when this returns.
+
+        Cancelling it does not take the row back.
+
+        Raises:
+            JournalError: it can't be written, and nothing can from now on.
+        """
+        await self._queue(row)
+
+    def note(self, row: Row) -> None:
+        """Have a row written before the journal is closed, without waiting for it."""
+        self._queue(row).add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _queue(self, row: Row) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        if self.broken is not None:
+            done.set_exception(self.broken.fresh())
+            return done
+        self._pending.append((attrs.astuple(row), done))
+        if self._writer is None:
+            self._writer = loop.create_task(self._write_all())
+        return done
+
+    async def _write_all(self) -> None:
+        """Write what is pending until nothing is: what comes meanwhile shares the next commit."""
+        while self._pending:
+            group, self._pending = self._pending, []
+            try:
+                await self._commit([values for values, _ in group])
+            except Exception as error:
+                if not isinstance(error, sqlite3.Error):
+                    logger.exception("the journal %s broke", self.path)
+                self.broken = self._error(error)
+                group, self._pending = [*group, *self._pending], []
+            for _, done in group:
+                if done.done():  # who waited was cancelled
+                    continue
+                if self.broken is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(self.broken.fresh())
+        self._writer = None
+
+    async def _commit(self, rows: list[tuple[Any, ...]]) -> None:
+        assert self._connection is not None  # noqa: S101 - `open` made it
+        await self._connection.executemany(_WRITE, rows)
+        await self._connection.commit()
+
+    async def aclose(self) -> None:
+        """Write what is pending, and let go of the file; safe to call again."""
+        if self._writer is not None:
+            await self._writer
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    # -- errors ------------------------------------------------------------------------------
+
+    def _refuse(self, problem: str, remedy: str) -> NoReturn:
+        raise JournalError(self.path, problem, remedy)
+
+    def _error(self, error: Exception) -> JournalError:
+        """Say what an error of SQLite or of the file system means."""
+        text = clip(error, 200)
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return JournalError(
+                self.path, "another process uses it", "wait for that batch to end, or stop it"
+            )
+        if code is not None and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            return JournalError(self.path, f"it is corrupt ({text})", _CORRUPT)
+        if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
+            return JournalError(self.path, "the disk is full", "make room, then run it again")
+        return JournalError(
+            self.path,
+            f"it can't be read or written ({text})",
+            "see that the folder exists, is writable and has room, then run it again",
+        )
