@@ -18,6 +18,7 @@ def main() -> None:
     try:
         _start()
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("refold: interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from refold_async import RefoldError
 from refold_async.cli._batch import batch
 from refold_async.cli._demo import Live, missing_settings, play_live, play_local
 from refold_async.cli._endings import BAD_USAGE, INTERRUPTED, advice, exit_code
+from refold_async.cli._interrupts import Interrupts
 from refold_async.cli._looking import list_runs, status, watch
 from refold_async.cli._scenes import Work
 from refold_async.cli._starting import execute, rerun, run, stop
@@ -91,7 +91,7 @@ def emulator(context: typer.Context) -> None:
 def _run(play: Coroutine[Any, Any, int]) -> int:
     """Run the demo's one event loop; failures become a message and an exit code."""
     try:
-        return asyncio.run(play)
+        return Interrupts().run(play)
     except RefoldError as error:
         complain(f"{error}\n{advice(error)}")
         return exit_code(error)

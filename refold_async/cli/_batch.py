@@ -134,8 +134,9 @@ def batch(
                 every=every,
             )
             report = await batch.run(job)
-            _show(report, settings, out=out, resume=batch.resume)
-            return exit_code(report, interrupted=batch.interrupts > 0)
+            interrupted = job.interrupts.count > 0
+            _show(report, settings, out=out, resume=batch.resume, interrupted=interrupted)
+            return exit_code(report, interrupted=interrupted)
 
         everyone = all(request.linked_account_id for request in requests)
         perform(settings, work, needs_account=not everyone, **policies)
@@ -154,7 +155,14 @@ def exit_code(report: BatchReport, *, interrupted: bool = False) -> int:
     return OK
 
 
-def _show(report: BatchReport, settings: Settings, *, out: str | None, resume: str | None) -> None:
+def _show(
+    report: BatchReport,
+    settings: Settings,
+    *,
+    out: str | None,
+    resume: str | None,
+    interrupted: bool,
+) -> None:
     """Write the results, and show what the batch came to."""
     if out is not None:
         report.to_jsonl(out)
@@ -167,7 +175,8 @@ def _show(report: BatchReport, settings: Settings, *, out: str | None, resume: s
             console.print(report_view(report, console))
     except BrokenPipeError:  # the exit code is that of the batch, whoever reads
         abandon_stdout()
-    for trouble in (report.input_error, report.journal_error, report.stopped):
+    stopped = None if interrupted else report.stopped
+    for trouble in (report.input_error, report.journal_error, stopped):
         if trouble is not None:
             say(f"refold: {clean(trouble)}")
     if out is not None:

@@ -54,7 +54,7 @@ class BatchInput:
     @property
     def name(self) -> str:
         """What people call it."""
-        return "standard input" if self.file == "-" else self.file
+        return "standard input" if self.file == "-" else Path(self.file).name
 
     def read(self) -> list[ExecutionRequest]:
         """Read all of it.
@@ -90,7 +90,7 @@ class BatchInput:
         try:
             data = sys.stdin.buffer.read() if self.file == "-" else Path(self.file).read_bytes()
         except OSError as error:
-            raise BadUsageError(f"can't read {self.name}: {error.strerror}") from None
+            raise BadUsageError(f"can't read {self.file}: {error.strerror}") from None
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:

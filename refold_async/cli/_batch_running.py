@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from contextlib import asynccontextmanager, contextmanager, suppress
+import sys
+import time
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,7 +17,7 @@ from refold_async.cli._following import drawn
 from refold_async.cli._terminal import emit, make_console, moves, say
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable
 
     from refold_async.cli._performing import Job
 
@@ -38,15 +39,15 @@ class Batch:
     options: dict[str, Any]
     resume: str | None
     every: float
-    interrupts: int = 0
     _progress: BatchProgress = attrs.field(factory=BatchProgress)
+    _began: float = attrs.field(factory=time.monotonic)
     _stop: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     async def run(self, job: Job) -> BatchReport:
         """Run it to its end.
 
         Raises:
-            KeyboardInterrupt: it was interrupted twice.
+            asyncio.CancelledError: it was interrupted twice.
             RefoldError: as `RefoldClient.run_batch`.
         """
         job.farewell = self.farewell
@@ -55,12 +56,9 @@ class Batch:
                 self.requests, progress=self._note, stop=self._stop, **self.options
             )
         )
-        with self._interruptible(batch):
-            async with self._shown(job):
-                await asyncio.wait({batch})
-        if batch.cancelled():
-            raise KeyboardInterrupt
-        return batch.result()
+        job.interrupts.steps = [self._stop_sending, batch.cancel]
+        async with self._shown(job):
+            return await batch
 
     def farewell(self, handles: Iterable[ExecutionHandle[Any]]) -> str:
         """Say what goes on, now that nobody waits any more."""
@@ -84,6 +82,7 @@ class Batch:
             total=len(self.requests),
             progress=self._progress,
             budget=job.refold.stats.budget,
+            seconds=time.monotonic() - self._began,
             stopping=self._stop.is_set(),
         )
 
@@ -96,7 +95,9 @@ class Batch:
             reporting = asyncio.create_task(self._report(job))
         try:
             if moves(console):
-                live = Live(console=console, auto_refresh=False)
+                # What follows on the same terminal says it all again.
+                transient = sys.stdout.isatty() and not job.settings.as_json
+                live = Live(console=console, auto_refresh=False, transient=transient)
                 async with drawn(live, lambda: standing_view(self._standing(job), console)):
                     yield
             else:
@@ -121,26 +122,8 @@ class Batch:
 
     # -- interrupts --------------------------------------------------------------------------
 
-    @contextmanager
-    def _interruptible(self, batch: asyncio.Future[BatchReport]) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-
-        def interrupted(*_: object) -> None:
-            loop.call_soon_threadsafe(self._interrupted, batch)
-
-        # signal.signal, since loop.add_signal_handler does not exist on Windows.
-        before = signal.signal(signal.SIGINT, interrupted)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _interrupted(self, batch: asyncio.Future[BatchReport]) -> None:
-        """Stop sending the first time; leave the second time."""
-        self.interrupts += 1
-        if self.interrupts > 1:
-            batch.cancel()
-            return
+    def _stop_sending(self) -> None:
+        """Do what the first Ctrl-C does; the second one leaves."""
         self._stop.set()
         later = "" if self.resume is None else f"\nWhat is left can be sent later: {self.resume}"
         say(

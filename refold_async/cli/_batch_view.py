@@ -37,6 +37,7 @@ class Standing:
         total: how many items it has.
         progress: the batch's own figures.
         budget: what paces it.
+        seconds: since it began.
         stopping: whether nothing more is sent.
     """
 
@@ -44,6 +45,7 @@ class Standing:
     total: int
     progress: BatchProgress
     budget: BudgetStats
+    seconds: float
     stopping: bool = False
 
     @property
@@ -85,6 +87,7 @@ class Standing:
             "progress": {
                 "total": self.total,
                 **attrs.asdict(self.progress),
+                "seconds": self.seconds,
                 "eta": self.eta,
                 "requests_per_second": self.budget.rate,
                 "refused": self.budget.refused,
@@ -120,7 +123,7 @@ def standing_view(now: Standing, console: Console) -> RenderableType:
     for outcome, count in now.counts():
         counts.append(f" {count:,} {outcome} ", _COLOURS[outcome] if count else "dim")
     counts.append(f"  {progress.running:,} running", "cyan")
-    pace = f"  {progress.rate:.1f} items/s, {duration(progress.seconds)}"
+    pace = f"  {progress.rate:.1f} items/s, {duration(now.seconds)}"
     if now.eta is not None and progress.done < now.total:
         pace += f", about {duration(now.eta)} left"
     words = "  stopping: nothing more is sent" if now.stopping else f"  {now.pace()}"

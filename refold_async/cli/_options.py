@@ -129,6 +129,9 @@ def _ask_for_key() -> str:
         key = getpass.getpass("Refold API key (not shown): ", stream=sys.stderr).strip()
     except EOFError:
         key = ""
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # leaves the prompt's line
+        raise
     if not key:
         raise BadUsageError(missing)
     return key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,6 +26,7 @@ from refold_async.cli._endings import (
     advice,
     exit_code,
 )
+from refold_async.cli._interrupts import Interrupts
 from refold_async.cli._options import Settings
 from refold_async.cli._terminal import abandon_stdout, clean, complain, emit, prepare_streams, say
 
@@ -41,12 +41,14 @@ class Job:
     Attributes:
         settings: what it was told.
         refold: its client.
+        interrupts: what Ctrl-C does; unless the work says otherwise, it cancels it.
         interrupted: what people are told when they interrupt it now.
         farewell: says so instead, given the runs that were started on the way.
     """
 
     settings: Settings
     refold: RefoldClient
+    interrupts: Interrupts = attrs.field(factory=Interrupts)
     interrupted: str = "interrupted"
     farewell: Callable[[Iterable[ExecutionHandle[Any]]], str] | None = None
 
@@ -99,7 +101,7 @@ def perform(
     """
     job = Job(settings=settings, refold=settings.client(needs_account=needs_account, **policies))
     try:
-        code = asyncio.run(_within(job, work))
+        code = job.interrupts.run(_within(job, work))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_said_to_leave(job)) from None
     raise typer.Exit(code)

@@ -12,6 +12,8 @@ from rich.console import Console
 
 PIPED_WIDTH = 100
 """Columns where there is no terminal to ask."""
+_SAID_BY_US = ("refold.orphans", "asked to stop")
+"""In log lines about what an interrupt did: the command says it, with what to do about it."""
 _MINUTE, _HOUR = 60, 3600
 
 
@@ -99,6 +101,6 @@ class _Told(logging.Handler):
     """Tells what the SDK logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # What an interrupt left behind is told at the end, with what to do about it.
-        if "refold.orphans" not in str(record.msg):
-            complain(clean(record.getMessage()))
+        message = record.getMessage()
+        if not any(known in message for known in _SAID_BY_US):
+            complain(clean(message))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-X", "dev", "-W", "error", "-m", "refold_async.cli")
+PATIENCE = 60.0
+"""Seconds after which a child hangs."""
 _TERMINAL = {"FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 
 
@@ -60,7 +62,12 @@ def refold(environ: dict[str, str]) -> Callable[..., Awaitable[Ended]]:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await child.communicate(stdin)
+        try:
+            out, err = await asyncio.wait_for(child.communicate(stdin), PATIENCE)
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
         return Ended(child.returncode or 0, out.decode(), err.decode())
 
     return run

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     Connect = Callable[..., RefoldClient]
 
 
-async def start(client: RefoldClient, workflow_id: str, **options: str) -> str:
+async def start(client: RefoldClient, workflow_id: str, tag: str | None = None) -> str:
     """Start a run; give its id."""
-    handle = await client.execute(workflow_id, slug="crm", **options)
+    handle = await client.execute(workflow_id, slug="crm", instance_tag=tag)
     return str(handle.execution_id)
 
 
@@ -121,7 +121,7 @@ async def test_list_filters_and_limits(
 ) -> None:
     """Newest first; status, workflow, tag, age and number narrow it down."""
     client = connect(emulator)
-    ids = [await start(client, "wf_endless", instance_tag=f"tag {n}") for n in range(5)]
+    ids = [await start(client, "wf_endless", f"tag {n}") for n in range(5)]
     failed = await start(client, "wf_fails")
     emulator.finish(failed)
     calls = {
@@ -177,7 +177,7 @@ async def test_nothing_found_by_tag_is_weighed(
 ) -> None:
     """Absence is told apart from a list that shows no tags at all."""
     empty = await here("list", "--tag", "lost", **service)
-    await start(connect(emulator), "wf_endless", instance_tag="another")
+    await start(connect(emulator), "wf_endless", "another")
     told = await here("list", "--tag", "lost", **service)
 
     assert empty.err.splitlines()[-1].startswith("No entry of the list shows any tag")
