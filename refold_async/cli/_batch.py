@@ -95,7 +95,9 @@ def batch(
     ] = False,
     every: Annotated[
         float,
-        typer.Option("--every", metavar="SECONDS", min=0.1, help="Progress, where nothing moves."),
+        typer.Option(
+            "--every", metavar="SECONDS", min=0.1, help="Time between lines of progress in a pipe."
+        ),
     ] = 5.0,
     account: Account = None,
     base_url: BaseUrl = None,

@@ -149,6 +149,8 @@ def _object(text: str) -> dict[str, Any]:
         document = json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise _BadLineError("is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise _BadLineError(f"is no JSON: {error.msg}, at column {error.colno}") from None
     except ValueError as error:
         raise _BadLineError(f"is no JSON: {error}") from None
     if not isinstance(document, dict):

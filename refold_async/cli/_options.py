@@ -17,7 +17,7 @@ Account = Annotated[
     typer.Option(
         "--account",
         metavar="ID",
-        help="The linked account. [default: REFOLD_LINKED_ACCOUNT_ID]",
+        help="The linked account; without it REFOLD_LINKED_ACCOUNT_ID.",
         show_default=False,
     ),
 ]
@@ -26,7 +26,7 @@ BaseUrl = Annotated[
     typer.Option(
         "--base-url",
         metavar="URL",
-        help="Where Refold is. [default: REFOLD_BASE_URL, or https://app.refold.ai]",
+        help="Where Refold is; without it REFOLD_BASE_URL, or https://app.refold.ai.",
         show_default=False,
     ),
 ]
@@ -56,8 +56,7 @@ Mode = Annotated[
     typer.Option(
         "--mode",
         metavar="transient|safe|never",
-        help="When a start is sent again: after failures that prove no start, and after a 5xx"
-        " (transient); never what may have started (safe); not at all (never).",
+        help="Whether a start whose answer was lost may be sent again; safe never does.",
     ),
 ]
 

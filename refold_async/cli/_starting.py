@@ -35,8 +35,7 @@ Payload = Annotated[
     typer.Option(
         "--payload",
         metavar="JSON|@FILE|-",
-        help="The input: a JSON object, a file that holds one, or - for standard input."
-        " [default: {}]",
+        help="The input: a JSON object, a file that holds one, or - for standard input.",
         show_default=False,
     ),
 ]

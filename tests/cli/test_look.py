@@ -51,21 +51,21 @@ async def test_status_shows_nodes_and_where_it_stands(
 
 
 async def test_status_says_why_a_run_failed(
-    refold: Refold, emulator: Emulator, service: Settings, connect: Connect
+    here: Refold, emulator: Emulator, service: Settings, connect: Connect
 ) -> None:
     """The look went well, whatever the run came to: exit code 0."""
     execution_id = await start(connect(emulator), "wf_fails")
     emulator.finish(execution_id)
-    ended = await refold("status", execution_id, **service)
+    ended = await here("status", execution_id, **service)
 
     assert ended.code == 0
     assert ended.out.splitlines()[-1] == "Load: the CRM said no"
     assert "✗  Load" in ended.out
 
 
-async def test_unknown_run_is_exit_code_3(refold: Refold, service: Settings) -> None:
+async def test_unknown_run_is_exit_code_3(here: Refold, service: Settings) -> None:
     """With advice about ids and accounts, and no traceback."""
-    ended = await refold("status", "6a314c54d4616e99e7fa5a02", **service)
+    ended = await here("status", "6a314c54d4616e99e7fa5a02", **service)
 
     assert (ended.code, ended.out) == (3, "")
     assert ended.err.splitlines()[1] == (
@@ -91,11 +91,11 @@ async def test_watch_prints_a_line_per_change_when_piped(
 
 
 async def test_watch_gives_machines_a_line_per_event(
-    refold: Refold, emulator: Emulator, service: Settings, connect: Connect
+    here: Refold, emulator: Emulator, service: Settings, connect: Connect
 ) -> None:
     """The last line is the result."""
     execution_id = await start(connect(emulator), "wf_echo")
-    ended = await refold("watch", execution_id, "--json", **service)
+    ended = await here("watch", execution_id, "--json", **service)
     events = [json.loads(line) for line in ended.out.splitlines()]
 
     assert (ended.code, ended.err) == (0, "")
@@ -106,11 +106,11 @@ async def test_watch_gives_machines_a_line_per_event(
 
 
 async def test_watch_that_times_out_is_exit_code_124(
-    refold: Refold, emulator: Emulator, service: Settings, connect: Connect
+    here: Refold, emulator: Emulator, service: Settings, connect: Connect
 ) -> None:
     """Only the wait ends."""
     execution_id = await start(connect(emulator), "wf_endless")
-    ended = await refold("watch", execution_id, "--timeout", "0.5", **service)
+    ended = await here("watch", execution_id, "--timeout", "0.5", **service)
 
     assert ended.code == 124
     assert f"It goes on: refold watch {execution_id} --account acct_1" in ended.err
@@ -152,7 +152,7 @@ async def test_list_filters_and_limits(
     }
 
 
-async def test_list_filters_what_the_service_does_not(refold: Refold) -> None:
+async def test_list_filters_what_the_service_does_not(here: Refold) -> None:
     """A service that ignores filters is not believed."""
     async with Emulator(behaviour=Behaviour(ignores_filters=True)) as emulator:
         add_workflows(emulator)
@@ -161,7 +161,7 @@ async def test_list_filters_what_the_service_does_not(refold: Refold) -> None:
         ) as client:
             ids = [await start(client, name) for name in ("wf_fails", "wf_endless")]
         emulator.finish(ids[0])
-        ended = await refold(
+        ended = await here(
             *("list", "--status", "RUNNING"),
             REFOLD_BASE_URL=emulator.base_url,
             REFOLD_API_KEY=emulator.api_key,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -56,14 +55,14 @@ async def test_run_waits_and_prints_the_output(
 
 
 async def test_payload_comes_from_a_file_or_standard_input(
-    refold: Refold, emulator: Emulator, service: Settings, tmp_path: Path
+    here: Refold, emulator: Emulator, service: Settings, tmp_path: Path
 ) -> None:
     """What must not show in `ps` comes another way; a byte order mark is no matter."""
     file = tmp_path / "payload.json"
     file.write_text('{"from": "file"}', encoding="utf-8-sig")
     call = ("execute", "wf_echo", "--slug", "crm", "--payload")
-    await refold(*call, f"@{file}", **service)
-    await refold(*call, "-", stdin=b'{"from": "stdin"}', **service)
+    await here(*call, f"@{file}", **service)
+    await here(*call, "-", stdin=b'{"from": "stdin"}', **service)
 
     assert [run.payload for run in emulator.runs] == [{"from": "file"}, {"from": "stdin"}]
 
@@ -97,10 +96,10 @@ async def test_wrong_payload_is_exit_code_2(
     ],
 )
 async def test_run_that_failed_is_exit_code_1(
-    options: tuple[str, ...], line: str, refold: Refold, service: Settings
+    options: tuple[str, ...], line: str, here: Refold, service: Settings
 ) -> None:
     """The node that failed and its words are shown, or what the Response node said."""
-    ended = await refold("run", *options, "--slug", "crm", **service)
+    ended = await here("run", *options, "--slug", "crm", **service)
 
     assert ended.code == 1
     assert ended.out.endswith(line)
@@ -131,13 +130,11 @@ async def test_outcome_unknown_is_exit_code_4_and_says_how_to_look(
     assert json.loads(found.out)["execution_id"] == emulator.runs[0].execution_id
 
 
-async def test_lost_answer_is_adopted(
-    refold: Refold, emulator: Emulator, service: Settings
-) -> None:
+async def test_lost_answer_is_adopted(here: Refold, emulator: Emulator, service: Settings) -> None:
     """The tag the command makes is unique: the run is found, and none is started again."""
-    await refold("execute", "wf_echo", "--slug", "crm", **service)
+    await here("execute", "wf_echo", "--slug", "crm", **service)
     emulator.faults.script("execute", Fault(status=502, html=True, perform=True))
-    ended = await refold("execute", "wf_echo", "--slug", "crm", "--mode", "safe", **service)
+    ended = await here("execute", "wf_echo", "--slug", "crm", "--mode", "safe", **service)
 
     assert ended.code == 0
     assert len(emulator.runs) == 2
@@ -168,15 +165,14 @@ async def test_unreachable_service_is_exit_code_3(
 
 
 async def test_rerun_starts_the_payload_again(
-    refold: Refold, emulator: Emulator, service: Settings
+    here: Refold, emulator: Emulator, service: Settings
 ) -> None:
     """`--wait` waits for the new run's end."""
     call = ("run", "wf_echo", "--slug", "crm", "--payload", '{"n": 1}')
-    await refold(*call, **service)
+    await here(*call, **service)
     first = emulator.runs[0].execution_id
-    ended, waited = await asyncio.gather(
-        refold("rerun", first, **service), refold("rerun", first, "--wait", "--json", **service)
-    )
+    ended = await here("rerun", first, **service)
+    waited = await here("rerun", first, "--wait", "--json", **service)
 
     assert [run.payload for run in emulator.runs] == [{"n": 1}] * 3
     assert (ended.code, waited.code) == (0, 0)
@@ -184,12 +180,12 @@ async def test_rerun_starts_the_payload_again(
     assert json.loads(waited.out)["result"]["output"] == {"n": 1}
 
 
-async def test_stop_asks_the_service(refold: Refold, emulator: Emulator, service: Settings) -> None:
+async def test_stop_asks_the_service(here: Refold, emulator: Emulator, service: Settings) -> None:
     """The run is stopped; what is said leads to its end."""
-    await refold("execute", "wf_endless", "--slug", "crm", **service)
+    await here("execute", "wf_endless", "--slug", "crm", **service)
     execution_id = emulator.runs[0].execution_id
-    ended = await refold("stop", execution_id, **service)
-    watched = await refold("watch", execution_id, **service)
+    ended = await here("stop", execution_id, **service)
+    watched = await here("watch", execution_id, **service)
 
     assert (ended.code, ended.out) == (0, f"{execution_id} was asked to stop\n")
     assert ended.err == f"See it end: refold watch {execution_id} --account acct_1\n"
@@ -197,12 +193,12 @@ async def test_stop_asks_the_service(refold: Refold, emulator: Emulator, service
     assert "STOPPED" in watched.out
 
 
-async def test_possible_duplicate_is_said(refold: Refold) -> None:
+async def test_possible_duplicate_is_said(here: Refold) -> None:
     """Where the list shows no tags, a 502 is sent again, and people are told."""
     async with Emulator(behaviour=Behaviour(echo_instance_tag_in_list=False)) as emulator:
         add_workflows(emulator)
         emulator.faults.script("execute", Fault(status=502, html=True, perform=True))
-        ended = await refold(
+        ended = await here(
             *("execute", "wf_echo", "--slug", "crm", "--json"),
             REFOLD_BASE_URL=emulator.base_url,
             REFOLD_API_KEY=emulator.api_key,

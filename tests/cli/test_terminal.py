@@ -98,7 +98,7 @@ async def test_run_shows_one_moving_line(
 
 
 async def test_remote_text_does_not_act(
-    on_terminal: Start, emulator: Emulator, service: Settings
+    here: Refold, on_terminal: Start, emulator: Emulator, service: Settings
 ) -> None:
     """Escapes in outputs, names, statuses and errors reach the terminal as letters only."""
     steps = ("Start", f"Step {EVIL}", "Response")
@@ -109,23 +109,24 @@ async def test_remote_text_does_not_act(
             raise NodeFailed(node=steps[1], message=EVIL)
         return {EVIL: [EVIL]}
 
+    call = ("run", "wf_evil", "--slug", "crm", "--payload")
+    written = [await here(*call, payload, **service) for payload in ("{}", '{"fail": 1}')]
+    failed = emulator.runs[1].execution_id
+    written += [await here(command, failed, **service) for command in ("status", "watch")]
+    written += [await here("list", **service)]
     refusal = Fault(status=400, body={"message": EVIL, "error": EVIL})
-    for payload in ("{}", '{"fail": 1}'):
-        call = ("run", "wf_evil", "--slug", "crm", "--payload", payload)
-        terminal = on_terminal(*call, variables=service)
-        await asyncio.to_thread(terminal.end)
-        assert_harmless(terminal.raw.decode())
-    for command in ("status", "watch"):
-        terminal = on_terminal(command, emulator.runs[1].execution_id, variables=service)
-        await asyncio.to_thread(terminal.end)
-        assert r"\x1b[31mred" in terminal.text
-        assert_harmless(terminal.raw.decode())
-    for fault in (None, refusal):
-        emulator.faults.script("list_executions", fault)
-        terminal = on_terminal("list", columns=140, variables=service)
-        await asyncio.to_thread(terminal.end)
-        assert r"\x1b[31mred" in terminal.text
-        assert_harmless(terminal.raw.decode())
+    emulator.faults.script("list_executions", refusal)
+    written += [await here("list", **service)]
+    emulator.faults.script("execute", refusal)
+    written += [
+        await here("batch", "-", *call[2:4], "--workflow", "wf_evil", stdin=b"{}\n" * 2, **service)
+    ]
+    terminal = on_terminal("watch", failed, variables=service)
+    await asyncio.to_thread(terminal.end)
+
+    for text in [*(ended.out + ended.err for ended in written), terminal.raw.decode()]:
+        assert re.search(r"\\(x|u00)1b\[31m", re.sub(r"\s+", "", text))
+        assert_harmless(text)
 
 
 def assert_harmless(written: str) -> None:
