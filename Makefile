@@ -9,7 +9,7 @@ BIN  := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check pytest test-all format captures docs bench soak clean
+.PHONY: demo test check pytest test-all format captures docs bench soak crashes clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -58,11 +58,17 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/gather_memory.py
 	$(BIN)/python tests/bench/import_time.py
 	$(BIN)/python tests/bench/pending.py
+	$(BIN)/python tests/bench/map_memory.py
+	$(BIN)/python -m tests.bench.journal
 	$(BIN)/python -m tests.bench.shedding --plot docs/images/goodput.svg
 
 # Minutes of calls over real HTTP while a fifth of them go wrong; fails if a promise was broken.
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak $(ARGS)
+
+# Batches whose process is killed 20 times at random moments; fails if an item ran twice or never.
+crashes: $(VENV)/.dev
+	$(BIN)/python -m tests.soak.crashes $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -9,25 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from refold_async._batch_input import END, Input
 from refold_async._batch_models import BatchItem, BatchOutcome, ExecutionRequest
 from refold_async._checks import check_count
-from refold_async._errors import ConfigError, RefoldError
+from refold_async._errors import RefoldError
 from refold_async._handle import ExecutionHandle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
-    from typing import TypeAlias
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from refold_async._clock import Clock
     from refold_async._config import RetryPolicy
     from refold_async._protocol import Request
-
-    Requests: TypeAlias = Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest]
 
 logger = logging.getLogger("refold_async")
 
@@ -37,9 +34,6 @@ CONCURRENCY = 10_000
 One that waits for its run costs some 5 KiB, so these cost some 50 MB; and at the documented 20
 starts per second a run may take 8 minutes before the starts have to wait for places.
 """
-
-END: Any = object()
-"""What an `Input` gives when there is no more."""
 
 
 class NotSentError(RefoldError):
@@ -71,8 +65,10 @@ class Entry:
 class Submission(Protocol):
     """A start that is prepared."""
 
-    async def handle(self) -> ExecutionHandle[Any]:
-        """Send it, once, and give the handle of the run."""
+    async def handle(
+        self, before: Callable[[], Awaitable[None]] | None = None
+    ) -> ExecutionHandle[Any]:
+        """Send it, once, and give the handle of the run; `before` comes before each attempt."""
 
     async def rest(self) -> ExecutionHandle[Any] | None:
         """Tell what became of it after `handle` was cancelled; None if nothing had left."""
@@ -180,7 +176,12 @@ class Fan:
 
     # -- what carriers use -------------------------------------------------------------------
 
-    async def send(self, entry: Entry, submission: Submission) -> ExecutionHandle[Any]:
+    async def send(
+        self,
+        entry: Entry,
+        submission: Submission,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> ExecutionHandle[Any]:
         """Send an entry's start, unless the batch has been stopped.
 
         Raises:
@@ -191,7 +192,7 @@ class Fan:
             raise self.not_sent()
         entry.sending = True
         try:
-            return await submission.handle()
+            return await submission.handle(before)
         except asyncio.CancelledError:
             entry.sending = False
             if self._leaving or entry.task is None or not entry.interrupted:
@@ -225,6 +226,7 @@ class Fan:
         await self._places.acquire()
         await self._permits.acquire()
         entry.has_permit = True
+        entry.began = self.clock.monotonic()  # what it waited for others is not its own time
         self._starting += 1
 
     # -- inside ------------------------------------------------------------------------------
@@ -244,7 +246,9 @@ class Fan:
                     return
                 self._begin(request)
         finally:
-            self._permits.release()  # nobody is pulled with the one in hand
+            # Nobody is pulled with the place and the permit in hand.
+            self._places.release()
+            self._permits.release()
             self._pulled_all = True
             self._check_all_begun()
             self._news.set()
@@ -328,48 +332,3 @@ class Fan:
             for handle in (*known, *(item.handle for item in unread)):
                 if handle is not None:
                     self._orphaned(handle)
-
-
-class Input:
-    """Either kind of iterable, one request at a time.
-
-    Raises:
-        ConfigError: it can't be iterated over.
-    """
-
-    def __init__(self, requests: Requests) -> None:
-        self.pulled = 0
-        self._many: Any = None
-        self._error: Exception | None = None
-        try:
-            if isinstance(requests, AsyncIterable):
-                self._one_by_one = aiter(requests)
-            else:
-                self._many = iter(requests)
-        except TypeError:
-            raise ConfigError(
-                f"must be an iterable or async iterable, not {type(requests).__name__}",
-                field="requests",
-            ) from None
-
-    async def next(self) -> Any:
-        """Give the next request, or `END`."""
-        if self._many is not None:
-            request = next(self._many, END)
-        else:
-            request = await anext(self._one_by_one, END)
-        self.pulled += request is not END
-        if request is END and self._error is not None:
-            raise self._error
-        return request
-
-    async def read_all(self) -> list[Any]:
-        """Read everything, to be given again by `next`, with what the input raised at its end."""
-        requests = []
-        try:
-            while (request := await self.next()) is not END:
-                requests.append(request)
-        except Exception as error:  # noqa: BLE001 - the caller's own, raised at the end of `next`
-            self._error = error
-        self._many, self.pulled = iter(requests), 0
-        return requests

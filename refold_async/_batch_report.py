@@ -107,8 +107,8 @@ class BatchReport:
 
     @property
     def slowest(self) -> tuple[BatchItem, ...]:
-        """The items run now that took longest, the slowest first; five at most."""
-        timed = [item for item in self.all_items if item.seconds is not None and not item.resumed]
+        """The items whose runs were started now and took longest; five at most, slowest first."""
+        timed = [item for item in self.all_items if item.handle is not None and not item.resumed]
         return tuple(sorted(timed, key=lambda item: -(item.seconds or 0.0))[:_SLOWEST])
 
     @cached_property

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from refold_async._batch import Fan, Input, Submission
+from refold_async._batch import Fan, Submission
+from refold_async._batch_input import Input
 from refold_async._batch_models import ExecutionRequest
 from refold_async._carrying import Carrier
 from refold_async._checks import check_count
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Coroutine
 
-    from refold_async._batch import Requests
+    from refold_async._batch_input import Requests
     from refold_async._batch_models import BatchItem, BatchProgress
     from refold_async._batch_report import BatchReport
 
@@ -104,12 +106,17 @@ class Batches:
         """Run many workflows and report; see `RefoldClient.run_batch`."""
         self.check_usable()
         source = Input(requests)
+        if concurrency is not None:
+            check_count(concurrency, "concurrency")
         if stop_after_failures is not None:
             check_count(stop_after_failures, "stop_after_failures")
+        if stop is not None and not isinstance(stop, asyncio.Event):
+            raise ConfigError("must be an asyncio.Event", field="stop")
         if progress is not None and not callable(progress):
             raise ConfigError("must be callable with a BatchProgress", field="progress")
         preflight = Preflight(self.structure) if validate else None
         tally = Tally(self.clock, progress)
+        before = Counter(self.requests_made())
         opened, recovery = None if journal is None else Journal(journal), None
         carrier = Carrier(prepare=self.prepare, wait=wait)
         try:
@@ -124,7 +131,7 @@ class Batches:
             report = await run(
                 fan,
                 tally,
-                requests_made=self.requests_made,
+                requests_made=lambda: Counter(self.requests_made()) - before,
                 stop=stop,
                 stop_after_failures=stop_after_failures,
             )
@@ -173,9 +180,9 @@ class Batches:
         self, journal: Journal, recovery: Recovery, *, wait: bool
     ) -> JournaledCarrier:
         await journal.open(dict(self.meta))
-        for row in journal.rows.values():
-            if row.execution_id is not None:
-                self.reconciler.remember(row.execution_id, row.tag)
+        known = [row for row in journal.rows.values() if row.execution_id is not None]
+        for row in known:
+            self.reconciler.remember(row.execution_id or "", row.tag)
         await recovery.begin(journal)
         return JournaledCarrier(
             prepare=self.prepare,
@@ -183,6 +190,7 @@ class Batches:
             journal=journal,
             recovery=recovery,
             reattach=self.reattach,
+            has_runs=bool(known),
         )
 
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from refold_async._batch import Requests
+    from refold_async._batch_input import Requests
     from refold_async._batch_models import BatchItem, BatchProgress, ExecutionRequest
     from refold_async._batch_report import BatchReport
     from refold_async._checks import Seconds

@@ -57,6 +57,10 @@ _CORRUPT = (
     "keep it for a look by hand, and run the batch with the journal's backup, if there is one"
 )
 
+_OPEN: set[tuple[int, int]] = set()
+"""Journals open in this process: to open such a file once more and close it, even to look at its
+first bytes, would drop the locks of all (as POSIX has it)."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Row:
@@ -114,6 +118,7 @@ class Journal:
         self._connection: aiosqlite.Connection | None = None
         self._pending: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._identity: tuple[int, int] | None = None
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -136,6 +141,9 @@ class Journal:
             ) from None
         try:
             self._check_file()
+            self._identity = _identity(self.path)
+            if self._identity is not None:
+                _OPEN.add(self._identity)
             # Errors at once instead of waiting for a lock that is held for hours.
             self._connection = await aiosqlite.connect(self.path, timeout=0.0)
             await self._read(self._connection, meta)
@@ -148,6 +156,8 @@ class Journal:
 
     def _check_file(self) -> None:
         """Refuse what is no SQLite file, before SQLite touches it; make a private one if none."""
+        if _identity(self.path) in _OPEN:
+            raise self._in_use()
         try:
             with Path(self.path).open("rb") as file:
                 head = file.read(len(_MAGIC))
@@ -157,6 +167,11 @@ class Journal:
             return
         if head and head != _MAGIC:
             self._refuse("this file is no journal", "choose another path; it was left as it is")
+
+    def _in_use(self) -> JournalError:
+        return JournalError(
+            self.path, "another batch uses it", "wait for that batch to end, or stop it"
+        )
 
     async def _read(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
         await connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -278,8 +293,13 @@ class Journal:
         if self._writer is not None:
             await self._writer
         connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        try:
+            if connection is not None:
+                await connection.close()
+        finally:
+            if self._identity is not None:
+                _OPEN.discard(self._identity)
+                self._identity = None
 
     # -- errors ------------------------------------------------------------------------------
 
@@ -291,9 +311,7 @@ class Journal:
         text = clip(error, 200)
         code = getattr(error, "sqlite_errorcode", None)
         if code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return JournalError(
-                self.path, "another process uses it", "wait for that batch to end, or stop it"
-            )
+            return self._in_use()
         if code is not None and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             return JournalError(self.path, f"it is corrupt ({text})", _CORRUPT)
         if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
@@ -303,3 +321,12 @@ class Journal:
             f"it can't be read or written ({text})",
             "see that the folder exists, is writable and has room, then run it again",
         )
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Tell files apart, whatever their names; None for one that is not there."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

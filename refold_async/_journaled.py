@@ -42,12 +42,14 @@ class JournaledCarrier(Carrier):
         journal: the batch's memory.
         recovery: finds runs whose ids the journal never learned.
         reattach: gives the handle of a run that was started before.
+        has_runs: whether the journal knows of runs from earlier processes.
     """
 
     journal: Journal
     recovery: Recovery
     reattach: Callable[[ExecutionRef], ExecutionHandle[Any]]
     _keys: set[str] = attrs.field(factory=set)
+    has_runs: bool = False
     _led: asyncio.Event | None = None  # set once the journal's first start is through
 
     async def carry(self, entry: Entry, fan: Fan) -> Ending:
@@ -116,7 +118,7 @@ class JournaledCarrier(Carrier):
             return None  # it was not waited for then, and is now
         entry.resumed = True
         if row.execution_id is not None:
-            fan.acknowledged(entry, self._handle(row))
+            fan.acknowledged(entry, self._handle(entry, row))
             fan.started()
         error = None if result is None else load_failure(result, row.error)
         return BatchOutcome(row.outcome), result, error
@@ -124,7 +126,7 @@ class JournaledCarrier(Carrier):
     async def _go_on(self, entry: Entry, fan: Fan, row: Row) -> Ending:
         """Wait for a run that an earlier process started."""
         entry.resumed = True
-        fan.acknowledged(entry, self._handle(row))
+        fan.acknowledged(entry, self._handle(entry, row))
         fan.started()
         return await self._finish(entry, fan, row)
 
@@ -132,7 +134,7 @@ class JournaledCarrier(Carrier):
         """Find out whether a run of the item began, and start it where it provably did not."""
         mode = submission.policy.mode
         if mode == "never" or not row.findable:
-            why = "its tag is a label" if mode != "never" else "the mode never looks for it"
+            why = "its tag is a label" if mode != "never" else "the mode `never` does not look"
             return await self._unknown(fan, row, why)
         found = self.recovery.known(row)
         if found is None:
@@ -158,7 +160,9 @@ class JournaledCarrier(Carrier):
         return await self._go_on(entry, fan, row)
 
     async def _unknown(self, fan: Fan, row: Row, why: str) -> Ending:
-        look = f"await refold.find({row.tag!r}, workflow_id={row.workflow_id!r}) looks for it"
+        look = "look through refold.executions.list(start_date=...)"
+        if row.findable:
+            look = f"await refold.find({row.tag!r}, workflow_id={row.workflow_id!r}) looks for it"
         error = ExecutionOutcomeUnknownError(
             f"item {row.key}: an earlier process may have started its run ({why}); before sending"
             f" it again, {look}",
@@ -184,7 +188,7 @@ class JournaledCarrier(Carrier):
                 row.execution_id = handle.execution_id
                 row.possible_duplicate = handle.possible_duplicate
                 self._has_started(row)
-                self.recovery.started(handle.execution_id)
+                self.recovery.started(row)
                 await self._keep(fan, row)
         except (UnsentError, RefoldError) as error:
             return await self._not_started(fan, row, error, again=again)
@@ -194,17 +198,23 @@ class JournaledCarrier(Carrier):
     async def _send(
         self, entry: Entry, fan: Fan, row: Row, submission: Submission, *, again: bool
     ) -> ExecutionHandle[Any]:
-        if fan.stopped is not None:
-            raise UnsentError(fan.not_sent())
-        self._intend(row, submission, again=again)
+        """Send it; the intent is written once it has a slot, so that a crash leaves few of them."""
+        intended = False
+
+        async def intend() -> None:
+            nonlocal intended
+            if not intended:
+                intended = True
+                self._intend(row, submission, again=again)
+                await self.journal.write(row)
+
         try:
-            await self.journal.write(row)
-            return await fan.send(entry, submission)
+            return await fan.send(entry, submission, intend)
         except JournalError as error:
             fan.stop(str(error))
             raise UnsentError(error) from None
         except asyncio.CancelledError:
-            if not submission.has_left and not again:
+            if intended and not submission.has_left and not again:
                 row.state, row.outcome = "settled", BatchOutcome.UNSENT
                 self.journal.note(row)
             raise
@@ -232,7 +242,7 @@ class JournaledCarrier(Carrier):
         if self._led is None and not submission.request.sync:
             self._led = asyncio.Event()
             try:
-                if any(row.execution_id is not None for row in self.journal.rows.values()):
+                if self.has_runs:
                     self._led.set()
                 yield
             finally:
@@ -280,11 +290,12 @@ class JournaledCarrier(Carrier):
         except JournalError as error:
             fan.stop(str(error))
 
-    def _handle(self, row: Row) -> ExecutionHandle[Any]:
+    def _handle(self, entry: Entry, row: Row) -> ExecutionHandle[Any]:
         handle = self.reattach(
             ExecutionRef(
                 execution_id=row.execution_id,
                 workflow_id=row.workflow_id,
+                slug=entry.request.slug,
                 linked_account_id=row.account,
                 instance_tag=row.tag,
             )

@@ -31,8 +31,8 @@ _ABSURD = 86_400.0
 """Seconds from which on an id that looks like an ObjectId is taken for none."""
 _WITNESSES = 1_000
 """Runs started now that are remembered, to see whether the list has caught up."""
-_LOOKS_WITHOUT_WITNESS = 3
-"""Looks in `safe` mode, each after a longer pause, if no run of this process shows in the list."""
+_LOOKS = 3
+"""Looks, each after a longer pause, until a run that was started now shows in the list."""
 
 
 class Look(Protocol):
@@ -66,7 +66,7 @@ class Recovery:
     clock: Clock
     _found: dict[str, Found] = attrs.field(factory=dict)
     _waiting: dict[str, Row] = attrs.field(factory=dict)
-    _witnesses: set[str] = attrs.field(factory=set)
+    _witnesses: dict[str, Row] = attrs.field(factory=dict)
     _bounds: dict[int, float] = attrs.field(factory=dict)
     _settle: float = 0.0
     _is_safe: bool = False
@@ -95,10 +95,10 @@ class Recovery:
         bound = created.timestamp() - row.started_at
         self._bounds[row.started_in] = max(bound, self._bounds.get(row.started_in, bound))
 
-    def started(self, execution_id: str | None) -> None:
+    def started(self, row: Row) -> None:
         """Note a run that was started now: it shows when the list has caught up."""
-        if execution_id is not None and len(self._witnesses) < _WITNESSES:
-            self._witnesses.add(execution_id)
+        if row.execution_id is not None and len(self._witnesses) < _WITNESSES:
+            self._witnesses[row.execution_id] = row
 
     def known(self, row: Row) -> Found | None:
         """Give what the first look found of a row; each finding is given once."""
@@ -125,7 +125,7 @@ class Recovery:
 
     async def _look_again(self) -> None:
         elapsed = self.clock.monotonic() - self._opened_at
-        for number in range(_LOOKS_WITHOUT_WITNESS if self._is_safe else 1):
+        for number in range(_LOOKS if self._is_safe or self._witnesses else 1):
             wait = self._settle * 2**number - (elapsed if number == 0 else 0.0)
             if wait > 0 and await self.pause(wait):
                 return
@@ -141,14 +141,16 @@ class Recovery:
         """Look for rows, account by account; tell whether every list has caught up with us."""
         caught_up = True
         for account, rows in _by_account(lost.values()).items():
+            workflow_ids = {row.workflow_id for row in rows}
+            witnesses = self._witnesses_of(account, workflow_ids)
             try:
                 sightings = await self.look(
                     [row.tag or "" for row in rows],
                     account=account,
-                    workflow_ids={row.workflow_id for row in rows},
+                    workflow_ids=workflow_ids,
                     intended_at=min(row.intended_at for row in rows),
                     service_time=self._since(rows),
-                    witnesses=self._witnesses,
+                    witnesses=witnesses,
                 )
             except RefoldError as error:
                 logger.info("the list of runs could not be read: %s", error)
@@ -156,9 +158,20 @@ class Recovery:
                     self._found.pop(row.tag or "", None)
                 caught_up = False
                 continue
-            self._found.update(sightings.found)
+            for tag, found in sightings.found.items():
+                # A list that does not show what was started since can't prove absence either.
+                lags = witnesses and not sightings.caught_up and found.finding is Finding.ABSENT
+                self._found[tag] = Found(Finding.UNPROVEN) if lags else found
             caught_up = caught_up and sightings.caught_up
         return caught_up
+
+    def _witnesses_of(self, account: str | None, workflow_ids: set[str]) -> set[str]:
+        """Give the runs started now that a reading for these workflows shows, if it lags not."""
+        return {
+            execution_id
+            for execution_id, row in self._witnesses.items()
+            if row.account == account and (len(workflow_ids) > 1 or row.workflow_id in workflow_ids)
+        }
 
     def _since(self, rows: list[Row]) -> float | None:
         """Give the service's time before the first of these intents; None if nothing tells it.

@@ -74,6 +74,8 @@ class Care(Protocol):
     """Whether an attempt that is over may have started a run."""
     resent: bool
     """Whether the request was sent again nevertheless."""
+    before: Callable[[], Awaitable[None]] | None
+    """What is to be done first, once a slot is there; if it raises, nothing leaves."""
 
     async def reconcile(self) -> Found:
         """Look for the run in the list."""

@@ -14,7 +14,7 @@ from refold_async._handle import ExecutionHandle
 from refold_async._retry import Finding, logger, outcome_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from refold_async._config import RetryPolicy
     from refold_async._handle import Services
@@ -125,13 +125,20 @@ class Submission:
         headers = {**self.request.headers, "instance_tag": tag}
         self.request = self.request._replace(headers=headers, instance_tag=tag)
 
-    async def handle(self) -> ExecutionHandle[Any]:
-        """Send it, once, and give the handle of the run; raises as `RefoldClient.execute`."""
+    async def handle(
+        self, before: Callable[[], Awaitable[None]] | None = None
+    ) -> ExecutionHandle[Any]:
+        """Send it, once, and give the handle of the run; raises as `RefoldClient.execute`.
+
+        Args:
+            before: awaited before each attempt, once it has its slot; if it raises, nothing leaves.
+        """
         starter = self._starter
         deadline = None
         if self._limit is not None:
             deadline = starter.services.clock.monotonic() + self._limit
         self._care = Care(starter, self.request, self.policy, deadline)
+        self._care.before = before
         return await starter.send(self.request, self._care, self.policy, deadline)
 
     @property
@@ -172,6 +179,7 @@ class Care:
         "_request",
         "_since",
         "_starter",
+        "before",
         "expecting",
         "heir",
         "resent",
@@ -193,6 +201,7 @@ class Care:
         self.uncertain = False  # an attempt that is over may have started a run
         self.resent = False  # and the request was sent again nevertheless
         self._since = starter.services.clock.time()
+        self.before: Callable[[], Awaitable[None]] | None = None
         # Who is told when the caller has left, instead of the orphans.
         self.heir: asyncio.Future[ExecutionHandle[Any]] | None = None
 

@@ -157,6 +157,12 @@ class Transport:
         phase = await self.budget.acquire(priority, deadline)
         if phase is None:
             return failures.no_slot(request)
+        if care is not None and care.before is not None:
+            try:
+                await care.before()
+            except BaseException:
+                self.budget.release()
+                raise
         timeouts = self.wire.timeouts
         ends_at = None
         if deadline is not None:

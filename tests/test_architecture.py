@@ -61,10 +61,26 @@ MAY_IMPORT: dict[str, str] = {
     "_handle": "_errors _events _checks _clock _config _models _protocol _api _watching _tracker",
     "_reconcile": "_errors _clock _config _models _pacing _protocol _retry _api",
     "_starting": "_errors _config _models _stats _protocol _retry _handle _reconcile",
+    "_batch_models": "_errors _checks _config _models _handle",
+    "_batch_report": "_errors _batch_models",
+    "_batch_input": "_errors _batch_models",
+    "_batch": "_errors _checks _clock _config _protocol _handle _batch_models _batch_input",
+    "_preflight": "_errors _models _batch_models",
+    "_carrying": "_errors _checks _models _batch_models _batch _preflight",
+    "_journal": "_errors",
+    "_journal_values": "_errors _models",
+    "_recovery": "_errors _clock _models _retry _reconcile _journal",
+    "_journaled": "_errors _models _retry _handle _batch_models _batch _carrying _journal"
+    " _journal_values _recovery",
+    "_running": "_errors _clock _batch_models _batch_report _batch _preflight _carrying",
+    "_batches": "_errors _checks _clock _models _handle _reconcile _batch_models _batch_report"
+    " _batch_input _batch _preflight _carrying _journal _recovery _journaled _running",
     "_resources": "_errors _checks _models _paging _handle",
     "_client": "_errors _checks _clock _config _models _stats _protocol _credentials _pacing"
-    " _wire _transport _api _tracker _handle _reconcile _starting _resources",
-    "__init__": "_version _errors _clock _config _models _events _stats _paging _handle _client",
+    " _wire _transport _api _tracker _handle _reconcile _starting _resources _batch_input"
+    " _batch_models _batch_report _batches",
+    "__init__": "_version _errors _clock _config _models _events _stats _paging _handle"
+    " _batch_models _batch_report _client",
 }
 ROOMS = {"emulator": {"emulator"}, "cli": {"cli", "emulator", "__init__"}}
 """The packages on top, and what they may import: the command line only what a user may."""
@@ -187,7 +203,15 @@ def test_importing_the_package_loads_no_more_than_it_needs() -> None:
         check=True,
     ).stdout.split()
     assert "refold_async._client" in loaded
-    unwanted = ("tenacity", "aiohttp.web", "jsonschema", "typer", "rich", "refold_async.emulator")
+    unwanted = (
+        "tenacity",
+        "aiohttp.web",
+        "jsonschema",
+        "aiosqlite",
+        "typer",
+        "rich",
+        "refold_async.emulator",
+    )
     assert [name for name in loaded if name.startswith((*unwanted, "refold_async.cli"))] == []
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import urllib.request
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.docs.conftest import EXAMPLES, PYTHON, environment, running_emulator
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Regular expressions, one per line of output.
 PRINTS = {
@@ -35,7 +40,15 @@ PRINTS = {
     "uncertain": (r"COMPLETED \{'amount': 100\}",),
     "emulator_in_tests": (r"\{'n': 42\} after 3 attempts", "runs started: 1"),
 }
-WITH_TESTS_OF_THEIR_OWN = {"watch", "events", "reattach", "web_service"}
+WITH_TESTS_OF_THEIR_OWN = {
+    "watch",
+    "events",
+    "reattach",
+    "web_service",
+    "fan_out_service",
+    "nightly_batch",
+    "resume_batch",
+}
 
 
 def run(name: str, *arguments: str, base_url: str) -> str:
@@ -107,11 +120,11 @@ def test_uncertain_start_is_found_by_its_tag() -> None:
     assert printed.splitlines() == ["COMPLETED {'amount': 100}"]
 
 
-async def test_web_service_runs_workflows_for_its_customers(base_url: str) -> None:
-    """A request to the service becomes a run for the customer's account."""
+async def asked_of(service_name: str, body: bytes, base_url: str) -> tuple[int, bytes]:
+    """Run a web service, and ask it for contacts of an account."""
     service = await asyncio.create_subprocess_exec(
         *PYTHON,
-        EXAMPLES / "web_service.py",
+        EXAMPLES / f"{service_name}.py",
         env={**environment(base_url), "PORT": "0"},
         stdout=asyncio.subprocess.PIPE,
     )
@@ -119,14 +132,59 @@ async def test_web_service_runs_workflows_for_its_customers(base_url: str) -> No
     try:
         where = re.search(r"http://[\d.:]+", (await service.stdout.readline()).decode())
         assert where is not None
-        answer = await asyncio.to_thread(
-            post, f"{where[0]}/accounts/acct_7/contacts", b'{"email": "jim@example.com"}'
-        )
+        return await asyncio.to_thread(post, f"{where[0]}/accounts/acct_7/contacts", body)
     finally:
         service.terminate()
         await service.communicate()
 
+
+async def test_web_service_runs_workflows_for_its_customers(base_url: str) -> None:
+    """A request to the service becomes a run for the customer's account."""
+    answer = await asked_of("web_service", b'{"email": "jim@example.com"}', base_url)
+
     assert answer == (201, b'{"id": 1, "email": "jim@example.com"}')
+
+
+async def test_fan_out_service_answers_as_runs_settle(base_url: str) -> None:
+    """A request with many contacts becomes many runs, and a line for each."""
+    contacts = [{"email": f"person{n}@example.com"} for n in range(3)]
+    body = json.dumps(contacts).encode()
+    status, text = await asked_of("fan_out_service", body, base_url)
+
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert (status, [line["outcome"] for line in lines]) == (200, ["succeeded"] * 3)
+    assert sorted(line["contact"] for line in lines) == [each["email"] for each in contacts]
+
+
+def test_nightly_batch_reports_and_runs_nothing_twice(base_url: str, tmp_path: Path) -> None:
+    """The second run of the night finds everything done."""
+    first = run("nightly_batch", str(tmp_path), base_url=base_url).splitlines()
+    again = run("nightly_batch", str(tmp_path), base_url=base_url).splitlines()
+
+    assert first[0].startswith("10 done, 0 failed")
+    assert re.fullmatch(r"30 items in [\d.]+ s, [\d.]+ per second", first[3])
+    assert "  resumed           30" in again
+    (report,) = tmp_path.glob("*.jsonl")
+    items = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    assert [item["key"] for item in items] == [f"invoice-{n}" for n in range(30)]
+
+
+async def test_resume_batch_goes_on_after_a_kill(base_url: str, tmp_path: Path) -> None:
+    """The same command again: every contact is there once."""
+    journal = tmp_path / "contacts.sqlite"
+    child = await asyncio.create_subprocess_exec(
+        *PYTHON, EXAMPLES / "resume_batch.py", journal, env=environment(base_url)
+    )
+    wal = tmp_path / "contacts.sqlite-wal"
+    while not (wal.exists() and wal.stat().st_size > 100_000):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    child.kill()
+    await child.wait()
+    printed = await asyncio.to_thread(run, "resume_batch", str(journal), base_url=base_url)
+
+    found = re.fullmatch(r"40 succeeded, (\d+) of them resumed\n", printed)
+    assert found is not None, printed
+    assert int(found[1]) > 0
 
 
 def post(url: str, body: bytes) -> tuple[int, bytes]:

@@ -1,8 +1,9 @@
 """The emulator as a process of its own, for the soak: `python -m tests.soak.service SETTINGS`.
 
-SETTINGS is JSON: `behaviour`, the arguments of a `Behaviour`, and `faults`, a list of
-`[operation, arguments of a Fault, share]`. It prints its base URL; for each line on stdin it prints
-all its runs as a JSON list of `[number of the call, execution_id]`; it ends with stdin.
+SETTINGS is JSON: `behaviour`, the arguments of a `Behaviour`; `faults`, a list of
+`[operation, arguments of a Fault, share]`; and `seconds`, from and to which runs take. It
+prints its base URL; for each line on stdin it prints all its runs as a JSON list of
+`[number of the call, execution_id]`; it ends with stdin.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ async def main(settings: dict[str, Any]) -> None:
     for seed, (operation, fault, share) in enumerate(settings["faults"]):
         emulator.faults.share(operation, Fault(**fault), share=share, seed=seed)
     draw = random.Random(1)
+    seconds = settings.get("seconds", (0, 0.2))
 
-    @emulator.workflow(WORKFLOW, slug=SLUG, duration=lambda _: draw.uniform(0, 0.2))
+    @emulator.workflow(WORKFLOW, slug=SLUG, duration=lambda _: draw.uniform(*seconds))
     def echo(payload: dict[str, Any]) -> Any:
         return payload
 

@@ -38,6 +38,7 @@ TREE: dict[str, tuple[type[Exception], ...]] = {
     "ExecutionTimedOutError": (errors.ExecutionError,),
     "ExecutionTerminatedError": (errors.ExecutionError,),
     "WaitTimeoutError": (errors.RefoldError, TimeoutError),
+    "JournalError": (errors.RefoldError,),
 }
 
 NODE = NodeRun(node_id="n1", name="Create contact", status="Errored")
@@ -101,6 +102,7 @@ SAMPLES = [
         last_error="ServerError: down",
         reattach="await refold.handle('e1')",
     ),
+    errors.JournalError("/data/run.sqlite", "it is corrupt", "keep it for a look by hand"),
 ]
 EACH = pytest.mark.parametrize(
     "error", [pytest.param(sample, id=type(sample).__name__) for sample in SAMPLES]

@@ -45,6 +45,7 @@ class ScriptedCare:
         self.findings = list(findings)
         self.left_with: list[Answer] = []
         self.expecting = self.uncertain = self.resent = False
+        self.before: Any = None
 
     async def reconcile(self) -> Seen:
         """Look, and find what the script says."""

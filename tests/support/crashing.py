@@ -1,0 +1,82 @@
+"""A batch that kills its own process at a chosen instant: `python -m tests.support.crashing ...`.
+
+The instant is `before STATE` or `after STATE`: the moment around which the victim's row is written
+in that state. `never` lets the batch end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import sys
+from typing import TYPE_CHECKING, Any
+
+from refold_async import ExecutionRequest, PollPolicy, RefoldClient, RetryPolicy
+from refold_async._journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from refold_async import BatchReport
+    from refold_async._config import RetryMode
+    from refold_async._journal import Row
+
+VICTIM = "1"
+ITEMS = 4
+
+
+def requests(**options: Any) -> Iterator[ExecutionRequest]:
+    """Give the batch's items."""
+    for number in range(ITEMS):
+        yield ExecutionRequest("wf_1", slug="s", payload={"n": number}, **options)
+
+
+def client(base_url: str, mode: RetryMode = "safe", **settings: Any) -> RefoldClient:
+    """Give a client that looks soon."""
+    defaults: dict[str, Any] = {
+        "api_key": "tk_emulator",
+        "linked_account_id": "acct_1",
+        "rate_limit": None,
+        "polling": PollPolicy(first=0.02, max_interval=0.1),
+        "retry": RetryPolicy(mode=mode, settle=0.05, wait=0, max_wait=0),
+    }
+    return RefoldClient(base_url=base_url, **(defaults | settings))
+
+
+async def run(base_url: str, journal: str, mode: RetryMode = "safe", **options: Any) -> BatchReport:
+    """Run the batch one item at a time, from wherever its journal says."""
+    async with client(base_url, mode) as refold:
+        return await refold.run_batch(requests(**options), journal=journal, concurrency=1)
+
+
+def forget_the_run(journal: str, *, key: str = VICTIM, tag: str | None = None) -> None:
+    """Set an item's row back to what a kill after its POST leaves."""
+    connection = sqlite3.connect(journal)
+    connection.execute(
+        "UPDATE items SET state = 'intended', execution_id = NULL, outcome = NULL, result = NULL,"
+        " tag = coalesce(?, tag) WHERE key = ?",
+        (tag, key),
+    )
+    connection.commit()
+    connection.close()
+
+
+def kill_at(instant: str) -> None:
+    """Have the process killed around a write."""
+    write = Journal.write
+
+    async def killing(journal: Journal, row: Row) -> None:
+        if row.key == VICTIM and instant == f"before {row.state}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        await write(journal, row)
+        if row.key == VICTIM and instant == f"after {row.state}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(Journal, "write", killing)  # noqa: B010 - mypy takes no method for another
+
+
+if __name__ == "__main__":
+    kill_at(sys.argv[3])
+    asyncio.run(run(sys.argv[1], sys.argv[2], mode=sys.argv[4]))  # type: ignore[arg-type]
