@@ -112,11 +112,11 @@ class Batch:
         while True:
             await asyncio.sleep(self.every)
             now = self._standing(job)
-            if not job.settings.as_json:
-                say(now.line())
-                continue
             try:
-                emit(now.document())
+                if job.settings.as_json:
+                    emit(now.document())
+                else:
+                    say(now.line())
             except BrokenPipeError:  # the batch goes on, whoever reads
                 return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ import attrs
 import pytest
 from typer.testing import CliRunner
 
+from refold_async import RefoldClient
 from refold_async.cli import _app
 from refold_async.emulator import NodeFailed, Respond
 
@@ -27,6 +29,9 @@ ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-X", "dev", "-W", "error", "-m", "refold_async.cli")
 PATIENCE = 60.0
 """Seconds after which a child hangs."""
+PAYLOADS = ("--workflow", "wf_some", "--slug", "crm")
+FAST = ("--rate", "500")
+"""Options of a batch: its lines are payloads of a quick workflow; and no pacing to speak of."""
 _TERMINAL = {"FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 
 
@@ -98,6 +103,17 @@ def here() -> Iterator[Callable[..., Awaitable[Ended]]]:
     logger.handlers[:] = handlers
 
 
+def lines_of(path: Path, items: list[Any]) -> str:
+    """Write a file of JSON lines; give its path."""
+    path.write_text("".join(f"{json.dumps(item)}\n" for item in items), encoding="utf-8")
+    return str(path)
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    """Read JSON lines."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def add_workflows(emulator: Emulator) -> None:
     """Give an emulator the workflows of these tests, all under the slug `crm`."""
 
@@ -133,6 +149,16 @@ def service(emulator: Emulator) -> dict[str, str]:
         "REFOLD_API_KEY": emulator.api_key,
         "REFOLD_LINKED_ACCOUNT_ID": "acct_1",
     }
+
+
+@pytest.fixture
+async def endless(emulator: Emulator, service: dict[str, str]) -> str:
+    """A run that goes on until the test ends it."""
+    async with RefoldClient(
+        api_key=emulator.api_key, base_url=emulator.base_url, linked_account_id="acct_1"
+    ) as refold:
+        handle = await refold.execute("wf_endless", slug="crm", payload={"n": 1})
+    return str(handle.execution_id)
 
 
 @pytest.fixture
