@@ -9,7 +9,7 @@ BIN  := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check pytest test-all format docs bench soak crashes clean
+.PHONY: demo test check pytest test-all format captures docs bench soak crashes clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -75,6 +75,10 @@ crashes: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The pictures of the command line in the documentation.
+captures: $(VENV)/.dev
+	$(BIN)/python -m tests.captures
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W -q -b html docs docs/_build

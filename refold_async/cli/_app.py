@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from refold_async import RefoldError
+from refold_async.cli._batch import batch
 from refold_async.cli._demo import Live, missing_settings, play_live, play_local
 from refold_async.cli._endings import BAD_USAGE, INTERRUPTED, advice, exit_code
+from refold_async.cli._interrupts import Interrupts
+from refold_async.cli._looking import list_runs, status, watch
 from refold_async.cli._scenes import Work
-from refold_async.cli._stage import make_console
+from refold_async.cli._starting import execute, rerun, run, stop
+from refold_async.cli._terminal import complain, make_console
 from refold_async.emulator.__main__ import main as emulator_main
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ app = typer.Typer(
     # A traceback with local variables could show a key.
     pretty_exceptions_enable=False,
 )
+
+for command in (execute, run, status, watch, stop, rerun, batch):
+    app.command()(command)
+app.command(name="list")(list_runs)
 
 
 def _read_payload(text: str) -> dict[str, Any]:
@@ -67,7 +73,7 @@ def demo(
         raise typer.Exit(_run(play_local(make_console())))
     missing = missing_settings()
     if missing is not None:
-        _complain(f"--live needs {missing}. Nothing was sent.")
+        complain(f"--live needs {missing}. Nothing was sent.")
         raise typer.Exit(BAD_USAGE)
     work = Work(workflow_id=live[0], slug=live[1], payload=_read_payload(payload), timeout=timeout)
     raise typer.Exit(_run(play_live(make_console(), Live(work=work, fan_out=fan_out))))
@@ -85,14 +91,10 @@ def emulator(context: typer.Context) -> None:
 def _run(play: Coroutine[Any, Any, int]) -> int:
     """Run the demo's one event loop; failures become a message and an exit code."""
     try:
-        return asyncio.run(play)
+        return Interrupts().run(play)
     except RefoldError as error:
-        _complain(f"{error}\n{advice(error)}")
+        complain(f"{error}\n{advice(error)}")
         return exit_code(error)
     except KeyboardInterrupt:
-        _complain("interrupted; runs that were started go on")
+        complain("interrupted; runs that were started go on")
         return INTERRUPTED
-
-
-def _complain(message: str) -> None:
-    print(f"refold: {message}", file=sys.stderr)

@@ -9,6 +9,7 @@ from refold_async import (
     ConnectionFailedError,
     ExecutionError,
     ExecutionOutcomeUnknownError,
+    JournalError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
@@ -24,6 +25,8 @@ SERVICE_OR_NETWORK = 3
 OUTCOME_UNKNOWN = 4
 WAIT_TIMEOUT = 124
 INTERRUPTED = 130
+NOBODY_READS = 141
+"""As other programs end whose reader is gone: 128 and SIGPIPE."""
 
 _WRONG_REQUEST = "Check that the workflow is published, and that the slug is its application's."
 
@@ -31,6 +34,7 @@ _WRONG_REQUEST = "Check that the workflow is published, and that the slug is its
 _ENDINGS: tuple[tuple[type[RefoldError], int, str], ...] = (
     (ConfigError, BAD_USAGE, "Nothing was sent."),
     (ExecutionError, RUN_FAILED, "Open the execution in Refold to see what its nodes did."),
+    (JournalError, BAD_USAGE, "Nothing was sent."),
     (WaitTimeoutError, WAIT_TIMEOUT, "The run goes on; only the wait ended."),
     (
         ExecutionOutcomeUnknownError,
@@ -47,7 +51,11 @@ _ENDINGS: tuple[tuple[type[RefoldError], int, str], ...] = (
         SERVICE_OR_NETWORK,
         "Check REFOLD_LINKED_ACCOUNT_ID, and what the credential may do.",
     ),
-    (NotFoundError, SERVICE_OR_NETWORK, _WRONG_REQUEST),
+    (
+        NotFoundError,
+        SERVICE_OR_NETWORK,
+        "Check the id, and that what it names belongs to this linked account.",
+    ),
     (BadRequestError, SERVICE_OR_NETWORK, _WRONG_REQUEST),
     (RateLimitError, SERVICE_OR_NETWORK, "Wait before you try again, or start fewer runs."),
     (ServerError, SERVICE_OR_NETWORK, "The service failed or sheds load; try again later."),
@@ -58,6 +66,10 @@ _ENDINGS: tuple[tuple[type[RefoldError], int, str], ...] = (
     ),
     (RefoldError, SERVICE_OR_NETWORK, "Check REFOLD_BASE_URL, and any proxy on the way."),
 )
+
+
+class BadUsageError(Exception):
+    """A command was told something that can't be; nothing was sent."""
 
 
 def _ending(error: RefoldError) -> tuple[int, str]:

@@ -16,12 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from refold_async import RefoldClient, RefoldError, Stats
+from refold_async.cli._terminal import moves
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-PIPED_WIDTH = 100
-"""Columns where there is no terminal to ask."""
 
 
 @attrs.frozen(kw_only=True)
@@ -71,8 +69,8 @@ class Stage:
 
     @property
     def moves(self) -> bool:
-        """Whether a spinner can be shown; FORCE_COLOR makes no terminal of a pipe."""
-        return self.console.is_interactive and self.console.file.isatty()
+        """Whether a spinner can be shown."""
+        return moves(self.console)
 
     def shown(self) -> AbstractContextManager[object]:
         """Show how far the scenes are; without a terminal, nothing moves."""
@@ -139,14 +137,6 @@ class Stage:
             self._running = Spinner("dots", Text(title))
         else:
             self.console.print(Text(f"... {title}"))
-
-
-def make_console() -> Console:
-    """Give the console on standard output."""
-    console = Console(highlight=False)
-    if not console.file.isatty():
-        console.width = PIPED_WIDTH
-    return console
 
 
 def _total(stats: Stats) -> int:

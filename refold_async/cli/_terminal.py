@@ -1,0 +1,106 @@
+"""What reaches a terminal: consoles, lines for people, documents for machines. Nothing raw."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+from rich.console import Console
+
+PIPED_WIDTH = 100
+"""Columns where there is no terminal to ask."""
+_SAID_BY_US = ("refold.orphans", "asked to stop")
+"""In log lines about what an interrupt did: the command says it, with what to do about it."""
+_MINUTE, _HOUR = 60, 3600
+
+
+def clean(text: object, *, lines: bool = False) -> str:
+    """Escape what a terminal would obey: control characters, and marks that reorder text.
+
+    Args:
+        text: what came from elsewhere.
+        lines: keep line breaks.
+    """
+    return "".join(
+        c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape").decode()
+        for c in str(text)
+    )
+
+
+def clipped(text: object, limit: int) -> str:
+    """Give the beginning of a text, cleaned, in one line."""
+    whole = str(text)
+    return clean(whole) if len(whole) <= limit else f"{clean(whole[: limit - 3])}..."
+
+
+def pretty(value: Any) -> str:
+    """Give a JSON value in lines for people."""
+    return clean(json.dumps(value, indent=2, ensure_ascii=False), lines=True)
+
+
+def duration(seconds: float) -> str:
+    """Give a time in the unit that suits it: `2.3 s`, `2 min 05 s`, `3 h 10 min`."""
+    if seconds < _MINUTE - 0.05:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _HOUR:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Give the console on standard output, or on standard error."""
+    console = Console(highlight=False, stderr=stderr)
+    if not console.file.isatty():
+        console.width = PIPED_WIDTH
+    return console
+
+
+def moves(console: Console) -> bool:
+    """Tell whether something can be redrawn there; FORCE_COLOR makes no terminal of a pipe."""
+    return console.is_interactive and console.file.isatty()
+
+
+def say(message: str) -> None:
+    """Tell people something, on standard error; a live display is not disturbed."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def complain(message: str) -> None:
+    """Tell people what is wrong."""
+    say(f"refold: {message}")
+
+
+def emit(document: Any) -> None:
+    """Give machines one document in one line, in ASCII, so that nothing in it acts."""
+    print(json.dumps(document), flush=True)
+
+
+def prepare_streams() -> None:
+    """Have streams that write whatever there is, and the SDK's warnings told as ours."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    logger = logging.getLogger("refold_async")
+    if not any(isinstance(handler, _Told) for handler in logger.handlers):
+        logger.addHandler(_Told(logging.WARNING))
+
+
+def abandon_stdout() -> None:
+    """Write no more to a pipe that nobody reads, nor when the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+class _Told(logging.Handler):
+    """Tells what the SDK logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if not any(known in message for known in _SAID_BY_US):
+            complain(clean(message))

@@ -1,0 +1,53 @@
+"""What the page about the command line shows is what the command does."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import typer.main
+
+from refold_async.cli import _app, _endings
+from tests.docs.conftest import DOCS
+
+PAGE = DOCS / "how-to" / "command-line.md"
+OF_EVERY_COMMAND = {"--help"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+@pytest.mark.parametrize("name", ["watch", "batch"])
+async def test_capture_is_what_a_terminal_shows(name: str) -> None:
+    """Made anew, the capture has the same words in the same places, figures aside."""
+    captures = pytest.importorskip("tests.captures")
+    committed = (captures.FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+    made = await captures.CAPTURES[name]()
+
+    assert captures.skeleton(made) == captures.skeleton(committed)
+    assert f"../captures/{name}.txt" in PAGE.read_text(encoding="utf-8")
+
+
+def test_page_names_every_command_and_option() -> None:
+    """What is not on the page is not known to anybody."""
+    page = PAGE.read_text(encoding="utf-8")
+    group = typer.main.get_command(_app.app)
+    commands = group.commands  # type: ignore[attr-defined]
+    options = {
+        option
+        for name, command in commands.items()
+        if name != "demo"
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+
+    assert not [name for name in commands if f"refold {name}" not in page]
+    assert not [option for option in options - OF_EVERY_COMMAND if option not in page]
+
+
+def test_page_names_every_exit_code() -> None:
+    """Scripts rely on them."""
+    page = PAGE.read_text(encoding="utf-8")
+    codes = [value for name, value in vars(_endings).items() if name.isupper() and name[0] != "_"]
+
+    assert len(codes) == 8
+    assert not [code for code in codes if f"\n| {code} | " not in page]
