@@ -3,8 +3,8 @@
     python tests/bench/pending.py [--handles 100000]
 
 The handles are of runs nobody asks about before the bench ends (the first look is an hour away), so
-that all there is to see is their own weight: awaited under one `gather`, by a task each, and merely
-held. The service is never asked.
+that all there is to see is their own weight: awaited by a task each, and merely held. The service
+is never asked. Beside them, what a task that awaits a future costs by itself.
 """
 
 from __future__ import annotations
@@ -64,14 +64,36 @@ async def main(number: int, *, awaited: bool) -> None:
         await asyncio.gather(*waits, return_exceptions=True)
 
 
+async def bare(number: int) -> None:
+    """Print what tasks cost that await a future of their own."""
+    loop = asyncio.get_running_loop()
+
+    async def wait(future: asyncio.Future[None]) -> None:
+        await future
+
+    gc.collect()
+    before = resident()
+    waits = [loop.create_task(wait(loop.create_future())) for _ in range(number)]
+    await asyncio.sleep(0)
+    gc.collect()
+    print(
+        f"{number:,} bare tasks, a future each {(resident() - before) / number:>16,.0f} bytes each"
+    )
+    for task in waits:
+        task.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--handles", type=int, default=100_000)
-    parser.add_argument("--kind", choices=["held", "awaited"])
+    parser.add_argument("--kind", choices=["held", "awaited", "bare"])
     options = parser.parse_args()
-    if options.kind:
+    if options.kind == "bare":
+        asyncio.run(bare(options.handles))
+    elif options.kind:
         asyncio.run(main(options.handles, awaited=options.kind == "awaited"))
     else:  # each in a process of its own, whose memory nothing else has touched
-        for kind in ("held", "awaited"):
+        for kind in ("bare", "held", "awaited"):
             command = [sys.executable, __file__, "--kind", kind, "--handles", str(options.handles)]
             subprocess.run(command, check=True)  # noqa: S603 - ourselves
