@@ -43,7 +43,7 @@ class Progress:
         """Note the document of the run; give the snapshot, which stays if nothing has changed."""
         self.heard(run.status, now)
         self.seen_at = now
-        if self.snapshot is None or run.raw != self.snapshot.raw:
+        if self.snapshot is None or self.listed or run.raw != self.snapshot.raw:
             place = _place(run)
             if place is None:
                 self.node_since = None

@@ -88,6 +88,35 @@ def test_node_is_read_with_seconds_from_milliseconds() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "completed_at"),
+    [
+        pytest.param({"instance_execution_time": 12_500}, "13:15:13.387", id="from how long"),
+        pytest.param({"instance_execution_time": 0}, "13:15:00.887", id="no time at all"),
+        pytest.param({"instance_execution_time": 5, "status": "RUNNING"}, None, id="going on"),
+        pytest.param({"instance_execution_time": 5, "createdAt": None}, None, id="since when"),
+        pytest.param({"instance_execution_time": -1}, None, id="negative"),
+        pytest.param({"instance_execution_time": "5"}, None, id="text"),
+        pytest.param({"instance_execution_time": float("nan")}, None, id="nan"),
+        pytest.param({"instance_execution_time": float("inf")}, None, id="infinite"),
+        pytest.param({"instance_execution_time": 10**30}, None, id="beyond the calendar"),
+        pytest.param({}, None, id="nothing"),
+        pytest.param(
+            {"instance_execution_time": 1, "completion_time": "2026-06-16T13:16:00Z"},
+            "13:16:00",
+            id="the end itself wins",
+        ),
+    ],
+)
+def test_end_is_told_by_how_long_a_run_took_where_it_is_missing(
+    fields: dict[str, Any], completed_at: str | None
+) -> None:
+    """`createdAt` and the milliseconds of `instance_execution_time`, once the run is over."""
+    run = read_execution({**DOCUMENT, "completion_time": None, **fields})
+    wanted = completed_at and datetime.fromisoformat(f"2026-06-16T{completed_at}+00:00")
+    assert run.completed_at == wanted
+
+
 def test_empty_document_is_read() -> None:
     """All that is missing is None; a run without a status counts as going on."""
     run = read_execution({}, execution_id=RUN)
