@@ -133,8 +133,8 @@ class Wire:
             )
 
     def __del__(self) -> None:
-        own = getattr(self, "_own", None)
-        if own is not None and not own.closed:
+        # Not `_own.closed`: collected in one go, its connector may have closed itself before.
+        if getattr(self, "_own", None) is not None and not self.closed:
             warnings.warn(
                 f"unclosed RefoldClient of {self.base_url}: use `async with RefoldClient(...)`, or"
                 " `await refold.aclose()` when the service stops",
