@@ -128,10 +128,10 @@ def read_execution(document: Mapping[str, Any], *, execution_id: str | None = No
 
 def _end(document: Mapping[str, Any]) -> datetime | None:
     """Tell when a run ended from how long it took, where the end itself is missing."""
-    created_at = read_time(document.get("createdAt"))
     took_ms = _number(document.get("instance_execution_time"))
+    created_at = None if took_ms is None else read_time(document.get("createdAt"))
     over = ExecutionStatus(_text(document.get("status")) or "UNKNOWN").is_terminal
-    if created_at is None or took_ms is None or not over or not took_ms >= 0:
+    if took_ms is None or created_at is None or not over or not took_ms >= 0:
         return None
     try:
         return created_at + timedelta(milliseconds=took_ms)
