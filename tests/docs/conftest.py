@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
-PYTHON = (sys.executable, "-X", "dev", "-W", "error")
+# Not in development mode: asyncio would tell on standard error of every callback that took 0.1 s.
+PYTHON = (sys.executable, "-W", "error")
 
 
 def environment(base_url: str = "") -> dict[str, str]:
