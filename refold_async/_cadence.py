@@ -28,7 +28,7 @@ _STEPS = [0.05 * 1.2**n for n in range(100)]
 _PRICE, _SCALE = 0.18, 0.53
 _SHORTEST_PAUSE = 0.5
 _LATELY = 5.0
-_PER_SECOND, _STRETCH = 3.9, 0.6
+_PER_SECOND, _STRETCH = 5.5, 0.6
 """Lists per second from which on they are read more rarely, and how pauses grow with more."""
 
 

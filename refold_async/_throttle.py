@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import math
 
+from refold_async._chance import Chance
+
 RECOVERY = 3.0
 """Seconds in which the rate is back at its target; until then single refusals change nothing."""
 _DIP = 0.05
@@ -41,6 +43,8 @@ _LONGEST_RECOVERY = 30.0
 """While nothing at all is served, each recovery takes twice as long, up to this."""
 _UNUSED = 25
 """A ceiling of more than so many times what was sent so far has not been tried."""
+_UNBOUNDED = 1e6
+"""Requests per second, where nothing limits them."""
 _IDLE = 2.0
 """Seconds without a request after which "served since" begins anew."""
 _FORGOTTEN = 100.0
@@ -60,6 +64,7 @@ class Throttle:
         self._dip = _DIP
         self._recovery = RECOVERY
         self._hover = _SHORTEST_HOVER
+        self._chance = Chance()
         # What was served since the last decrease, or since the last idle time.
         self._served = 0
         self._served_since = 0.0
@@ -103,6 +108,8 @@ class Throttle:
             self._note_pause(now)
         self._active_at = now
         self._served += 1
+        if phase == self.phase and self._is_chance(now, refused=False):
+            return
         if self._sampling_since is not None and phase == self.phase:
             self._passed += 1
             self._fall(now, self._sampling_since)
@@ -123,8 +130,8 @@ class Throttle:
             self._begun += longer
             self._stopped += longer
             self.gate = now + pause
-        if phase != self.phase:
-            return  # the rate is lower by now
+        if phase != self.phase or self._is_chance(now, refused=True):
+            return  # the rate is lower by now, or not to blame
         if self._sampling_since is None:
             self._sample(now)
         else:
@@ -136,6 +143,15 @@ class Throttle:
             return  # the ceiling says nothing, the sample will
         if self._target is None or now >= self._begun + self._recovery:
             self._step(now, rate)
+
+    def _is_chance(self, now: float, *, refused: bool) -> bool:
+        """Tell whether requests are refused by chance; then the rate is what it was before."""
+        rate = self.rate(now) or _UNBOUNDED
+        as_good = self._chance.note(rate, refused=refused)
+        if as_good is not None:
+            self._sampling_since = None
+            self._decrease(now, as_good, dip=0.0)
+        return self._chance.share is not None
 
     def _note_pause(self, now: float) -> None:
         idle = _IDLE if self._target is None else max(_IDLE, 5 / self._target)

@@ -240,7 +240,9 @@ class Tracker:
         except Exception as error:
             logger.exception("a look broke; the waits it was for fail")
             if isinstance(item, Cohort):
-                self._fail(error)
+                self._fail(error, item.field)
+                # Those that are looked at singly just now are spared, and looked at so again.
+                self._look_singly_at(item.field.give_up(item, self._clock.monotonic()))
             else:
                 self._end(item, _broken(item.execution_id, error))
 
@@ -355,10 +357,10 @@ class Tracker:
         self._release(watch)
         watch.wake_readers()
 
-    def _fail(self, error: Exception) -> None:
-        """End every wait with an error."""
+    def _fail(self, error: Exception, field: Field | None = None) -> None:
+        """End every wait with an error, or those of one account."""
         for watch in list(self._watches.values()):
-            if not watch.looking:
+            if not watch.looking and (field is None or watch.account == field.account):
                 self._end(watch, _broken(watch.execution_id, error))
 
     async def aclose(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from refold_async import PollPolicy, RateLimitError, ServerError
+from refold_async import PollPolicy, RateLimitError, RefoldError, ServerError
 from refold_async._agenda import Agenda
 from refold_async._cohorts import Cohort
 from refold_async._stats import Counters
@@ -19,6 +19,8 @@ from tests.bench.virtual_time import LoopClock, simulate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    import pytest
 
     from refold_async import Execution, Page
     from refold_async._watching import Watch
@@ -64,11 +66,11 @@ class Stage:
         yield cls(api, tracker, counters)
         await tracker.aclose()
 
-    def watch(self, run: int, *, fresh: bool = True) -> Watch:
+    def watch(self, run: int, *, fresh: bool = True, account: str = "acct_1") -> Watch:
         """Give the watch of a run."""
         return self.tracker.watch(
             self.api.execution_id(run),
-            "acct_1",
+            account,
             first_look=LoopClock().monotonic() + (POLICY.first if fresh else 0.0),
             workflow="wf_1",
             fresh=fresh,
@@ -254,3 +256,22 @@ async def test_a_look_that_was_put_off_is_made_later(clock: FakeClock) -> None:
     await clock.advance(60)
     assert looks == [30, 54]
     await agenda.aclose()
+
+
+def test_a_list_that_breaks_us_ends_the_waits_of_its_account_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A fault of ours with one account's list is no reason to fail another's customers."""
+
+    async def main() -> None:
+        async with Stage.of(*[5.0] * 11) as stage:
+            other = asyncio.create_task(stage.tracker.wait(stage.watch(10, account="acct_2")))
+            waits = stage.wait(*range(10))
+            stage.api.trouble = ZeroDivisionError()
+            ends = await asyncio.gather(*waits, return_exceptions=True)
+            broken = [end for end in ends if isinstance(end, RefoldError)]
+            assert len(broken) == 8  # two were looked at singly when the list was asked for
+            assert (await other).execution_id == stage.api.execution_id(10)
+
+    simulate(main())
+    assert "a look broke" in caplog.text
