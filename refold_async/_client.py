@@ -293,10 +293,8 @@ class RefoldClient:
             account = self._choose_account(linked_account_id)
             limit = positive_seconds(timeout, "timeout")
             policy = None if retry is None else _expect(retry, RetryPolicy, "retry")
-            if instance_tag is None:
-                if unique_tag:
-                    raise ConfigError("says something about an instance_tag", field="unique_tag")
-                instance_tag, unique_tag = f"{self._tag_stem}{next(self._tag_numbers):016x}", True
+            if unique_tag and instance_tag is None:
+                raise ConfigError("says something about an instance_tag", field="unique_tag")
             request = protocol.execute_request(
                 workflow_id,
                 slug=slug,
@@ -306,6 +304,7 @@ class RefoldClient:
                 config_id=config_id,
                 instance_tag=instance_tag,
                 unique_tag=unique_tag,
+                own_tag=f"{self._tag_stem}{next(self._tag_numbers):016x}",
                 include_headers=include_headers,
                 max_payload_bytes=self._max_payload_bytes,
             )
