@@ -332,15 +332,14 @@ class RefoldClient:
     ) -> protocol.Request:
         """Check the arguments of a start; one without a tag gets one of its own."""
         account = self._required(self._choose_account(linked_account_id))
-        if instance_tag is None:
-            if unique_tag:
-                raise ConfigError("says something about an instance_tag", field="unique_tag")
-            instance_tag, unique_tag = f"{self._tag_stem}{next(self._tag_numbers):016x}", True
+        if unique_tag and instance_tag is None:
+            raise ConfigError("says something about an instance_tag", field="unique_tag")
         return protocol.execute_request(
             workflow_id,
             account=account,
             instance_tag=instance_tag,
             unique_tag=unique_tag,
+            own_tag=f"{self._tag_stem}{next(self._tag_numbers):016x}",
             max_payload_bytes=self._max_payload_bytes,
             **options,
         )

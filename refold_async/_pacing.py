@@ -204,6 +204,14 @@ class Budget:
             self._pace = pace
             pace.enter(self)
 
+    def take(self, priority: Priority) -> int | None:
+        """Take a slot if there is one for a caller who does not wait; None if there isn't."""
+        pace = self._pace
+        if pace.waiting or self.places <= 0 or not pace.take(self._clock.monotonic()):
+            return None
+        self.occupy(priority)
+        return pace.throttle.phase
+
     async def acquire(
         self, priority: Priority = Priority.START, deadline: float | None = None
     ) -> int | None:
@@ -220,9 +228,9 @@ class Budget:
         pace, now = self._pace, self._clock.monotonic()
         if deadline is not None and deadline <= now:
             return None
-        if not pace.waiting and self.places > 0 and pace.take(now):
-            self.occupy(priority)
-            return pace.throttle.phase
+        phase = self.take(priority)
+        if phase is not None:
+            return phase
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         pace.queue(self, priority, waiter)
         try:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from refold_async._errors import RefoldError
-from refold_async._models import created_second
 from refold_async._pacing import Priority
 from refold_async._retry import Finding, logger
 
@@ -93,9 +92,7 @@ class Reconciler:
         """Remember that a call of this client started (or adopted) a run."""
         now = self._clock.time()
         self._owned[execution_id] = tag, now
-        created = created_second(execution_id)
-        if created is not None:
-            self._api.transport.server_clock.created(created, now)
+        self._api.transport.server_clock.started(execution_id, now)
         if len(self._owned) > _REMEMBERED:
             self._owned.popitem(last=False)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from refold_async._models import created_second
 from refold_async._protocol import read_http_date
 
 _KEPT = 20
@@ -21,16 +22,30 @@ class ServerClock:
 
     def __init__(self) -> None:
         self._date: tuple[str | None, float] = (None, 0.0)
-        self._bounds: deque[float] = deque(maxlen=_KEPT)
+        self._started: deque[tuple[str, float]] = deque(maxlen=_KEPT)  # runs not read yet
+        self._read_bounds: deque[float] = deque(maxlen=_KEPT)
 
     def told(self, date: str | None, received_at: float) -> None:
         """Note the `Date` of a reply; it is read when somebody asks."""
         self._date = date, received_at
 
+    def started(self, execution_id: str, known_at: float) -> None:
+        """Note that a run was known here at `known_at`; its id is read when somebody asks."""
+        self._started.append((execution_id, known_at))
+
     def created(self, moment: float, known_at: float) -> None:
         """Note that a run created at `moment`, by the service, was known here at `known_at`."""
         if abs(moment - known_at) < _ABSURD:
-            self._bounds.append(moment - known_at)
+            self._read_bounds.append(moment - known_at)
+
+    @property
+    def _bounds(self) -> deque[float]:
+        while self._started:
+            execution_id, known_at = self._started.popleft()
+            second = created_second(execution_id)
+            if second is not None:
+                self.created(second, known_at)
+        return self._read_bounds
 
     @property
     def offset(self) -> float | None:

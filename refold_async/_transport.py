@@ -148,7 +148,9 @@ class Transport:
     ) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
         self.check_usable()
-        phase = await self.budget.acquire(priority, deadline)
+        phase = self.budget.take(priority) if deadline is None else None
+        if phase is None:
+            phase = await self.budget.acquire(priority, deadline)
         if phase is None:
             return failures.no_slot(request)
         if care is not None and care.before is not None:

@@ -26,6 +26,9 @@ from refold_async._version import __version__
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
     from refold_async._config import Secret
     from refold_async._protocol import Request
 
@@ -91,12 +94,14 @@ class _Door(aiohttp.TCPConnector):
     A trace hook on `on_request_headers_sent` would tell the same for 6 % more CPU per call.
     """
 
-    async def connect(self, *args: Any, **options: Any) -> Any:
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
         attempt = _under_way.get(None)
         if attempt is None:
-            return await super().connect(*args, **options)
+            return await super().connect(req, traces, timeout)
         attempt.watched = True
-        connection = await super().connect(*args, **options)
+        connection = await super().connect(req, traces, timeout)
         attempt.depart()
         return connection
 

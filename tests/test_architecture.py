@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, str] = {
     "_throttle": "_chance",
     "_pacing": "_errors _clock _config _stats _throttle",
     "_paging": "_errors _models",
-    "_server_clock": "_protocol",
+    "_server_clock": "_models _protocol",
     "_retry": "_errors _clock _config _stats _protocol",
     "_failures": "_errors _protocol",
     "_relay": "",

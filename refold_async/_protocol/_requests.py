@@ -97,17 +97,25 @@ def execute_request(
     config_id: str | None = None,
     instance_tag: str | None = None,
     unique_tag: bool = False,
+    own_tag: str | None = None,
     include_headers: bool = False,
     max_payload_bytes: int,
 ) -> Request:
-    """Start a workflow. See: "Execute Workflow"."""
+    """Start a workflow; under `own_tag`, which is unique, unless the caller gave a tag.
+
+    See: "Execute Workflow".
+    """
     common = workflow_id, slug, config_id, sync, include_headers
     try:
         target, headers = _target_and_headers(*common)
     except TypeError:  # one of them can't be hashed: no string, which is now said of the right one
         target, headers = _target_and_headers.__wrapped__(*common)
     if instance_tag is not None:
-        headers = {**headers, "instance_tag": check_header(instance_tag, "instance_tag")}
+        check_header(instance_tag, "instance_tag")
+    elif own_tag is not None:
+        instance_tag, unique_tag = own_tag, True
+    if instance_tag is not None:
+        headers = {**headers, "instance_tag": instance_tag}
     body = dump_payload(payload, limit=max_payload_bytes)
     # By position, which takes half the time that names would.
     return Request(

@@ -35,6 +35,32 @@ def evidence(request: Request, status: int, body: Any = b"", **headers: str) -> 
 @pytest.mark.parametrize(
     "body",
     [
+        pytest.param(b' {"execution_id": "e\xc3\xa9"}\r\n', id="space-around"),
+        pytest.param(b'\xef\xbb\xbf{"execution_id": "e\xc3\xa9"}', id="byte-order-mark"),
+        pytest.param('{"execution_id": "e\u00e9"}'.encode("utf-16"), id="utf-16"),
+        pytest.param('{"execution_id": "e\u00e9"}'.encode("utf-32-le"), id="utf-32"),
+    ],
+)
+def test_json_is_read_in_whatever_unicode_it_comes(body: bytes) -> None:
+    """A run is not taken for unknown because of a proxy that recodes its reply."""
+    assert judge(execute(), reply(200, body)).document == {"execution_id": "e\u00e9"}
+
+
+def test_a_lone_surrogate_in_a_reply_loses_no_run() -> None:
+    """What is no proper UTF-8 is read as far as `json` reads it."""
+    body = b'{"execution_id": "e", "message": "\xed\xa0\x80"}'
+    assert judge(execute(), reply(200, body)).evidence is Evidence.ACCEPTED
+
+
+def test_a_document_with_something_behind_it_is_no_json() -> None:
+    """A reply that goes on after its document is broken."""
+    body = b'{"execution_id": "e"}{"execution_id": "f"}'
+    assert judge(execute(), reply(200, body)).evidence is Evidence.UNCERTAIN
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         pytest.param({"message": "Workflow execution started", "execution_id": RUN}, id="async"),
         pytest.param({"execution_id": "no-object-id"}, id="other-id"),
         pytest.param({"execution_id": RUN, **INVALID}, id="id-in-an-error"),

@@ -186,6 +186,40 @@ async def test_the_deadline_strikes_once() -> None:
     assert await relay.run(work()) == "expired"
 
 
+async def test_one_timer_serves_the_deadlines_of_all() -> None:
+    """Each ends at its own deadline, whichever was set first; what has ended is left alone."""
+    relays, loop = Relays(), asyncio.get_running_loop()
+    early, late, brief = Relay[str](relays), Relay[str](relays), Relay[str](relays)
+    over: list[str] = []
+
+    async def wait(name: str, relay: Relay[str], deadline: float) -> str:
+        relay.reschedule(deadline)
+        ended = await relay.run(ends(relay, loop.create_future()))
+        over.append(name)
+        return ended
+
+    brief.reschedule(soon())
+    assert await brief.run(asyncio.sleep(0, "done")) == "done"
+    both = [wait("late", late, loop.time() + 0.04), wait("early", early, loop.time() + 0.02)]
+    assert await asyncio.gather(*both) == ["expired", "expired"]
+    assert (over, brief.expired, len(relays)) == (["early", "late"], False, 0)
+
+
+async def test_all_are_aborted_together_and_the_timer_stopped() -> None:
+    """Their owner ends them; no deadline strikes afterwards."""
+    relays, loop = Relays(), asyncio.get_running_loop()
+    both = [Relay[str](relays), Relay[str](relays)]
+    for relay in both:
+        relay.reschedule(soon())
+    tasks = [asyncio.ensure_future(r.run(ends(r, loop.create_future()))) for r in both]
+    await asyncio.sleep(0)
+    relays.abort()
+    relays.stop_timer()
+    assert await asyncio.gather(*tasks) == ["aborted", "aborted"]
+    await asyncio.sleep(0.02)
+    assert [relay.expired for relay in both] == [False, False]
+
+
 async def test_abort_cancels_and_says_so() -> None:
     """Whoever owns the relay may end its coroutine, which can tell why."""
     relay = Relay[str](Relays())

@@ -133,6 +133,34 @@ def test_execute_carries_all_its_options() -> None:
     assert (request.workflow_id, request.slug) == ("wf_1", "hubspot")
 
 
+def test_own_tag_stands_in_for_a_missing_one() -> None:
+    """The SDK's tag identifies the run; a caller's tag wins, and is unique only if it says so."""
+    own, given = execute(own_tag="rfa-1"), execute(own_tag="rfa-1", instance_tag="nightly")
+    assert (own.instance_tag, own.unique_tag, own.headers["instance_tag"]) == (
+        "rfa-1",
+        True,
+        "rfa-1",
+    )
+    assert (given.instance_tag, given.unique_tag, given.headers["instance_tag"]) == (
+        "nightly",
+        False,
+        "nightly",
+    )
+
+
+def test_what_calls_of_one_workflow_share_is_not_mixed_up() -> None:
+    """Requests are checked once per workflow; neither tags nor options pass to the next call."""
+    tagged, synced = execute(instance_tag="nightly"), execute(sync=True, include_headers=True)
+    plain = execute()
+    assert tagged.headers == {**plain.headers, "instance_tag": "nightly"}
+    assert synced.headers == {
+        **plain.headers,
+        "sync_execution": "true",
+        "include-headers": "true",
+    }
+    assert plain.headers == execute(config_id=None).headers
+
+
 def test_payload_does_not_show() -> None:
     """A payload may hold personal data; a request's repr does not."""
     shown = repr(execute(payload={"email": "jane@example.com"}))
@@ -206,6 +234,8 @@ BAD_HEADER = "a\r\nx-api-key: b"
         pytest.param(lambda: execute(workflow_id=BAD_ID), "workflow_id", id="workflow"),
         pytest.param(lambda: execute(slug=BAD_HEADER), "slug", id="slug"),
         pytest.param(lambda: execute(slug=""), "slug", id="empty-slug"),
+        pytest.param(lambda: execute(slug=["hubspot"]), "slug", id="unhashable-slug"),
+        pytest.param(lambda: execute(workflow_id={}), "workflow_id", id="unhashable-workflow"),
         pytest.param(lambda: execute(config_id=BAD_HEADER), "config_id", id="config"),
         pytest.param(lambda: execute(instance_tag=BAD_HEADER), "instance_tag", id="tag"),
         pytest.param(lambda: execute(payload=[1]), "payload", id="payload"),

@@ -50,6 +50,15 @@ def test_the_tightest_of_the_latest_bounds_counts() -> None:
     assert clock.earliest(THEN) == THEN - 60
 
 
+def test_the_ids_of_started_runs_tell_when_they_were_created() -> None:
+    """An ObjectId begins with the second it was made in; other ids tell nothing."""
+    clock = ServerClock()
+    clock.started("run-1", known_at=THEN)
+    assert not clock.proven
+    clock.started("6a314c54d4616e99e7fa5a02", known_at=THEN + 7)
+    assert (clock.proven, clock.at(THEN)) == (True, THEN - 7)
+
+
 def test_an_id_that_only_looks_like_a_time_is_ignored() -> None:
     """24 hex digits need not be an ObjectId."""
     clock = ServerClock()
