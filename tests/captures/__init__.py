@@ -37,7 +37,7 @@ async def capture_watch() -> str:
             handle = await refold.execute("wf_orders", slug="crm")
         arguments = ("watch", str(handle.execution_id), "--interval", "0.2")
         with _terminal(emulator, *arguments) as terminal:
-            third = r"▸  Map fields[\s\S]+ left"  # up to the end of what is drawn
+            third = r"▸  Map fields +\w+ +[\d.]+ s [\s\S]+ left"  # all of it is drawn
             going = await asyncio.to_thread(terminal.wait_for, third)
             await asyncio.to_thread(terminal.end)
             ended = "\n".join(terminal.screen)
