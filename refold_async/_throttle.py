@@ -108,7 +108,7 @@ class Throttle:
             self._note_pause(now)
         self._active_at = now
         self._served += 1
-        if phase == self.phase and self._is_chance(now, refused=False):
+        if self.refused and phase == self.phase and self._is_chance(now, refused=False):
             return
         if self._sampling_since is not None and phase == self.phase:
             self._passed += 1
