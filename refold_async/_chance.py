@@ -11,8 +11,8 @@ import math
 
 _APART = 2
 """Rates are compared that differ by at least two powers of two."""
-_ENOUGH = 60
-"""Requests at either rate from which on their shares of refusals are compared."""
+_ENOUGH, _FEW = 60, 30
+"""Requests at higher rates, and at the present one, from which on their shares are compared."""
 _KEPT = 400
 """Requests at a rate from which on older ones weigh less."""
 _SAME = 0.6
@@ -54,8 +54,7 @@ class Chance:
             seen[:] = [count / 2 for count in seen]
         if self.share is not None:
             if not self.share / 3 <= self._lately <= self.share + _MORE:
-                self.share, self._highest = None, 0.0
-                self._seen.clear()
+                self.share = None
             return None
         return self._compare(power) if refused else None
 
@@ -63,7 +62,7 @@ class Chance:
         sent, refused = self._seen[power]
         higher = {p: seen for p, seen in self._seen.items() if p >= power + _APART}
         sent_then = sum(seen[0] for seen in higher.values())
-        if min(sent, sent_then) < _ENOUGH:
+        if sent < _FEW or sent_then < _ENOUGH:
             return None
         share = refused / sent
         then = sum(seen[1] for seen in higher.values()) / sent_then
