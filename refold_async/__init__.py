@@ -10,8 +10,14 @@
         print(handle.execution_id, result.output)
 """
 
-from refold_async._batch_models import BatchItem, BatchOutcome, BatchProgress, ExecutionRequest
-from refold_async._batch_report import BatchReport, FailureGroup
+from refold_async._batch import (
+    BatchItem,
+    BatchOutcome,
+    BatchProgress,
+    BatchReport,
+    ExecutionRequest,
+    FailureGroup,
+)
 from refold_async._client import RefoldClient
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import PollPolicy, RateLimit, RetryPolicy, Timeouts
@@ -41,28 +47,26 @@ from refold_async._errors import (
     UnexpectedReplyError,
     WaitTimeoutError,
 )
-from refold_async._events import (
-    ExecutionEvent,
-    NodeErrored,
-    NodeFinished,
-    NodeRetried,
-    NodeStarted,
-    Progress,
-    StatusChanged,
-)
 from refold_async._handle import ExecutionHandle
 from refold_async._models import (
     Execution,
+    ExecutionEvent,
     ExecutionRef,
     ExecutionResult,
     ExecutionStatus,
+    NodeErrored,
+    NodeFinished,
+    NodeRetried,
     NodeRun,
+    NodeStarted,
     Page,
+    Pages,
+    Progress,
     RequestStructure,
     SessionToken,
+    StatusChanged,
     Workflow,
 )
-from refold_async._paging import Pages
 from refold_async._stats import BudgetStats, Stats
 from refold_async._version import __version__
 

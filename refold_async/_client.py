@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 import attrs
 
 from refold_async import _protocol as protocol
-from refold_async._api import Api
-from refold_async._batches import Batches
+from refold_async._batch import Batches
 from refold_async._checks import check_count, check_header, check_id, positive_seconds
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
@@ -25,18 +24,15 @@ from refold_async._config import (
     choose_credential,
     from_environment,
 )
-from refold_async._credentials import Authenticator
 from refold_async._errors import ConfigError, RefoldError
 from refold_async._handle import ExecutionHandle, Services
 from refold_async._models import ExecutionRef
 from refold_async._pacing import Budget
-from refold_async._reconcile import Reconciler
 from refold_async._resources import Executions, SessionTokens, Workflows
-from refold_async._starting import Orphans, Starter, Submission
+from refold_async._starting import Orphans, Reconciler, Starter, Submission
 from refold_async._stats import Counters
-from refold_async._tracker import Tracker
-from refold_async._transport import Transport
-from refold_async._wire import Wire
+from refold_async._transport import Api, Authenticator, Transport, Wire
+from refold_async._waiting import Tracker
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,9 +47,13 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from refold_async._batch_input import Requests
-    from refold_async._batch_models import BatchItem, BatchProgress, ExecutionRequest
-    from refold_async._batch_report import BatchReport
+    from refold_async._batch import (
+        BatchItem,
+        BatchProgress,
+        BatchReport,
+        ExecutionRequest,
+        Requests,
+    )
     from refold_async._checks import Seconds
     from refold_async._models import ExecutionResult, RequestStructure
     from refold_async._stats import Stats

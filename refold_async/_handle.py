@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from refold_async._checks import positive_seconds
 from refold_async._errors import ConfigError
-from refold_async._events import changes
-from refold_async._models import ExecutionRef, created_at
+from refold_async._models import ExecutionRef, changes, created_at
 from refold_async._protocol import rerun_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable
     from datetime import datetime
 
-    from refold_async._api import Api
     from refold_async._checks import Seconds
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy, RetryPolicy
-    from refold_async._events import ExecutionEvent
-    from refold_async._models import Execution, ExecutionResult, ExecutionStatus
+    from refold_async._models import Execution, ExecutionEvent, ExecutionResult, ExecutionStatus
     from refold_async._protocol import Request, Started
-    from refold_async._tracker import Tracker
-    from refold_async._watching import Watch
+    from refold_async._transport import Api
+    from refold_async._waiting import Tracker, Watch
 
 T = TypeVar("T")
 

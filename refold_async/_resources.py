@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from refold_async._checks import check_count
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle, Services
-from refold_async._paging import Pages
+from refold_async._models import Pages
 
 if TYPE_CHECKING:
     import builtins

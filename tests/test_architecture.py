@@ -1,4 +1,4 @@
-"""Who may import whom. See "The map" in `docs/explanation/architecture.md`."""
+"""Who may import whom: held to the table of `docs/explanation/architecture.md`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,74 +21,36 @@ if TYPE_CHECKING:
 ROOT = Path(refold_async.__file__).parent
 PACKAGE = "refold_async"
 
-# From the bottom to the top: a module stands below all that may import it.
-MAY_IMPORT: dict[str, str] = {
-    "_version": "",
-    "_errors": "",
-    "_clock": "",
-    "_stats": "",
-    "_checks": "_errors",
-    "_config": "_errors _checks",
-    "_execution": "_errors",
-    "_models": "_errors _execution",
-    "_events": "_execution",
-    "_protocol._payload": "_errors",
-    "_protocol._requests": "_errors _checks _protocol._payload",
-    "_protocol._evidence": "_errors _protocol._requests",
-    "_protocol._replies": "_errors _models _protocol._requests _protocol._evidence",
-    "_protocol": "_protocol._requests _protocol._evidence _protocol._replies",
-    "_credentials": "_errors _checks _config",
-    "_chance": "",
-    "_throttle": "_chance",
-    "_pacing": "_errors _clock _config _stats _throttle",
-    "_paging": "_errors _models",
-    "_server_clock": "_models _protocol",
-    "_retry": "_errors _clock _config _stats _protocol",
-    "_failures": "_errors _protocol",
-    "_relay": "",
-    "_wire": "_version _errors _clock _config _protocol _credentials _failures _relay",
-    "_transport": "_errors _clock _config _stats _protocol _credentials _pacing _retry _failures"
-    " _server_clock _relay _wire",
-    "_api": "_config _models _pacing _protocol _retry _transport",
-    "_progress": "_errors _models",
-    "_looking": "_errors _clock _config _models _protocol _stats _pacing _api _progress",
-    "_cadence": "",
-    "_agenda": "_clock",
-    "_watching": "_errors _models _progress",
-    "_cohorts": "_models _watching",
-    "_planning": "_clock _config _models _stats _server_clock _cadence _watching _cohorts",
-    "_report": "_errors _progress",
-    "_tracker": "_errors _clock _config _models _stats _api _looking _planning _agenda _watching"
-    " _cohorts _report",
-    "_handle": "_errors _events _checks _clock _config _models _protocol _api _watching _tracker",
-    "_reconcile": "_errors _clock _config _models _pacing _protocol _retry _api",
-    "_starting": "_errors _config _models _stats _pacing _protocol _retry _handle _reconcile",
-    "_batch_models": "_errors _checks _config _models _handle",
-    "_batch_report": "_errors _batch_models",
-    "_batch_input": "_errors _batch_models",
-    "_batch": "_errors _checks _clock _config _protocol _handle _batch_models _batch_input",
-    "_preflight": "_errors _models _batch_models",
-    "_carrying": "_errors _checks _models _batch_models _batch _preflight",
-    "_journal": "_errors",
-    "_journal_values": "_errors _models",
-    "_recovery": "_errors _clock _models _retry _reconcile _journal",
-    "_journaled": "_errors _models _retry _handle _batch_models _batch _carrying _journal"
-    " _journal_values _recovery",
-    "_running": "_errors _clock _batch_models _batch_report _batch _preflight _carrying",
-    "_batches": "_errors _checks _clock _models _handle _reconcile _batch_models _batch_report"
-    " _batch_input _batch _preflight _carrying _journal _recovery _journaled _running",
-    "_resources": "_errors _checks _models _paging _handle",
-    "_client": "_errors _checks _clock _config _models _stats _protocol _credentials _pacing"
-    " _wire _transport _api _tracker _handle _reconcile _starting _resources _batch_input"
-    " _batch_models _batch_report _batches",
-    "__init__": "_version _errors _clock _config _models _events _stats _paging _handle"
-    " _batch_models _batch_report _client",
-}
-ROOMS = {"emulator": {"emulator"}, "cli": {"cli", "emulator", "__init__"}}
-"""The packages on top, and what they may import: the command line only what a user may."""
+MAP = ROOT.parent / "docs/explanation/architecture.md"
+ON_TOP = {"emulator", "cli"}
+"""The packages that are no part of the client."""
+INNER = {"cli.batch", "cli.demo"}
+"""Rooms inside a room: they know their house, which enters them by their front doors."""
 
-FOREIGN = {"aiohttp": {"_wire", "_failures"}, "tenacity": {"_retry"}}
+FOREIGN = {
+    "aiohttp": {"_transport.wire", "_transport.failures"},
+    "tenacity": {"_transport.retry"},
+}
 """Which modules of the client touch these at run time."""
+
+
+@cache
+def _may_import() -> dict[str, set[str]]:
+    """Read the table of the page: each room, from the ground up, and the rooms it may import."""
+    table = {}
+    for line in MAP.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if len(cells) == len(COLUMNS) and cells[0].startswith("`"):
+            table[_plain(cells[0])] = {_plain(name) for name in cells[2].split()}
+    return table
+
+
+COLUMNS = ("room", "promise", "imports")
+
+
+def _plain(cell: str) -> str:
+    """Give the room a cell names: `_models/` is the package, `_clock.py` a module."""
+    return cell.strip("`").removesuffix(".py").strip("/").replace("/", ".")
 
 
 @cache
@@ -100,13 +63,14 @@ def _modules() -> dict[str, Path]:
     return found
 
 
-def _room(module: str) -> str | None:
-    room = module.split(".", maxsplit=1)[0]
-    return room if room in ROOMS else None
+def _room(module: str) -> str:
+    """Give the room a module stands in; a module beside the rooms is a room of its own."""
+    rooms = [room for room in _may_import() if module == room or module.startswith(f"{room}.")]
+    return max(rooms, key=len, default=module)
 
 
-CLIENT = sorted(module for module in _modules() if _room(module) is None)
-TOP = sorted(module for module in _modules() if _room(module) is not None)
+MODULES = sorted(_modules())
+PRIVATE = [module for module in MODULES if _room(module) not in ON_TOP]
 
 
 @cache
@@ -150,32 +114,85 @@ def _ours(module: str) -> set[str]:
     return found
 
 
-def test_table_names_every_module_of_the_client() -> None:
-    """A new module has to say where it stands."""
-    assert sorted(MAY_IMPORT) == CLIENT
+def test_every_module_stands_in_a_room_of_the_table() -> None:
+    """A new room has to say what it promises and whom it may import."""
+    assert {_room(module) for module in MODULES} == {*_may_import()}
 
 
-def test_table_is_layered() -> None:
-    """A module imports only what stands below it, so there are no cycles."""
-    order = list(MAY_IMPORT)
-    for module, allowed in MAY_IMPORT.items():
-        assert {*allowed.split()} <= {*order[: order.index(module)]}, module
+def test_no_import_leads_upward() -> None:
+    """A room imports only rooms above its line of the page, so there are no circles of rooms."""
+    order = list(_may_import())
+    for room, allowed in _may_import().items():
+        assert allowed <= {*order[: order.index(room)]}, room
 
 
-@pytest.mark.parametrize("module", CLIENT)
-def test_module_imports_what_it_may(module: str) -> None:
-    """Each module keeps to its row of the table, at run time, for types and in functions."""
-    assert _ours(module) <= {*MAY_IMPORT[module].split()}
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_what_its_room_may(module: str) -> None:
+    """Each module keeps to the line of its room, at run time, for types and in functions."""
+    room = _room(module)
+    assert {_room(each) for each in _ours(module)} - {room} <= _may_import()[room]
 
 
-@pytest.mark.parametrize("module", TOP)
-def test_room_imports_what_it_may(module: str) -> None:
-    """The emulator shares no code with the client; the command line uses what users may use."""
-    allowed = ROOMS[_room(module) or ""]
-    assert {imported.split(".")[0] for imported in _ours(module)} <= allowed
+def test_table_allows_no_more_than_is_used() -> None:
+    """What the page says of a room is what it does."""
+    used: dict[str, set[str]] = {room: set() for room in _may_import()}
+    for module in MODULES:
+        used[_room(module)] |= {_room(each) for each in _ours(module)} - {_room(module)}
+    assert used == _may_import()
 
 
-@pytest.mark.parametrize("module", [module for module in TOP if _room(module) == "cli"])
+@pytest.mark.parametrize("module", MODULES)
+def test_walls_are_crossed_by_front_doors_only(module: str) -> None:
+    """What another room uses is handed out by its `__init__.py`."""
+    here = _innermost(module)
+    doors = {*_may_import(), *INNER, "emulator.__main__"}  # the last is the command
+    behind = {each for each in _ours(module) - doors if _innermost(each) != here}
+    assert {each for each in behind if here not in INNER or _innermost(each) != "cli"} == set()
+
+
+def _innermost(module: str) -> str:
+    """Give the inner room a module stands in, or its room."""
+    return next((room for room in INNER if f"{module}.".startswith(f"{room}.")), _room(module))
+
+
+def test_front_doors_hand_out_no_more_than_is_used() -> None:
+    """A name that no other room needs stays inside."""
+    crossing = {(origin, name) for module in MODULES for origin, name in _crossing(module)}
+    idle = {
+        (room, name)
+        for room in _may_import()
+        if room in PRIVATE and room != "__init__"
+        for name in _handed_out(room)
+        if (room, name) not in crossing
+    }
+    assert idle == set()
+
+
+def _handed_out(room: str) -> list[str]:
+    for node in _tree(room).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return [*ast.literal_eval(node.value)]
+    return []
+
+
+def _crossing(module: str) -> Iterator[tuple[str, str]]:
+    """All names a module takes from other rooms, and attributes of a room taken whole."""
+    for origin, name in _imports(module):
+        within = origin.removeprefix(PACKAGE).removeprefix(".")
+        if name is not None and _room(module) != within:
+            yield within, name
+        if name is not None and f"{within}.{name}".strip(".") in _may_import():
+            whole = f"{within}.{name}".strip(".")
+            text = _modules()[module].read_text(encoding="utf-8")
+            yield from ((whole, each) for each in _handed_out(whole) if f".{each}" in text)
+
+
+def test_modules_make_no_circle() -> None:
+    """No import, however late or for types only, leads back to where it came from."""
+    TopologicalSorter({module: _ours(module) for module in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("cli")])
 def test_command_line_uses_public_names_only(module: str) -> None:
     """What the command line needs is there for everybody."""
     used = {name for origin, name in _imports(module) if origin == PACKAGE}
@@ -187,7 +204,7 @@ def test_library_is_touched_where_it_belongs(foreign: str) -> None:
     """The network has one door, and tenacity one user; elsewhere they may serve as types."""
     users = {
         module
-        for module in CLIENT
+        for module in PRIVATE
         for origin, _ in _imports(module, only_run_time=True)
         if origin.split(".")[0] == foreign
     }

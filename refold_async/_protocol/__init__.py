@@ -3,27 +3,19 @@
 No network, no clock, no aiohttp: all of it can be read and tested alone.
 """
 
-from refold_async._protocol._evidence import (
-    Answer,
-    Evidence,
-    Reply,
-    judge,
-    read_http_date,
-)
-from refold_async._protocol._replies import (
+from refold_async._protocol.evidence import Answer, Evidence, Reply, judge, read_http_date
+from refold_async._protocol.replies import (
     Output,
     Started,
-    read_execute_answer,
     read_execution,
     read_page,
     read_request_structure,
-    read_rerun_answer,
     read_response,
     read_session_token,
     read_started,
     read_workflow,
 )
-from refold_async._protocol._requests import (
+from refold_async._protocol.requests import (
     Operation,
     Request,
     create_session_token_request,
@@ -56,12 +48,10 @@ __all__ = [
     "list_batches_request",
     "list_executions_request",
     "list_workflows_request",
-    "read_execute_answer",
     "read_execution",
     "read_http_date",
     "read_page",
     "read_request_structure",
-    "read_rerun_answer",
     "read_response",
     "read_session_token",
     "read_started",

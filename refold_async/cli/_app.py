@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refold_async import RefoldError
-from refold_async.cli._batch import batch
-from refold_async.cli._demo import Live, missing_settings, play_live, play_local
 from refold_async.cli._endings import BAD_USAGE, INTERRUPTED, advice, exit_code
 from refold_async.cli._interrupts import Interrupts
 from refold_async.cli._looking import list_runs, status, watch
-from refold_async.cli._scenes import Work
 from refold_async.cli._starting import execute, rerun, run, stop
 from refold_async.cli._terminal import complain, make_console
+from refold_async.cli.batch import batch
+from refold_async.cli.demo import Live, Work, missing_settings, play_live, play_local
 from refold_async.emulator.__main__ import main as emulator_main
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ import aiohttp
 
 from refold_async import RefoldClient
 from refold_async._protocol import Request, execute_request
-from refold_async._wire import Attempt
+from refold_async._transport.wire import Attempt
 from tests.bench.execute_cpu import PAYLOAD, PLENTY, one_round, server
 
 if TYPE_CHECKING:

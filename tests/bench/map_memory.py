@@ -19,7 +19,7 @@ CHILD = """
     from contextlib import aclosing
     from refold_async import ExecutionRequest, RefoldClient
     from refold_async._protocol import Reply
-    from refold_async._wire import Wire
+    from refold_async._transport.wire import Wire
 
     BODY = (
         b'{"execution_id":"6a314c54d4616e99e7fa5a02","return_value":{"n":1},"errored":false,'

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from refold_async import _cadence
+from refold_async._waiting import cadence as _cadence
 from tests.bench.plotting import Line, line_chart
 from tests.bench.simulated_service import our_tracker
 from tests.bench.virtual_time import simulate

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from refold_async.cli._batch_input import BatchInput
 from refold_async.cli._endings import BadUsageError
+from refold_async.cli.batch.source import BatchInput
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from refold_async import BadRequestError, PollPolicy
-from refold_async.cli import _demo
-from refold_async.cli._demo import Live, play_live, play_local
-from refold_async.cli._scenes import Work, failing_run, fan_out, picked_up_again
-from refold_async.cli._stage import Stage
 from refold_async.cli._terminal import PIPED_WIDTH, make_console
+from refold_async.cli.demo import demo as _demo
+from refold_async.cli.demo.demo import Live, play_live, play_local
+from refold_async.cli.demo.scenes import Work, failing_run, fan_out, picked_up_again
+from refold_async.cli.demo.stage import Stage
 from refold_async.emulator import Behaviour, Emulator, Fault, NodeFailed
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from refold_async import (
     RefoldClient,
     RetryPolicy,
 )
-from refold_async._journal import Journal
+from refold_async._batch.journal import Journal
 from refold_async.emulator import Emulator, Fault, NodeFailed, Respond
 from tests.http.test_batch import numbered, outcomes
 from tests.support.endings import until
@@ -25,7 +25,7 @@ from tests.support.endings import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from refold_async._journal import Row
+    from refold_async._batch.journal import Row
 
     Connect = Callable[..., RefoldClient]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from refold_async import ExecutionOutcomeUnknownError, RateLimit, RetryPolicy
-from refold_async._starting import Orphans
+from refold_async._starting.starter import Orphans
 from refold_async.emulator import Behaviour, Emulator, Fault
 from tests.support.endings import MODES, until
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from refold_async import ExecutionOutcomeUnknownError, RateLimit, Timeouts, _wire
+from refold_async import ExecutionOutcomeUnknownError, RateLimit, Timeouts
+from refold_async._transport import wire as _wire
 from refold_async.emulator import Emulator, Fault
 from tests.support.endings import MODES, at_once
 from tests.support.wire import ACCEPTED, STARTS, Step, http, wire

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold_async import RateLimit
-from refold_async._pacing import Budget, Priority
+from refold_async._pacing.budget import Budget, Priority
 from tests.support.clock import FakeClock
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold_async._cadence import Durations, pause
+from refold_async._waiting.cadence import Durations, pause
 
 
 def of(lengths: list[float]) -> Durations:

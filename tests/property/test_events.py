@@ -17,7 +17,7 @@ from refold_async import (
     Progress,
     StatusChanged,
 )
-from refold_async._events import _keyed, _Phase, _phase, changes
+from refold_async._models.events import _keyed, _Phase, _phase, changes
 from refold_async._protocol import read_execution
 from tests.property.test_replies import JSON, OBJECT
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold_async import PayloadError
-from refold_async._protocol._payload import dump_payload
+from refold_async._protocol.payload import dump_payload
 
 LIMIT = 3 * 1024 * 1024
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -19,16 +19,15 @@ from refold_async._protocol import (
     execute_request,
     get_execution_request,
     judge,
-    read_execute_answer,
     read_execution,
     read_page,
     read_request_structure,
-    read_rerun_answer,
     read_response,
     read_session_token,
     read_workflow,
     rerun_request,
 )
+from refold_async._protocol.replies import read_execute_answer, read_rerun_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from refold_async import ConfigError, ExecutionStatus
 from refold_async._checks import check_header, check_id, positive_seconds
 from refold_async._config import check_base_url
-from refold_async._models import created_at
+from refold_async._models.documents import created_at
 from refold_async._protocol import Reply, get_execution_request, read_http_date
-from refold_async._protocol._evidence import MAX_RETRY_AFTER, read_retry_after
+from refold_async._protocol.evidence import MAX_RETRY_AFTER, read_retry_after
 
 TEXT = st.text() | st.text(st.sampled_from("ab.-_~/%?#:@[]\\ \t\r\n0é"), max_size=12)
 URL = st.tuples(st.sampled_from(["https://", "http://", "https:", ""]), TEXT, TEXT).map("".join)

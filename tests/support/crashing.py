@@ -14,14 +14,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from refold_async import ExecutionRequest, PollPolicy, RefoldClient, RetryPolicy
-from refold_async._journal import Journal
+from refold_async._batch.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from refold_async import BatchReport
+    from refold_async._batch.journal import Row
     from refold_async._config import RetryMode
-    from refold_async._journal import Row
 
 VICTIM = "1"
 ITEMS = 4

@@ -22,7 +22,7 @@ import aiohttp
 import attrs
 
 from refold_async import RefoldClient
-from refold_async._wire import Attempt, Wire
+from refold_async._transport.wire import Attempt, Wire
 from refold_async.emulator import Behaviour, Emulator, Fault
 from refold_async.emulator._service import Call
 from tests.support.clock import FakeClock, settle

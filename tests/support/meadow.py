@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from refold_async import Execution, ExecutionStatus, Page
-from refold_async._cohorts import Cohort, Field
-from refold_async._watching import Watch
+from refold_async._waiting.pool import Cohort, Field
+from refold_async._waiting.watch import Watch
 
 if TYPE_CHECKING:
-    from refold_async._cohorts import Seen
+    from refold_async._waiting.pool import Seen
 
 EPOCH = 1_781_615_700.0
 GRACE = 5.0

@@ -16,11 +16,11 @@ from refold_async import (
 from refold_async._handle import Services
 from refold_async._protocol import Output, Started, read_execution
 from refold_async._stats import Counters
-from refold_async._tracker import Tracker
+from refold_async._waiting.tracker import Tracker
 
 if TYPE_CHECKING:
     from refold_async import RetryPolicy
-    from refold_async._pacing import Priority
+    from refold_async._pacing.budget import Priority
     from tests.support.clock import FakeClock
 
 RUN = "6a314c54d4616e99e7fa5a02"

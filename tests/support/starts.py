@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from refold_async import ExecutionRequest, ExecutionResult, ExecutionStatus
-from refold_async._batch import Fan, Submission
-from refold_async._batch_input import Input
-from refold_async._carrying import Carrier
+from refold_async._batch.carrier import Carrier
+from refold_async._batch.fan import Fan, Submission
+from refold_async._batch.source import Input
 from refold_async._clock import SystemClock
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from refold_async import Execution, ExecutionStatus
-from refold_async._cohorts import Field
+from refold_async._waiting.pool import Field
 from tests.support.meadow import GRACE, LATE, Meadow, entry, run
 
 if TYPE_CHECKING:
-    from refold_async._cohorts import Cohort, Seen
+    from refold_async._waiting.pool import Cohort, Seen
 
 
 @pytest.mark.parametrize(

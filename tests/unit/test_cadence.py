@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from refold_async._cadence import Cadence, Durations, Pace, pause, price
+from refold_async._waiting.cadence import Cadence, Durations, Pace, pause, price
 
 
 def of(*seconds: float) -> Durations:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from refold_async._chance import Chance
+from refold_async._pacing.chance import Chance
 
 
 def ask(chance: Chance, rate: float, share: float, times: int, seed: int = 3) -> list[float]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import Page
-from refold_async._cohorts import Field
+from refold_async._waiting.pool import Field
 from tests.support.meadow import EPOCH, GRACE, LATE, Meadow, entry, run
 
 if TYPE_CHECKING:
-    from refold_async._cohorts import Cohort
+    from refold_async._waiting.pool import Cohort
 
 
 def test_two_runs_are_too_few_for_a_list_and_the_third_makes_a_cohort() -> None:

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from refold_async._config import Credential, Secret
-from refold_async._credentials import Authenticator
 from refold_async._errors import ClientClosedError, ConfigError, ConnectionFailedError
+from refold_async._transport.credentials import Authenticator
 
 
 class Source:

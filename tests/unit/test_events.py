@@ -19,7 +19,7 @@ from refold_async import (
     Progress,
     StatusChanged,
 )
-from refold_async._events import changes
+from refold_async._models.events import changes
 from refold_async._protocol import read_execution
 
 RUN = "6a314c54d4616e99e7fa5a02"

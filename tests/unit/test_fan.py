@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from refold_async import BatchItem
-    from refold_async._batch import Fan
+    from refold_async._batch.fan import Fan
 
 
 async def all_of(fan: Fan) -> list[BatchItem]:

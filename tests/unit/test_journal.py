@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from refold_async import ConfigError, JournalError
-from refold_async._journal import SCHEMA_VERSION, Journal, Row
+from refold_async._batch.journal import SCHEMA_VERSION, Journal, Row
 from tests.support.clock import settle
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def test_the_file_is_its_owners_alone(path: Path) -> None:
 async def test_a_second_batch_is_told_that_the_journal_is_in_use(path: Path) -> None:
     """In this process and in another, at once; the first goes on."""
     probe = (
-        "import asyncio, sys; from refold_async._journal import Journal\n"
+        "import asyncio, sys; from refold_async._batch.journal import Journal\n"
         f"asyncio.run(Journal(sys.argv[1]).open({META!r}))"
     )
     async with opened(path) as journal:

@@ -27,7 +27,7 @@ from refold_async import (
     ServerError,
     SessionToken,
 )
-from refold_async._models import created_at
+from refold_async._models.documents import created_at
 
 RUN = "6a314c54d4616e99e7fa5a02"
 TERMINAL = {"COMPLETED", "ERRORED", "STOPPED", "TIMED_OUT", "TERMINATED"}
@@ -265,7 +265,7 @@ def test_time_beyond_the_platforms_clock_is_none(monkeypatch: pytest.MonkeyPatch
         def fromtimestamp(*_: object) -> None:
             raise OverflowError
 
-    monkeypatch.setattr("refold_async._models.datetime", EndOfTime)
+    monkeypatch.setattr("refold_async._models.documents.datetime", EndOfTime)
     assert created_at("f" * 24) is None
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from refold_async import ClientClosedError, RateLimit
-from refold_async._pacing import Budget
+from refold_async._pacing.budget import Budget
 from tests.support.clock import FakeClock, settle
 
 

@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 
 from refold_async import PayloadError
-from refold_async._protocol._payload import MAX_DEPTH, dump_payload
+from refold_async._protocol.payload import MAX_DEPTH, dump_payload
 
 MIB = 1024 * 1024
 LIMIT = 3 * MIB
@@ -287,5 +287,5 @@ def test_encoder_out_of_depth_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(value: Any) -> str:
         raise RecursionError("maximum recursion depth exceeded")
 
-    monkeypatch.setattr("refold_async._protocol._payload._encode", exhausted)
+    monkeypatch.setattr("refold_async._protocol.payload._encode", exhausted)
     assert "can't be sent as JSON: maximum recursion depth" in str(refused({"a": 1}))

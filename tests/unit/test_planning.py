@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import Execution, ExecutionStatus, PollPolicy
-from refold_async._cohorts import Cohort, Field
-from refold_async._planning import Planner
 from refold_async._protocol import read_execution
-from refold_async._server_clock import ServerClock
 from refold_async._stats import Counters
-from refold_async._watching import Watch
+from refold_async._transport.server_clock import ServerClock
+from refold_async._waiting.planning import Planner
+from refold_async._waiting.pool import Cohort, Field
+from refold_async._waiting.watch import Watch
 from tests.support.service import RUN, House
 
 if TYPE_CHECKING:

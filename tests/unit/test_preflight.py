@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from refold_async import ExecutionRequest, NotFoundError, PayloadError, RequestStructure
-from refold_async._preflight import Preflight
+from refold_async._batch.preflight import Preflight
 
 
 def reading(schema: Any) -> tuple[Preflight, list[Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from refold_async import RateLimit
-from refold_async._pacing import Budget, Priority
+from refold_async._pacing.budget import Budget, Priority
 from tests.support.clock import settle
 
 if TYPE_CHECKING:

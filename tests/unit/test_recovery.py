@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from refold_async import ServerError
-from refold_async._reconcile import Found, Sightings
-from refold_async._recovery import Recovery, is_uncertain
-from refold_async._retry import Finding
+from refold_async._batch.recovery import Recovery, is_uncertain
+from refold_async._starting.reconcile import Found, Sightings
+from refold_async._transport.retry import Finding
 from tests.unit.test_journal import row
 
 if TYPE_CHECKING:
-    from refold_async._journal import Row
+    from refold_async._batch.journal import Row
     from tests.support.clock import FakeClock
 
 CREATED = 0x6A314C54

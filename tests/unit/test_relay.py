@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async._relay import Relay, Relays
+from refold_async._transport.relay import Relay, Relays
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

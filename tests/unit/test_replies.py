@@ -16,7 +16,7 @@ from refold_async._protocol import (
     read_session_token,
     read_workflow,
 )
-from refold_async._protocol._replies import read_time
+from refold_async._protocol.replies import read_time
 from tests.unit.making import RUN, accepted
 
 DOCUMENT: dict[str, Any] = {

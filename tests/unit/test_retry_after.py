@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from refold_async._protocol import read_http_date
-from refold_async._protocol._evidence import MAX_RETRY_AFTER, read_retry_after
+from refold_async._protocol.evidence import MAX_RETRY_AFTER, read_retry_after
 from tests.unit.making import NOW, reply
 
 if TYPE_CHECKING:

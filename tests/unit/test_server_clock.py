@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refold_async._server_clock import ServerClock
+from refold_async._transport.server_clock import ServerClock
 
 DATE = "Tue, 16 Jun 2026 13:15:00 GMT"
 THEN = 1_781_615_700.0

@@ -11,8 +11,8 @@ import pytest
 
 from refold_async import ClientClosedError, RateLimit, SystemClock
 from refold_async._config import Credential, Secret
-from refold_async._credentials import Authenticator
-from refold_async._pacing import Budget, _shared
+from refold_async._pacing.budget import Budget, _shared
+from refold_async._transport.credentials import Authenticator
 from tests.support.clock import FakeClock, settle
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from refold_async import RateLimit
-from refold_async._pacing import Priority
+from refold_async._pacing.budget import Priority
 from tests.support.clock import settle
 from tests.support.shedding import LATENCY, Crowd, Shedding
 

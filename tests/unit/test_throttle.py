@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from refold_async._throttle import RECOVERY, Throttle
+from refold_async._pacing.throttle import RECOVERY, Throttle
 
 
 def refused_steadily(throttle: Throttle, times: int, *, apart: float) -> float:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from refold_async import PollPolicy, RateLimitError, RefoldError, ServerError
-from refold_async._agenda import Agenda
-from refold_async._cohorts import Cohort
 from refold_async._stats import Counters
-from refold_async._tracker import Tracker
+from refold_async._waiting.agenda import Agenda
+from refold_async._waiting.pool import Cohort
+from refold_async._waiting.tracker import Tracker
 from tests.bench.simulate_waiting import World
 from tests.bench.simulated_service import Setting, SimulatedApi
 from tests.bench.virtual_time import LoopClock, simulate
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
     from refold_async import Execution, Page
-    from refold_async._watching import Watch
+    from refold_async._waiting.watch import Watch
     from tests.support.clock import FakeClock
 
 POLICY = PollPolicy()

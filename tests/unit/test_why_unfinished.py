@@ -16,9 +16,9 @@ from refold_async import (
     TransportError,
     WaitTimeoutError,
 )
-from refold_async._progress import Progress
 from refold_async._protocol import Output, read_execution
-from refold_async._report import reattach, wait_timeout
+from refold_async._waiting.progress import Progress
+from refold_async._waiting.report import reattach, wait_timeout
 from tests.support.service import RUN, House
 
 if TYPE_CHECKING:

@@ -1,0 +1,22 @@
+"""One outcome per item, a crash at any instant included."""
+
+from refold_async._batch.batches import Batches
+from refold_async._batch.models import (
+    BatchItem,
+    BatchOutcome,
+    BatchProgress,
+    ExecutionRequest,
+)
+from refold_async._batch.report import BatchReport, FailureGroup
+from refold_async._batch.source import Requests
+
+__all__ = [
+    "BatchItem",
+    "BatchOutcome",
+    "BatchProgress",
+    "BatchReport",
+    "Batches",
+    "ExecutionRequest",
+    "FailureGroup",
+    "Requests",
+]

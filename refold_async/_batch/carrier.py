@@ -1,0 +1,150 @@
+"""How one item of a batch goes from its request to its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from refold_async._batch.fan import NotSentError, Submission
+from refold_async._batch.models import BatchOutcome, ExecutionRequest
+from refold_async._batch.preflight import Preflight
+from refold_async._checks import positive_seconds
+from refold_async._errors import (
+    ApiError,
+    ClientClosedError,
+    ConfigError,
+    ExecutionError,
+    RateLimitError,
+    RefoldError,
+    ServerError,
+    TransportError,
+    UnexpectedReplyError,
+)
+
+if TYPE_CHECKING:
+    from refold_async._batch.fan import Entry, Fan
+    from refold_async._models import ExecutionResult
+
+Ending: TypeAlias = tuple[BatchOutcome, "ExecutionResult[Any] | None", "Exception | None"]
+
+
+class UnsentError(Exception):
+    """Carries an error that kept an item from being sent, whatever its class says elsewhere."""
+
+    def __init__(self, error: RefoldError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def outcome_of_start(error: RefoldError) -> BatchOutcome:
+    """Say what it means for an item that its start raised this."""
+    if isinstance(error, NotSentError | ClientClosedError):
+        return BatchOutcome.UNSENT
+    if isinstance(error, ApiError | ConfigError | UnexpectedReplyError):
+        return BatchOutcome.REJECTED
+    if isinstance(error, TransportError) and not error.sent:
+        return BatchOutcome.UNSENT
+    return BatchOutcome.UNKNOWN
+
+
+def ending_of(result: ExecutionResult[Any]) -> Ending:
+    """Say what it means for an item that its run ended so."""
+    try:
+        result.raise_for_status()
+    except (ApiError, ExecutionError) as error:
+        return BatchOutcome.FAILED, result, error
+    return BatchOutcome.SUCCEEDED, result, None
+
+
+@attrs.define(eq=False, kw_only=True)
+class Carrier:
+    """Carries items without a journal.
+
+    Attributes:
+        prepare: from a request to a start that can be sent; raises `ConfigError`.
+        wait: whether the runs are waited for.
+        preflight: checks payloads one by one, if they are to be checked so.
+        refused: what is known to be wrong with items, by index: they are not tried.
+    """
+
+    prepare: Callable[[ExecutionRequest], Submission]
+    wait: bool
+    preflight: Preflight | None = None
+    refused: Mapping[int, Exception] = attrs.field(factory=dict)
+
+    async def carry(self, entry: Entry, fan: Fan) -> Ending:
+        """Start the run and wait for its end."""
+        try:
+            submission = self.prepared(entry)
+            if self.preflight is not None:
+                await self.check(entry, self.preflight)
+            fan.acknowledged(entry, await fan.send(entry, submission))
+        except UnsentError as unsent:
+            return BatchOutcome.UNSENT, None, unsent.error
+        except RefoldError as error:
+            return outcome_of_start(error), None, error
+        fan.started()
+        return await self.end(entry, fan)
+
+    def prepared(self, entry: Entry) -> Submission:
+        """Make the start that a request asks for.
+
+        Raises:
+            ConfigError: it is wrong; `PayloadError` if its payload is.
+            UnsentError: its payload could not be checked.
+        """
+        request = entry.request
+        if entry.index in self.refused:
+            raise self.refused[entry.index]
+        if not isinstance(request, ExecutionRequest):
+            raise ConfigError(
+                f"item {entry.index} must be an ExecutionRequest, not {type(request).__name__}",
+                field="requests",
+            )
+        if request.key is not None:
+            _check_key(request.key)
+        return self.prepare(request)
+
+    def is_over(self, key: str) -> bool:  # noqa: ARG002 - where there is a journal, it tells
+        """Whether the item need not be checked any more."""
+        return False
+
+    async def check(self, entry: Entry, preflight: Preflight) -> None:
+        """Check a payload against its schema.
+
+        Raises:
+            RefoldError: it does not fit, or the service refuses to give the schema.
+            UnsentError: the schema could not be read.
+        """
+        try:
+            await preflight.check(entry.key, entry.request)
+        except (TransportError, RateLimitError, ServerError, ClientClosedError) as error:
+            raise UnsentError(error) from None
+
+    async def end(self, entry: Entry, fan: Fan) -> Ending:
+        """Wait for the run that has begun, if that is wanted."""
+        if not self.wait:
+            return BatchOutcome.SUCCEEDED, None, None
+        assert entry.handle is not None  # noqa: S101 - it has begun
+        try:
+            result = await entry.handle.wait(timeout=self._left(entry, fan))
+        except RefoldError as error:
+            return BatchOutcome.UNKNOWN, None, error
+        return ending_of(result)
+
+    def _left(self, entry: Entry, fan: Fan) -> float | None:
+        limit = positive_seconds(entry.request.timeout)
+        if limit is None or entry.began is None or entry.resumed:
+            return limit
+        return max(limit - (fan.clock.monotonic() - entry.began), 1e-9)
+
+
+def _check_key(key: object) -> None:
+    try:
+        usable = isinstance(key, str) and bool(key.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        usable = False
+    if not usable:
+        raise ConfigError(f"must be text, and not empty; got {key!r:.60}", field="key")

@@ -1,0 +1,334 @@
+"""Fan-out: an input pulled as places come free, its items run side by side, each ending once.
+
+A `Fan` knows nothing of the client: a carrier brings one entry from its request to its end, with
+the help of the fan, which says whether anything may still be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from refold_async._batch.models import BatchItem, BatchOutcome, ExecutionRequest
+from refold_async._batch.source import END, Input
+from refold_async._checks import check_count
+from refold_async._errors import RefoldError
+from refold_async._handle import ExecutionHandle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from refold_async._clock import Clock
+    from refold_async._config import RetryPolicy
+    from refold_async._protocol import Request
+
+logger = logging.getLogger("refold_async")
+
+CONCURRENCY = 10_000
+"""Items under way at most, unless the caller says otherwise.
+
+One that waits for its run costs some 5 KiB, so these cost some 50 MB; and at the documented 20
+starts per second a run may take 8 minutes before the starts have to wait for places.
+"""
+
+
+class NotSentError(RefoldError):
+    """The batch sends nothing more, and this item has not left."""
+
+
+@attrs.define(eq=False)
+class Entry:
+    """An item under way."""
+
+    index: int
+    key: str
+    request: ExecutionRequest
+    began: float | None = None
+    handle: ExecutionHandle[Any] | None = None
+    resumed: bool = False
+    task: asyncio.Task[None] | None = None
+    has_permit: bool = True
+    sending: bool = False
+    interrupted: bool = False  # cancelled by `Fan.stop`, and by nobody else
+
+    @classmethod
+    def of(cls, index: int, request: Any) -> Entry:
+        """Make the entry of a request, or of what stands in the place of one."""
+        key = request.key if isinstance(request, ExecutionRequest) else None
+        return cls(index, key if isinstance(key, str) and key else str(index), request)
+
+
+class Submission(Protocol):
+    """A start that is prepared."""
+
+    async def handle(
+        self, before: Callable[[], Awaitable[None]] | None = None
+    ) -> ExecutionHandle[Any]:
+        """Send it, once, and give the handle of the run; `before` comes before each attempt."""
+
+    async def rest(self) -> ExecutionHandle[Any] | None:
+        """Tell what became of it after `handle` was cancelled; None if nothing had left."""
+
+    @property
+    def has_left(self) -> bool:
+        """Whether, after `handle` was cancelled, a run may have begun."""
+
+    @property
+    def request(self) -> Request:
+        """What is sent."""
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How it is tried again."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that is sent, but for the credential and a tag that was made for it."""
+
+    def retag(self, tag: str) -> None:
+        """Send the tag that was made for an earlier try of the same start."""
+
+
+class Carrier(Protocol):
+    """Brings an entry from its request to its end."""
+
+    async def carry(self, entry: Entry, fan: Fan) -> tuple[BatchOutcome, Any, Exception | None]:
+        """Run it, and give outcome, result and error."""
+
+
+class Fan:
+    """One batch under way.
+
+    An entry has a place from being pulled to being yielded, and a permit until its start is
+    acknowledged: so the input is pulled no faster than starts get through.
+    """
+
+    def __init__(
+        self,
+        source: Input,
+        carrier: Carrier,
+        *,
+        clock: Clock,
+        concurrency: int | None,
+        at_once: int,
+        ordered: bool = False,
+        orphaned: Callable[[ExecutionHandle[Any]], object],
+        on_start: Callable[[], object] = lambda: None,
+    ) -> None:
+        places = CONCURRENCY if concurrency is None else check_count(concurrency, "concurrency")
+        self._input = source
+        self._carrier = carrier
+        self.clock = clock
+        self._ordered = ordered
+        self._orphaned = orphaned
+        self._on_start = on_start
+        self._places = asyncio.Semaphore(places)
+        self._permits = asyncio.Semaphore(min(at_once, places))
+        self._entries: dict[int, Entry] = {}  # under way
+        self._starting = 0  # of them, those with a permit
+        self._settled: deque[BatchItem] = deque()
+        self._early: dict[int, BatchItem] = {}  # settled, if ordered, before one that comes first
+        self._next = 0
+        self._pulled_all = False
+        self._news = asyncio.Event()
+        self._leaving = False
+        self.all_begun = asyncio.Event()
+        """The input is read, and no entry holds a permit: all others have started or ended."""
+        self.stopped: str | None = None
+        """Why nothing more is sent, if so."""
+        self.input_error: Exception | None = None
+
+    # -- what the caller sees ----------------------------------------------------------------
+
+    async def items(self) -> AsyncGenerator[BatchItem]:
+        """Run the batch, and give each item once; then raise what the input raised, if it did."""
+        pulling = asyncio.get_running_loop().create_task(self._pull())
+        try:
+            while True:
+                while (item := self._take()) is not None:
+                    self._places.release()
+                    yield item
+                if self._pulled_all and not self._entries:
+                    break
+                self._news.clear()
+                await self._news.wait()
+            await pulling
+        finally:
+            await self._leave(pulling)
+        if self.input_error is not None:
+            raise self.input_error
+
+    def stop(self, reason: str) -> None:
+        """Send nothing more; what runs is waited for, and the rest of the input is unsent."""
+        if self.stopped is not None:
+            return
+        self.stopped = reason
+        logger.warning("the batch sends nothing more: %s", reason)
+        self._permits.release()  # for the puller, which may wait for one
+        for entry in self._entries.values():
+            if entry.sending and entry.task is not None:
+                entry.interrupted = True
+                entry.task.cancel()
+
+    # -- what carriers use -------------------------------------------------------------------
+
+    async def send(
+        self,
+        entry: Entry,
+        submission: Submission,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> ExecutionHandle[Any]:
+        """Send an entry's start, unless the batch has been stopped.
+
+        Raises:
+            NotSentError: the batch was stopped, and nothing has left.
+            RefoldError: whatever `execute` raises.
+        """
+        if self.stopped is not None:
+            raise self.not_sent()
+        entry.sending = True
+        try:
+            return await submission.handle(before)
+        except asyncio.CancelledError:
+            entry.sending = False
+            if self._leaving or entry.task is None or not entry.interrupted:
+                raise
+            entry.task.uncancel()
+            handle = await submission.rest()
+            if handle is None:
+                raise self.not_sent() from None
+            return handle
+        finally:
+            entry.sending = False
+
+    def not_sent(self) -> NotSentError:
+        """Say why an entry is not sent."""
+        return NotSentError(f"not sent: {self.stopped}")
+
+    def acknowledged(self, entry: Entry, handle: ExecutionHandle[Any]) -> None:
+        """Note the handle of an entry's run: another may be started."""
+        entry.handle = handle
+        self._give_permit_back(entry)
+
+    def started(self) -> None:
+        """Note that one more run is known to have begun."""
+        self._on_start()
+
+    async def step_aside(self, entry: Entry) -> None:
+        """Give place and permit to others, until all of them have begun; then take both again."""
+        self._give_permit_back(entry)
+        self._places.release()
+        await self.all_begun.wait()
+        await self._places.acquire()
+        await self._permits.acquire()
+        entry.has_permit = True
+        entry.began = self.clock.monotonic()  # what it waited for others is not its own time
+        self._starting += 1
+
+    # -- inside ------------------------------------------------------------------------------
+
+    async def _pull(self) -> None:
+        try:
+            while True:
+                await self._places.acquire()
+                if self.stopped is None:
+                    await self._permits.acquire()
+                try:
+                    request = await self._input.next()
+                except Exception as error:  # noqa: BLE001 - the caller's own: `items` raises it
+                    self.input_error = error
+                    return
+                if request is END:
+                    return
+                self._begin(request)
+        finally:
+            # Nobody is pulled with the place and the permit in hand.
+            self._places.release()
+            self._permits.release()
+            self._pulled_all = True
+            self._check_all_begun()
+            self._news.set()
+
+    def _begin(self, request: ExecutionRequest) -> None:
+        entry = Entry.of(self._input.pulled - 1, request)
+        self._entries[entry.index] = entry
+        if self.stopped is None:
+            self._starting += 1
+        else:  # it is not sent: its carrier may know it from an earlier process
+            entry.has_permit = False
+        entry.task = asyncio.get_running_loop().create_task(self._run(entry))
+
+    async def _run(self, entry: Entry) -> None:
+        """Carry an entry; no fault in here loses it."""
+        entry.began = self.clock.monotonic()
+        try:
+            outcome, result, error = await self._carrier.carry(entry, self)
+        except asyncio.CancelledError:
+            if not self._leaving:  # somebody cancels tasks that are not theirs
+                cut = RefoldError("the task of this item was cancelled from outside")
+                self._settle(entry, BatchOutcome.UNKNOWN, None, cut)
+            raise
+        except Exception as broken:
+            logger.exception("item %s of the batch broke", entry.key)
+            outcome, result, error = BatchOutcome.UNKNOWN, None, broken
+        self._settle(entry, outcome, result, error)
+
+    def _settle(
+        self, entry: Entry, outcome: BatchOutcome, result: Any, error: Exception | None
+    ) -> None:
+        began = entry.began
+        item = BatchItem(
+            index=entry.index,
+            key=entry.key,
+            request=entry.request,
+            outcome=outcome,
+            handle=entry.handle,
+            result=result,
+            error=error,
+            seconds=None if began is None else self.clock.monotonic() - began,
+            resumed=entry.resumed,
+        )
+        del self._entries[entry.index]
+        self._give_permit_back(entry)
+        if self._ordered:
+            self._early[item.index] = item
+        else:
+            self._settled.append(item)
+        self._news.set()
+
+    def _take(self) -> BatchItem | None:
+        if not self._ordered:
+            return self._settled.popleft() if self._settled else None
+        item = self._early.pop(self._next, None)
+        self._next += item is not None
+        return item
+
+    def _give_permit_back(self, entry: Entry) -> None:
+        if entry.has_permit:
+            entry.has_permit = False
+            self._starting -= 1
+            self._permits.release()
+            self._check_all_begun()
+
+    def _check_all_begun(self) -> None:
+        if self._pulled_all and not self._starting:
+            self.all_begun.set()
+
+    async def _leave(self, pulling: asyncio.Task[None]) -> None:
+        """End what is left when the reader goes: nothing is sent, and no run is lost."""
+        self._leaving = True
+        tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
+        for task in (pulling, *tasks):
+            task.cancel()
+        try:
+            await asyncio.wait([pulling, *tasks])
+        finally:
+            unread = [*self._settled, *self._early.values()]
+            known = [entry.handle for entry in self._entries.values()]
+            for handle in (*known, *(item.handle for item in unread)):
+                if handle is not None:
+                    self._orphaned(handle)

@@ -1,0 +1,304 @@
+"""How one item of a batch with a journal goes to its outcome, from wherever a crash left it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from refold_async._batch.carrier import Carrier, UnsentError, outcome_of_start
+from refold_async._batch.journal import Journal, Row
+from refold_async._batch.journal_values import dump_error, dump_result, load_failure, load_result
+from refold_async._batch.models import BatchOutcome
+from refold_async._batch.recovery import Recovery, is_uncertain
+from refold_async._errors import (
+    ConfigError,
+    ExecutionOutcomeUnknownError,
+    JournalError,
+    RefoldError,
+)
+from refold_async._handle import ExecutionHandle
+from refold_async._models import ExecutionRef
+from refold_async._transport import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from refold_async._batch.carrier import Ending
+    from refold_async._batch.fan import Entry, Fan, Submission
+
+logger = logging.getLogger("refold_async")
+
+
+@attrs.define(eq=False, kw_only=True)
+class JournaledCarrier(Carrier):
+    """Carries items of a batch whose journal is open.
+
+    Attributes:
+        journal: the batch's memory.
+        recovery: finds runs whose ids the journal never learned.
+        reattach: gives the handle of a run that was started before.
+        has_runs: whether the journal knows of runs from earlier processes.
+    """
+
+    journal: Journal
+    recovery: Recovery
+    reattach: Callable[[ExecutionRef], ExecutionHandle[Any]]
+    _keys: set[str] = attrs.field(factory=set)
+    has_runs: bool = False
+    _led: asyncio.Event | None = None  # set once the journal's first start is through
+
+    async def carry(self, entry: Entry, fan: Fan) -> Ending:
+        """Do what is left to do for the item."""
+        try:
+            submission = self.prepared(entry)
+            row = self._claim(entry, submission)
+        except UnsentError as unsent:
+            return BatchOutcome.UNSENT, None, unsent.error
+        except RefoldError as error:
+            return BatchOutcome.REJECTED, None, error
+        if (ending := self._restored(entry, fan, row)) is not None:
+            return ending
+        if row.execution_id is not None:
+            return await self._go_on(entry, fan, row)
+        if row.state != "new" and is_uncertain(row):
+            return await self._clear_up(entry, fan, row, submission)
+        return await self._start(entry, fan, row, submission)
+
+    def is_over(self, key: str) -> bool:
+        """Whether an earlier process has seen the item begin: its payload was sent as it is."""
+        row = self.journal.rows.get(key)
+        return row is not None and (row.execution_id is not None or row.outcome == "succeeded")
+
+    def _claim(self, entry: Entry, submission: Submission) -> Row:
+        """Give the item's row; a new one has the state "new" until it is written."""
+        if entry.key in self._keys:
+            raise ConfigError(
+                f"{entry.key!r} appears twice in this input; a journal needs one key per item",
+                field="key",
+            )
+        self._keys.add(entry.key)
+        request, row = submission.request, self.journal.rows.get(entry.key)
+        if row is None:
+            return Row(
+                key=entry.key,
+                position=entry.index,
+                fingerprint=submission.fingerprint,
+                tag=request.instance_tag,
+                findable=request.unique_tag,
+                workflow_id=request.workflow_id or "",
+                account=request.account,
+                state="new",
+                session=self.journal.session,
+                intended_at=self.recovery.clock.time(),
+            )
+        if row.fingerprint != submission.fingerprint:
+            raise JournalError(
+                self.journal.path,
+                f"item {entry.key!r} was another request when it was written",
+                "give the input of that batch, or use a new journal for a new batch",
+            )
+        del self.journal.rows[entry.key]
+        if row.findable and row.tag is not None and row.tag != request.instance_tag:
+            submission.retag(row.tag)
+        return row
+
+    # -- where a crash left it ---------------------------------------------------------------
+
+    def _restored(self, entry: Entry, fan: Fan, row: Row) -> Ending | None:
+        """Give the ending an earlier process has seen, if it did."""
+        if row.outcome not in {BatchOutcome.SUCCEEDED, BatchOutcome.FAILED}:
+            return None
+        result = load_result(row.result, row.execution_id)
+        if result is None and self.wait and row.execution_id is not None:
+            return None  # it was not waited for then, and is now
+        entry.resumed = True
+        if row.execution_id is not None:
+            fan.acknowledged(entry, self._handle(entry, row))
+            fan.started()
+        error = None if result is None else load_failure(result, row.error)
+        return BatchOutcome(row.outcome), result, error
+
+    async def _go_on(self, entry: Entry, fan: Fan, row: Row) -> Ending:
+        """Wait for a run that an earlier process started."""
+        entry.resumed = True
+        fan.acknowledged(entry, self._handle(entry, row))
+        fan.started()
+        return await self._finish(entry, fan, row)
+
+    async def _clear_up(self, entry: Entry, fan: Fan, row: Row, submission: Submission) -> Ending:
+        """Find out whether a run of the item began, and start it where it provably did not."""
+        mode = submission.policy.mode
+        if mode == "never" or not row.findable:
+            why = "its tag is a label" if mode != "never" else "the mode `never` does not look"
+            return await self._unknown(fan, row, why)
+        found = self.recovery.known(row)
+        if found is None:
+            settle = submission.policy.settle
+            self.recovery.expect(row, settle=settle, is_safe=mode == "safe")
+            await fan.step_aside(entry)
+            found = await self.recovery.look_again(row)
+        finding = Finding.UNPROVEN if found is None else found.finding
+        if found is not None and found.execution_id is not None:
+            return await self._adopt(entry, fan, row, found.execution_id)
+        if finding is not Finding.ABSENT or submission.request.sync:
+            return await self._unknown(fan, row, finding.value)
+        if fan.stopped is not None:
+            return await self._unknown(fan, row, "the batch was stopped before it was sent again")
+        return await self._start(entry, fan, row, submission)
+
+    async def _adopt(self, entry: Entry, fan: Fan, row: Row, execution_id: str) -> Ending:
+        logger.info("item %s: its run %s was found by its tag", entry.key, execution_id)
+        row.execution_id = execution_id
+        row.attempts = max(row.attempts, 1)
+        self._has_started(row)
+        await self._keep(fan, row)
+        return await self._go_on(entry, fan, row)
+
+    async def _unknown(self, fan: Fan, row: Row, why: str) -> Ending:
+        look = "look through refold.executions.list(start_date=...)"
+        if row.findable:
+            look = f"await refold.find({row.tag!r}, workflow_id={row.workflow_id!r}) looks for it"
+        error = ExecutionOutcomeUnknownError(
+            f"item {row.key}: an earlier process may have started its run ({why}); before sending"
+            f" it again, {look}",
+            instance_tag=row.tag,
+            workflow_id=row.workflow_id,
+            attempts=max(row.attempts, 1),
+        )
+        return await self._settled(fan, row, (BatchOutcome.UNKNOWN, None, error))
+
+    # -- from intent to end ------------------------------------------------------------------
+
+    async def _start(self, entry: Entry, fan: Fan, row: Row, submission: Submission) -> Ending:
+        """Write the intent, send, and write the id; then wait."""
+        again = row.state != "new" and is_uncertain(row)
+        try:
+            if self.preflight is not None:
+                await self.check(entry, self.preflight)
+            async with self._turn(submission):
+                handle = await self._send(entry, fan, row, submission, again=again)
+                handle.possible_duplicate = handle.possible_duplicate or row.possible_duplicate
+                fan.acknowledged(entry, handle)
+                row.attempts += handle.attempts
+                row.execution_id = handle.execution_id
+                row.possible_duplicate = handle.possible_duplicate
+                self._has_started(row)
+                self.recovery.started(row)
+                await self._keep(fan, row)
+        except (UnsentError, RefoldError) as error:
+            return await self._not_started(fan, row, error, again=again)
+        fan.started()
+        return await self._finish(entry, fan, row)
+
+    async def _send(
+        self, entry: Entry, fan: Fan, row: Row, submission: Submission, *, again: bool
+    ) -> ExecutionHandle[Any]:
+        """Send it; the intent is written once it has a slot, so that a crash leaves few of them."""
+        intended = False
+
+        async def intend() -> None:
+            nonlocal intended
+            if not intended:
+                intended = True
+                self._intend(row, submission, again=again)
+                await self.journal.write(row)
+
+        try:
+            return await fan.send(entry, submission, intend)
+        except JournalError as error:
+            fan.stop(str(error))
+            raise UnsentError(error) from None
+        except asyncio.CancelledError:
+            if intended and not submission.has_left and not again:
+                row.state, row.outcome = "settled", BatchOutcome.UNSENT
+                self.journal.note(row)
+            raise
+
+    async def _not_started(
+        self, fan: Fan, row: Row, error: UnsentError | RefoldError, *, again: bool
+    ) -> Ending:
+        """Say what it means that a start failed; one that was uncertain before stays so."""
+        if again:
+            return await self._unknown(fan, row, f"sent again it came to: {error}")
+        if isinstance(error, UnsentError):
+            ending: Ending = BatchOutcome.UNSENT, None, error.error
+        else:
+            row.attempts += getattr(error, "attempts", 0)
+            ending = outcome_of_start(error), None, error
+        return ending if row.state == "new" else await self._settled(fan, row, ending)
+
+    @asynccontextmanager
+    async def _turn(self, submission: Submission) -> AsyncIterator[None]:
+        """Let the first start of a journal go alone.
+
+        After a crash it shows whether lists show tags, and the service's clock: were the first
+        hundred to leave together, a crash in that moment would leave nothing to prove things by.
+        """
+        if self._led is None and not submission.request.sync:
+            self._led = asyncio.Event()
+            try:
+                if self.has_runs:
+                    self._led.set()
+                yield
+            finally:
+                self._led.set()
+        else:
+            if self._led is not None and not submission.request.sync:
+                await self._led.wait()
+            yield
+
+    def _intend(self, row: Row, submission: Submission, *, again: bool) -> None:
+        if again:
+            # The time of the first intent stays: should both have run, both are found.
+            row.attempts = max(row.attempts, 1)
+            row.possible_duplicate = row.possible_duplicate or submission.policy.mode != "safe"
+            logger.warning(
+                "item %s is sent again: its run is proven not to be in the list"
+                " (workflow_id=%s, instance_tag=%s)%s",
+                row.key,
+                row.workflow_id,
+                row.tag,
+                ": possible duplicate" if row.possible_duplicate else "",
+            )
+        else:
+            row.session, row.intended_at = self.journal.session, self.recovery.clock.time()
+        row.state, row.outcome, row.result, row.error = "intended", None, None, None
+
+    def _has_started(self, row: Row) -> None:
+        row.state = "started"
+        row.started_in, row.started_at = self.journal.session, self.recovery.clock.time()
+
+    async def _finish(self, entry: Entry, fan: Fan, row: Row) -> Ending:
+        return await self._settled(fan, row, await self.end(entry, fan))
+
+    async def _settled(self, fan: Fan, row: Row, ending: Ending) -> Ending:
+        outcome, result, error = ending
+        row.state, row.outcome, row.settled_at = "settled", outcome, self.recovery.clock.time()
+        row.result, row.error = dump_result(result), dump_error(error)
+        await self._keep(fan, row)
+        return ending
+
+    async def _keep(self, fan: Fan, row: Row) -> None:
+        """Write a row; if that fails the item goes on, and nothing further is sent."""
+        try:
+            await self.journal.write(row)
+        except JournalError as error:
+            fan.stop(str(error))
+
+    def _handle(self, entry: Entry, row: Row) -> ExecutionHandle[Any]:
+        handle = self.reattach(
+            ExecutionRef(
+                execution_id=row.execution_id,
+                workflow_id=row.workflow_id,
+                slug=entry.request.slug,
+                linked_account_id=row.account,
+                instance_tag=row.tag,
+            )
+        )
+        handle.attempts, handle.possible_duplicate = row.attempts, row.possible_duplicate
+        return handle

@@ -1,0 +1,198 @@
+"""What a batch came to: counts, what failed and why, and the items themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TextIO
+
+import attrs
+
+from refold_async._batch.models import BatchItem, BatchOutcome
+from refold_async._errors import clip
+
+_SLOWEST = 5
+"""Items that `slowest` names."""
+_SHOWN = 10
+"""Groups of failures that a summary shows."""
+
+
+@attrs.frozen(kw_only=True)
+class FailureGroup:
+    """Items that did not succeed for the same reason.
+
+    Attributes:
+        outcome: how they ended.
+        error: the name of the error's class.
+        node: the node their runs failed at, where the service told.
+        count: how many there are.
+        example: the first of them.
+    """
+
+    outcome: BatchOutcome
+    error: str
+    node: str | None
+    count: int
+    example: BatchItem
+
+    def __str__(self) -> str:
+        where = f" at node {self.node!r}" if self.node else ""
+        why = f", e.g. {self.example.key}: {clip(self.example.error, 200)}"
+        return f"{self.count:,} {self.outcome}: {self.error}{where}{why}"
+
+
+@attrs.define(frozen=True, kw_only=True, slots=False, repr=False, eq=False)
+class BatchReport:
+    """What a batch came to; `print(report)` shows it as a table.
+
+    Attributes:
+        all_items: every item, in input order.
+        duration: seconds the batch took.
+        requests: requests the client made meanwhile, by operation; other calls of the same client
+            are counted too.
+        input_error: what the input raised, if it did; the items before it are in the report.
+        journal_error: why the journal could not be written any more, if so.
+        stopped: why nothing more was sent from some point on, if so.
+    """
+
+    all_items: Sequence[BatchItem]
+    duration: float = 0.0
+    requests: Mapping[str, int] = attrs.field(factory=dict)
+    input_error: Exception | None = None
+    journal_error: Exception | None = None
+    stopped: str | None = None
+
+    @cached_property
+    def _counts(self) -> Counter[BatchOutcome]:
+        return Counter(item.outcome for item in self.all_items)
+
+    @property
+    def total(self) -> int:
+        """Items of the input."""
+        return len(self.all_items)
+
+    @property
+    def succeeded(self) -> int:
+        """Items that succeeded (`BatchOutcome` says what that means)."""
+        return self._counts[BatchOutcome.SUCCEEDED]
+
+    @property
+    def failed(self) -> int:
+        """Items whose run failed."""
+        return self._counts[BatchOutcome.FAILED]
+
+    @property
+    def unknown(self) -> int:
+        """Items that may have run."""
+        return self._counts[BatchOutcome.UNKNOWN]
+
+    @property
+    def rejected(self) -> int:
+        """Items that were refused."""
+        return self._counts[BatchOutcome.REJECTED]
+
+    @property
+    def unsent(self) -> int:
+        """Items that never left."""
+        return self._counts[BatchOutcome.UNSENT]
+
+    @property
+    def resumed(self) -> int:
+        """Items whose run was started by an earlier process."""
+        return sum(item.resumed for item in self.all_items)
+
+    @property
+    def slowest(self) -> tuple[BatchItem, ...]:
+        """The items whose runs were started now and took longest; five at most, slowest first."""
+        timed = [item for item in self.all_items if item.handle is not None and not item.resumed]
+        return tuple(sorted(timed, key=lambda item: -(item.seconds or 0.0))[:_SLOWEST])
+
+    @cached_property
+    def failures(self) -> tuple[FailureGroup, ...]:
+        """Why items did not succeed, by outcome, error and failing node; the largest group first.
+
+        Those that were never sent are among them.
+        """
+        groups: dict[tuple[BatchOutcome, str, str | None], list[BatchItem]] = {}
+        for item in self.all_items:
+            if item.error is not None:
+                reason = (item.outcome, type(item.error).__name__, item.failed_node)
+                groups.setdefault(reason, []).append(item)
+        found = (
+            FailureGroup(outcome=outcome, error=error, node=node, count=len(g), example=g[0])
+            for (outcome, error, node), g in groups.items()
+        )
+        return tuple(sorted(found, key=lambda group: -group.count))
+
+    def items(self, outcome: BatchOutcome | str | None = None) -> list[BatchItem]:
+        """Give the items in input order, those of one outcome or all."""
+        wanted = None if outcome is None else BatchOutcome(outcome)
+        return [item for item in self.all_items if wanted in {None, item.outcome}]
+
+    def raise_for_failures(self) -> None:
+        """Raise if anything did not succeed.
+
+        Raises:
+            ExceptionGroup: the error of each item that did not succeed, with the item's key as a
+                note, and what the input raised, if it did.
+        """
+        errors = [_noted(item) for item in self.all_items if item.error is not None]
+        others = (self.input_error, self.journal_error)
+        if errors or any(others):
+            raise ExceptionGroup(
+                f"{len(errors):,} of {self.total:,} items did not succeed",
+                [*errors, *(error for error in others if error is not None)],
+            )
+
+    def to_jsonl(self, path_or_file: str | os.PathLike[str] | TextIO) -> None:
+        """Write one JSON object per item and line, in input order (`BatchItem.document`).
+
+        Args:
+            path_or_file: a file that is made or replaced, or a text file that is open.
+
+        Raises:
+            OSError: the file can't be written.
+        """
+        lines = (json.dumps(item.document()) + "\n" for item in self.all_items)
+        if isinstance(path_or_file, str | os.PathLike):
+            with Path(path_or_file).open("w", encoding="utf-8") as file:
+                file.writelines(lines)
+        else:
+            path_or_file.writelines(lines)
+
+    def __str__(self) -> str:
+        pace = f", {self.total / self.duration:,.1f} per second" if self.duration > 0 else ""
+        lines = [f"{self.total:,} items in {self.duration:,.1f} s{pace}"]
+        lines += [f"  {outcome:<10} {self._counts[outcome]:>9,}" for outcome in BatchOutcome]
+        if self.resumed:
+            lines.append(f"  resumed    {self.resumed:>9,}")
+        made = ", ".join(f"{count:,} {name}" for name, count in sorted(self.requests.items()))
+        lines.append(f"  requests   {sum(self.requests.values()):>9,}  {made}".rstrip())
+        lines += [f"  {group}" for group in self.failures[:_SHOWN]]
+        if len(self.failures) > _SHOWN:
+            lines.append(f"  and {len(self.failures) - _SHOWN:,} other kinds of failure")
+        slow = [f"{item.key} {item.seconds:,.1f} s" for item in self.slowest]
+        if slow:
+            lines.append("  slowest: " + ", ".join(slow))
+        trouble = {"input": self.input_error, "journal": self.journal_error}
+        lines += [f"  {what}: {clip(why)}" for what, why in trouble.items() if why is not None]
+        if self.stopped:
+            lines.append(f"  stopped: {self.stopped}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        counts = " ".join(f"{outcome}={self._counts[outcome]}" for outcome in BatchOutcome)
+        return f"<BatchReport {counts}>"
+
+
+def _noted(item: BatchItem) -> Exception:
+    """Give the item's error with its key, once however often it is asked."""
+    error: Any = item.error
+    note = f"batch item {item.key}"
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    return error  # type: ignore[no-any-return]

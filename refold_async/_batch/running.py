@@ -1,0 +1,151 @@
+"""A batch from its input to its report: progress, stopping, checking first, the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from refold_async._batch.carrier import UnsentError
+from refold_async._batch.fan import Entry
+from refold_async._batch.models import BatchItem, BatchOutcome, BatchProgress
+from refold_async._batch.report import BatchReport
+from refold_async._errors import RefoldError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from refold_async._batch.carrier import Carrier
+    from refold_async._batch.fan import Fan
+    from refold_async._batch.preflight import Preflight
+    from refold_async._clock import Clock
+
+logger = logging.getLogger("refold_async")
+
+_LATELY = 10.0
+"""Seconds over which the rate is taken."""
+_ENDS_KEPT = 1_000
+_TURN = 100
+"""Payloads checked before others get a turn of the event loop."""
+_FAILURES = (BatchOutcome.FAILED, BatchOutcome.REJECTED, BatchOutcome.UNKNOWN)
+
+
+class Tally:
+    """Counts what happens, and tells a caller that wants to know."""
+
+    def __init__(self, clock: Clock, tell: Callable[[BatchProgress], object] | None) -> None:
+        self._clock = clock
+        self._tell = tell
+        self._began = clock.monotonic()
+        self._ends: deque[float] = deque(maxlen=_ENDS_KEPT)
+        self._counts: Counter[BatchOutcome] = Counter()
+        self._started = 0
+        self._running = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long the batch has taken so far."""
+        return self._clock.monotonic() - self._began
+
+    @property
+    def failures(self) -> int:
+        """How many items have failed, were rejected, or are unknown."""
+        return sum(self._counts[outcome] for outcome in _FAILURES)
+
+    def started(self) -> None:
+        """Count an item whose run is known to have begun."""
+        self._started += 1
+        self._running += 1
+        self._report()
+
+    def settled(self, item: BatchItem) -> None:
+        """Count an item that has ended."""
+        self._counts[item.outcome] += 1
+        self._running -= item.handle is not None
+        self._ends.append(self._clock.monotonic())
+        self._report()
+
+    def _report(self) -> None:
+        if self._tell is None:
+            return
+        counts = {outcome.value: self._counts[outcome] for outcome in BatchOutcome}
+        now = BatchProgress(
+            done=self._counts.total(),
+            started=self._started,
+            running=self._running,
+            seconds=self.seconds,
+            rate=self._rate(),
+            **counts,
+        )
+        try:
+            self._tell(now)
+        except Exception:
+            self._tell = None
+            logger.exception("progress=... raised, and is not called any more")
+
+    def _rate(self) -> float:
+        now, ends = self._clock.monotonic(), self._ends
+        while ends and ends[0] < now - _LATELY:
+            ends.popleft()
+        since = ends[0] if len(ends) == _ENDS_KEPT else max(self._began, now - _LATELY)
+        return len(ends) / (now - since) if now > since else 0.0
+
+
+async def run(
+    fan: Fan,
+    tally: Tally,
+    *,
+    requests_made: Callable[[], Mapping[str, int]],
+    stop: asyncio.Event | None,
+    stop_after_failures: int | None,
+) -> BatchReport:
+    """Run a batch to its end, and report; nothing that fails in an item is raised."""
+    items: list[BatchItem] = []
+    watching = asyncio.get_running_loop().create_task(_watch(stop, fan))
+    try:
+        async with aclosing(fan.items()) as settled:
+            async for item in settled:
+                items.append(item)
+                tally.settled(item)
+                if stop_after_failures is not None and tally.failures >= stop_after_failures:
+                    fan.stop(f"{tally.failures} items have failed")
+    except Exception as error:
+        if error is not fan.input_error:
+            raise
+        logger.error("the input of the batch raised after %d items: %r", len(items), error)  # noqa: TRY400 - it is raised to nobody, and is in the report
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+    return BatchReport(
+        all_items=sorted(items, key=lambda item: item.index),
+        duration=tally.seconds,
+        requests=dict(requests_made()),
+        input_error=fan.input_error,
+        stopped=fan.stopped,
+    )
+
+
+async def _watch(stop: asyncio.Event | None, fan: Fan) -> None:
+    if stop is not None:
+        await stop.wait()
+        fan.stop("it was asked to stop")
+
+
+async def check_all(
+    requests: list[object], carrier: Carrier, preflight: Preflight
+) -> dict[int, Exception]:
+    """Check every request before any is sent; give what is wrong, by index."""
+    wrong: dict[int, Exception] = {}
+    for index, request in enumerate(requests):
+        if index % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+        entry = Entry.of(index, request)
+        try:
+            carrier.prepared(entry)
+            if not carrier.is_over(entry.key):
+                await carrier.check(entry, preflight)
+        except (UnsentError, RefoldError) as error:
+            wrong[index] = error
+    return wrong

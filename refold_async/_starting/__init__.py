@@ -1,0 +1,13 @@
+"""A run is started once, or it is said that nobody knows."""
+
+from refold_async._starting.reconcile import Found, Reconciler, Sightings
+from refold_async._starting.starter import Orphans, Starter, Submission
+
+__all__ = [
+    "Found",
+    "Orphans",
+    "Reconciler",
+    "Sightings",
+    "Starter",
+    "Submission",
+]

@@ -1,0 +1,305 @@
+"""After a lost answer: is the run in the list? Nothing is guessed.
+
+A run is adopted only if it alone carries the exact tag of the call and no other call of this client
+owns it. "Not in the list" proves absence only where tags are known to show in lists, runs of ours
+have shown the service's clock, every page was read, and `settle` seconds have passed.
+
+See: "List Executions".
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from refold_async._errors import RefoldError
+from refold_async._pacing import Priority
+from refold_async._transport import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from refold_async._clock import Clock
+    from refold_async._config import RetryPolicy
+    from refold_async._models import Execution, Page
+    from refold_async._protocol import Request
+    from refold_async._transport import Api
+
+logger = logging.getLogger("refold_async")
+
+_MARGIN = 5.0
+"""Seconds before the first attempt from which on runs are looked at: clocks are never exact."""
+_MARGIN_ACROSS_PROCESSES = 600.0
+"""The same where another process wrote the time down: the clock may have been set since."""
+_LOOKS_IN_SAFE_MODE = 3
+"""`safe` never sends again, so it looks more often before it gives up."""
+_REMEMBERED = 10_000
+_MAX_PAGES = 1_000
+_OUR_TAG = re.compile(r"rfa-[0-9a-f]{32}")
+_WORKFLOW_ID = re.compile(r"[0-9a-f]{24}")
+
+
+@attrs.frozen
+class Found:
+    """What a look at the list came to."""
+
+    finding: Finding
+    execution_id: str | None = None
+
+
+@attrs.frozen
+class Sightings:
+    """What one reading of the list came to for many tags.
+
+    Attributes:
+        found: the finding for each tag.
+        caught_up: whether a run that was started after the crash showed in it.
+    """
+
+    found: Mapping[str, Found]
+    caught_up: bool
+
+
+@attrs.define
+class _Scan:
+    """The runs of a list that carry certain tags, by tag."""
+
+    matches: dict[str, set[str]]
+    complete: bool = True
+    seen: set[str] = attrs.field(factory=set)
+
+
+class Reconciler:
+    """Looks lost starts up in the list; knows whether the service shows tags there."""
+
+    def __init__(self, api: Api, clock: Clock, page_size: int) -> None:
+        self._api = api
+        self._clock = clock
+        self._page_size = page_size
+        # Runs of ours with their tags, and when we knew of them; the oldest are forgotten.
+        self._owned: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
+        self.tags_visible: bool | None = None  # None: no list has told yet
+
+    @property
+    def _is_blind(self) -> bool:
+        """Whether looking is pointless: the list is known not to show tags."""
+        return self.tags_visible is False
+
+    def own(self, execution_id: str, tag: str | None) -> None:
+        """Remember that a call of this client started (or adopted) a run."""
+        now = self._clock.time()
+        self._owned[execution_id] = tag, now
+        self._api.transport.server_clock.started(execution_id, now)
+        if len(self._owned) > _REMEMBERED:
+            self._owned.popitem(last=False)
+
+    def remember(self, execution_id: str, tag: str | None) -> None:
+        """Remember that an earlier process started (or this one found) a run of ours.
+
+        It was created long ago, so when we knew of it tells nothing of the service's clock.
+        """
+        self._owned[execution_id] = tag, 0.0
+        if len(self._owned) > _REMEMBERED:
+            self._owned.popitem(last=False)
+
+    def learn(self, listed: Iterable[Execution]) -> None:
+        """Learn from list entries whether tags show: only our own runs can tell.
+
+        One of ours without its tag settles it: then absence proves nothing any more.
+        """
+        for entry in listed:
+            tag, known_at = self._owned.get(entry.execution_id, (None, 0.0))
+            if known_at and entry.created_at is not None:
+                self._api.transport.server_clock.created(entry.created_at.timestamp(), known_at)
+            if tag is not None and entry.instance_tag != tag:
+                self.tags_visible = False
+            elif self.tags_visible is None and _shows_a_tag(entry, tag):
+                self.tags_visible = True
+
+    async def look(
+        self, request: Request, policy: RetryPolicy, *, since: float, deadline: float | None
+    ) -> Found:
+        """Look for the run of a call whose answer was lost.
+
+        Args:
+            request: the call; only one with a tag that is unique to it can be found.
+            policy: for `settle` and the mode.
+            since: the local clock before the first attempt, in seconds since the epoch.
+            deadline: monotonic seconds by which the call ends, or None.
+        """
+        found = Found(Finding.UNPROVEN)
+        if not request.unique_tag or self._is_blind or self._api.transport.closed:
+            return found
+        for number in range(_LOOKS_IN_SAFE_MODE if policy.mode == "safe" else 1):
+            pause = policy.settle * 2**number
+            if deadline is not None and self._clock.monotonic() + pause >= deadline:
+                break
+            if await self._api.transport.is_closed_within(pause):
+                break
+            try:
+                found = await self._match(request, since, deadline)
+            except RefoldError as error:
+                logger.info("reconcile could not read the list: %s", error)
+            if found.finding in {Finding.FOUND, Finding.AMBIGUOUS} or self._is_blind:
+                break
+        return found
+
+    async def _match(self, request: Request, since: float, deadline: float | None) -> Found:
+        server_clock = self._api.transport.server_clock
+        if server_clock.offset is None:  # no reply has told it yet
+            await self._list(request.account, {"limit": 1}, deadline)
+        begin = datetime.fromtimestamp(server_clock.earliest(since) - _MARGIN, UTC)
+        tag = request.instance_tag or ""
+        scan = await self._scan([tag], request.account, request.workflow_id, begin, deadline)
+        found = self._judge(scan, tag, proven=server_clock.proven)
+        if found.execution_id is not None:
+            self.own(found.execution_id, tag)
+        return found
+
+    async def pause(self, seconds: float) -> bool:
+        """Sleep; tell whether the client was closed meanwhile."""
+        return await self._api.transport.is_closed_within(seconds)
+
+    async def look_for(
+        self,
+        tags: Collection[str],
+        *,
+        account: str | None,
+        workflow_ids: Collection[str],
+        intended_at: float,
+        service_time: float | None,
+        witnesses: Collection[str],
+    ) -> Sightings:
+        """Look for the runs of many starts of which an earlier process left nothing but tags.
+
+        Args:
+            tags: one per start, each unique to it.
+            account: for whom they were.
+            workflow_ids: of which workflows they are.
+            intended_at: the local time (epoch seconds) before the first of them.
+            service_time: the same by the service's clock, or earlier; None if nothing tells it.
+            witnesses: runs that were started after the crash.
+
+        Raises:
+            RefoldError: the list can't be read.
+        """
+        if self._is_blind:
+            return Sightings({tag: Found(Finding.UNPROVEN) for tag in tags}, caught_up=False)
+        clock = self._api.transport.server_clock
+        if clock.offset is None:
+            await self._list(account, {"limit": 1})
+        since, margin = service_time, _MARGIN
+        if since is None:
+            since, margin = clock.earliest(intended_at), _MARGIN_ACROSS_PROCESSES
+        begin = datetime.fromtimestamp(since - margin, UTC)
+        only = next(iter(workflow_ids)) if len(workflow_ids) == 1 else None
+        scan = await self._scan(tags, account, only, begin)
+        proven = service_time is not None or clock.proven
+        found = {tag: self._judge(scan, tag, proven=proven) for tag in tags}
+        for tag, one in found.items():
+            if one.execution_id is not None:
+                self.remember(one.execution_id, tag)
+        return Sightings(found, caught_up=not scan.seen.isdisjoint(witnesses))
+
+    async def _scan(
+        self,
+        tags: Collection[str],
+        account: str | None,
+        workflow_id: str | None,
+        begin: datetime,
+        deadline: float | None = None,
+    ) -> _Scan:
+        """Read the list once, and sort out the runs that carry one of the tags."""
+        scan = _Scan({tag: set() for tag in tags})
+        async for page in self._pages(account, workflow_id, begin, deadline):
+            if page is None:
+                scan.complete = False
+                break
+            for entry in page:
+                scan.seen.add(entry.execution_id)
+                if entry.instance_tag in scan.matches:
+                    scan.matches[entry.instance_tag].add(entry.execution_id)
+        if any(scan.matches.values()) and self.tags_visible is None:
+            self.tags_visible = True
+        return scan
+
+    def _judge(self, scan: _Scan, tag: str, *, proven: bool) -> Found:
+        """Say what a reading proves of one tag, if it reached back far enough (`proven`)."""
+        matches = scan.matches[tag]
+        if not matches:
+            absent = scan.complete and self.tags_visible is True and proven
+            return Found(Finding.ABSENT if absent else Finding.UNPROVEN)
+        if len(matches) > 1 or not matches.isdisjoint(self._owned):
+            return Found(Finding.AMBIGUOUS)
+        (execution_id,) = matches
+        return Found(Finding.FOUND, execution_id)
+
+    async def _pages(
+        self,
+        account: str | None,
+        workflow_id: str | None,
+        begin: datetime | None,
+        deadline: float | None = None,
+    ) -> Any:
+        """Iterate over the runs since `begin`, newest first, by page; None if pages were left over.
+
+        Newest first, so that runs that start meanwhile shift entries to later pages and none is
+        missed; and a service that ignores `start_date` is left when its pages get too old.
+        """
+        query: dict[str, Any] = {"limit": self._page_size}
+        if begin is not None:
+            query["start_date"] = begin
+        # An alias would match nothing here: then the runs of all workflows are looked through.
+        if workflow_id is not None and _WORKFLOW_ID.fullmatch(workflow_id):
+            query["workflow_id"] = workflow_id
+        seen: set[str] = set()
+        for number in range(1, _MAX_PAGES + 1):
+            page = await self._list(account, {**query, "page": number}, deadline)
+            self.learn(page)
+            yield [e for e in page if begin is None or not _is_before(e, begin)]
+            too_old = begin is not None and any(_is_before(e, begin) for e in page)
+            fresh = {e.execution_id for e in page} - seen
+            if not page.has_next or too_old or not page.items:
+                return
+            if not fresh:
+                break
+            seen |= fresh
+        yield None
+
+    async def _list(
+        self, account: str | None, query: dict[str, Any], deadline: float | None = None
+    ) -> Page[Execution]:
+        """Read a page; a start hangs on it, so it goes as soon as one."""
+        return await self._api.list_executions(
+            account=account, query=query, deadline=deadline, priority=Priority.START
+        )
+
+    async def find(self, account: str | None, tag: str, workflow_id: str) -> list[str]:
+        """Give the ids of all runs that carry a tag, newest first."""
+        found: dict[str, None] = {}
+        async for page in self._pages(account, workflow_id, None):
+            found.update({e.execution_id: None for e in page or () if e.instance_tag == tag})
+        return list(found)
+
+    async def check(self, account: str | None, workflow_id: str) -> bool | None:
+        """Ask the list whether tags show; None if none of our runs is among the newest."""
+        query = {"limit": self._page_size}
+        if _WORKFLOW_ID.fullmatch(workflow_id):
+            query["workflow_id"] = workflow_id  # type: ignore[assignment]
+        self.learn(await self._list(account, query))
+        return self.tags_visible
+
+
+def _shows_a_tag(entry: Execution, tag: str | None) -> bool:
+    shown = entry.instance_tag or ""
+    return shown == tag if tag is not None else _OUR_TAG.fullmatch(shown) is not None
+
+
+def _is_before(entry: Execution, begin: datetime) -> bool:
+    return entry.created_at is not None and entry.created_at < begin

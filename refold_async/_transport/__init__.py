@@ -1,0 +1,18 @@
+"""One request and its answer, sent again only where that is right."""
+
+from refold_async._transport.api import Api
+from refold_async._transport.credentials import Authenticator
+from refold_async._transport.retry import Finding, outcome_unknown
+from refold_async._transport.server_clock import ServerClock
+from refold_async._transport.transport import Transport
+from refold_async._transport.wire import Wire
+
+__all__ = [
+    "Api",
+    "Authenticator",
+    "Finding",
+    "ServerClock",
+    "Transport",
+    "Wire",
+    "outcome_unknown",
+]
