@@ -19,7 +19,7 @@ from refold_async import (
 )
 from refold_async._batch.journal import Journal
 from refold_async.emulator import Emulator, Fault, NodeFailed, Respond
-from tests.http.test_batch import numbered, outcomes
+from tests.http.batch.test_batch import numbered, outcomes
 from tests.support.endings import until
 
 if TYPE_CHECKING:

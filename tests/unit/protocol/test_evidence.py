@@ -15,7 +15,7 @@ from refold_async._protocol import (
     list_executions_request,
     stop_request,
 )
-from tests.unit.making import EXECUTE, LOOK, RERUN, RUN, execute, reply
+from tests.support.making import EXECUTE, LOOK, RERUN, RUN, execute, reply
 
 LIST = list_executions_request(account="acct_1", query={})
 ENABLED = enabled_workflows_request(account="acct_1")

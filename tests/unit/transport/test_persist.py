@@ -18,8 +18,8 @@ from refold_async import (
 from refold_async._errors import ApiError
 from refold_async._protocol import Answer, Evidence
 from tests.support.clock import FakeClock, settle
-from tests.unit.making import LOOK, RERUN, RUN, accepted, execute
-from tests.unit.persisting import (
+from tests.support.making import LOOK, RERUN, RUN, accepted, execute
+from tests.support.persisting import (
     BAD_GATEWAY,
     LOST,
     REFUSED,

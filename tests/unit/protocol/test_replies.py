@@ -17,7 +17,7 @@ from refold_async._protocol import (
     read_workflow,
 )
 from refold_async._protocol.replies import read_time
-from tests.unit.making import RUN, accepted
+from tests.support.making import RUN, accepted
 
 DOCUMENT: dict[str, Any] = {
     "_id": RUN,

@@ -17,7 +17,7 @@ from refold_async import (
 )
 from refold_async._errors import TransportError
 from refold_async._protocol import judge
-from tests.unit.making import EXECUTE, LOOK, reply
+from tests.support.making import EXECUTE, LOOK, reply
 
 
 def api_error(status: int, body: Any, **headers: str) -> ApiError:
