@@ -29,12 +29,7 @@ from refold_async._errors import (
     ConfigError,
     ConflictError,
     ConnectionFailedError,
-    ExecutionError,
-    ExecutionFailedError,
     ExecutionOutcomeUnknownError,
-    ExecutionStoppedError,
-    ExecutionTerminatedError,
-    ExecutionTimedOutError,
     JournalError,
     NotFoundError,
     PayloadError,
@@ -45,15 +40,19 @@ from refold_async._errors import (
     ServerError,
     TransportError,
     UnexpectedReplyError,
-    WaitTimeoutError,
 )
 from refold_async._handle import ExecutionHandle
 from refold_async._models import (
     Execution,
+    ExecutionError,
     ExecutionEvent,
+    ExecutionFailedError,
     ExecutionRef,
     ExecutionResult,
     ExecutionStatus,
+    ExecutionStoppedError,
+    ExecutionTerminatedError,
+    ExecutionTimedOutError,
     NodeErrored,
     NodeFinished,
     NodeRetried,
@@ -65,6 +64,7 @@ from refold_async._models import (
     RequestStructure,
     SessionToken,
     StatusChanged,
+    WaitTimeoutError,
     Workflow,
 )
 from refold_async._stats import BudgetStats, Stats

@@ -191,11 +191,17 @@ class Credential:
         api_key: the organisation's key.
         session_token: a JWT bound to one linked account.
         token_source: gives a session token whenever one is needed.
+        origin: what it is and where it came from, for errors.
     """
 
     api_key: Secret | None = None
     session_token: Secret | None = None
     token_source: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False)
+    origin: str = attrs.field(default="the credential", eq=False)
+
+
+_ENVIRONMENTS = {"pk": "production ", "tk": "test "}
+"""What a key's first letters tell. See: "Authentication"."""
 
 
 def from_environment(name: str, environ: dict[str, str] | None = None) -> str | None:
@@ -207,9 +213,9 @@ def choose_credential(
     api_key: str | None, session_token: str | Callable[[], Awaitable[str]] | None
 ) -> Credential:
     """Settle on one credential: an argument of either kind switches the environment off."""
-    key_field, token_field = "api_key", "session_token"
+    key_field, token_field, given = "api_key", "session_token", "given as"
     if api_key is None and session_token is None:
-        key_field, token_field = "REFOLD_API_KEY", "REFOLD_SESSION_TOKEN"
+        key_field, token_field, given = "REFOLD_API_KEY", "REFOLD_SESSION_TOKEN", "from"
         api_key, session_token = from_environment(key_field), from_environment(token_field)
         both = "REFOLD_API_KEY and REFOLD_SESSION_TOKEN are both set; unset one, or pass one"
     else:
@@ -217,7 +223,9 @@ def choose_credential(
     if api_key is not None and session_token is not None:
         raise ConfigError(both, field=key_field)
     if api_key is not None:
-        return Credential(api_key=Secret(check_header(api_key, key_field)))
+        secret = Secret(check_header(api_key, key_field))
+        kind = _ENVIRONMENTS.get(api_key[:2], "")
+        return Credential(api_key=secret, origin=f"the {kind}API key {given} {key_field}")
     if session_token is None:
         raise ConfigError(
             "no credential: pass api_key or session_token, or set REFOLD_API_KEY or"
@@ -225,8 +233,12 @@ def choose_credential(
             field="api_key",
         )
     if callable(session_token):
-        return Credential(token_source=session_token)
-    return Credential(session_token=Secret(check_header(session_token, token_field)))
+        origin = "the session token the session_token callable gave"
+        return Credential(token_source=session_token, origin=origin)
+    return Credential(
+        session_token=Secret(check_header(session_token, token_field)),
+        origin=f"the session token {given} {token_field}",
+    )
 
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

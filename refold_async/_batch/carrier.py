@@ -15,13 +15,13 @@ from refold_async._errors import (
     ApiError,
     ClientClosedError,
     ConfigError,
-    ExecutionError,
     RateLimitError,
     RefoldError,
     ServerError,
     TransportError,
     UnexpectedReplyError,
 )
+from refold_async._models import ExecutionError
 
 if TYPE_CHECKING:
     from refold_async._batch.fan import Entry, Fan

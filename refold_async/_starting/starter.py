@@ -243,7 +243,8 @@ class Care:
             self._starter.tasks.add(task)
             task.add_done_callback(self._starter.tasks.discard)
         elif heir := self._waiting_heir:
-            heir.set_exception(answer.error or RefoldError("no answer"))
+            error = answer.error or RefoldError("no answer")
+            heir.set_exception(self._starter.services.api.transport.explained(error, self._request))
 
     @property
     def _waiting_heir(self) -> asyncio.Future[ExecutionHandle[Any]] | None:

@@ -18,6 +18,7 @@ class Authenticator:
     """Gives the header that proves who we are; knows when a token can be renewed."""
 
     def __init__(self, credential: Credential) -> None:
+        self.origin = credential.origin  # for errors
         self._api_key = credential.api_key
         self._token = credential.session_token
         self._source = credential.token_source

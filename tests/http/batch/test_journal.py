@@ -73,6 +73,7 @@ async def test_a_batch_that_is_done_makes_no_request(
         assert type(one.error) is type(other.error)
     failed = again.items()[3].error
     assert isinstance(failed, ExecutionFailedError)
+    assert failed.failed_node is not None
     assert (failed.failed_node.name, again.failures[0].node) == ("Work", "Work")
 
 
