@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import secrets
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
 import attrs
@@ -29,7 +27,7 @@ from refold_async._handle import ExecutionHandle, Services
 from refold_async._models import ExecutionRef
 from refold_async._pacing import Budget
 from refold_async._resources import Executions, SessionTokens, Workflows
-from refold_async._starting import Orphans, Reconciler, Starter, Submission
+from refold_async._starting import Orphans, Reconciler, Starter, Submission, new_tag
 from refold_async._stats import Counters
 from refold_async._transport import Api, Authenticator, Transport, Wire
 from refold_async._waiting import Tracker
@@ -172,9 +170,6 @@ class RefoldClient:
         self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
         self._account = None if account is None else check_header(account, "linked_account_id")
         self._is_view = False
-        # 32 hex digits: 16 of this client's own, 16 that count its calls.
-        self._tag_stem = f"rfa-{secrets.token_hex(8)}"
-        self._tag_numbers = itertools.count(1)
 
     # -- accounts and life -------------------------------------------------------------------
 
@@ -339,7 +334,7 @@ class RefoldClient:
             account=account,
             instance_tag=instance_tag,
             unique_tag=unique_tag,
-            own_tag=f"{self._tag_stem}{next(self._tag_numbers):016x}",
+            own_tag=new_tag() if instance_tag is None else None,
             max_payload_bytes=self._max_payload_bytes,
             **options,
         )
