@@ -1,4 +1,8 @@
-"""Checks on what a caller gives: each names the field and the remedy, before any I/O."""
+"""Checks on what a caller gives: each names the field and the remedy, before any I/O.
+
+Each gives back the plain value, and that is what is used: a subclass may say something else of
+itself wherever it is printed (`str(Env.PROD)` of a `class Env(str, Enum)` is "Env.PROD").
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,11 @@ _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
 
 
+def plain(text: str) -> str:
+    """Give the text that a `str` or an instance of a subclass holds."""
+    return text if type(text) is str else str.__str__(text)
+
+
 def to_seconds(value: Seconds, field: str = "timeout") -> float:
     """Read a duration given as a number of seconds or a `timedelta`."""
     if isinstance(value, timedelta):
@@ -22,8 +31,10 @@ def to_seconds(value: Seconds, field: str = "timeout") -> float:
         raise ConfigError(
             f"give seconds as a number or a timedelta, not {type(value).__name__}", field=field
         )
+    if isinstance(value, float):
+        return float.__add__(value, 0.0)
     try:
-        return float(value)
+        return int.__float__(value)
     except OverflowError:  # a whole number beyond every float
         return math.inf if value > 0 else -math.inf
 
@@ -42,7 +53,7 @@ def check_count(value: object, field: str) -> int:
     """Accept a whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"must be a whole number from 1, not {value!r}", field=field)
-    return value
+    return int.__int__(value)
 
 
 def check_header(value: object, field: str) -> str:
@@ -54,7 +65,7 @@ def check_header(value: object, field: str) -> str:
             "must be 1 to 1,024 printable ASCII characters without a space at either end",
             field=field,
         )
-    return value
+    return plain(value)
 
 
 def check_id(value: object, field: str) -> str:
@@ -67,4 +78,4 @@ def check_id(value: object, field: str) -> str:
             f" a URL; got {value[:40]!r}",
             field=field,
         )
-    return value
+    return plain(value)

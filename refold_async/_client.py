@@ -9,7 +9,7 @@ import attrs
 
 from refold_async import _protocol as protocol
 from refold_async._batch import Batches
-from refold_async._checks import check_count, check_header, check_id, positive_seconds
+from refold_async._checks import check_count, check_header, check_id, plain, positive_seconds
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
     DEFAULT_BASE_URL,
@@ -389,14 +389,21 @@ class RefoldClient:
         """
         ref = execution_id_or_ref
         if not isinstance(ref, ExecutionRef):
-            ref = ExecutionRef(execution_id=check_id(ref, "execution_id"))
+            ref = ExecutionRef(execution_id=ref)
         elif ref.execution_id is None:
             raise ConfigError(
                 "this ref has none, so there is nothing to find", field="execution_id"
             )
         account = self._choose_account(linked_account_id or ref.linked_account_id)
         self._required(account)
-        return ExecutionHandle.of_ref(self._services, attrs.evolve(ref, linked_account_id=account))
+        ref = ExecutionRef(
+            execution_id=check_id(ref.execution_id, "execution_id"),
+            workflow_id=_plain_or_none(ref.workflow_id),
+            slug=_plain_or_none(ref.slug),
+            linked_account_id=account,
+            instance_tag=_plain_or_none(ref.instance_tag),
+        )
+        return ExecutionHandle.of_ref(self._services, ref)
 
     async def find(
         self, instance_tag: str, *, workflow_id: str, linked_account_id: str | None = None
@@ -417,8 +424,8 @@ class RefoldClient:
         See: "List Executions".
         """
         account = self._required(self._choose_account(linked_account_id))
-        check_id(workflow_id, "workflow_id")
-        check_header(instance_tag, "instance_tag")
+        workflow_id = check_id(workflow_id, "workflow_id")
+        instance_tag = check_header(instance_tag, "instance_tag")
         found = await self._reconciler.find(account, instance_tag, workflow_id)
         return [
             ExecutionHandle(
@@ -442,7 +449,7 @@ class RefoldClient:
 
         See: "List Executions".
         """
-        check_id(workflow_id, "workflow_id")
+        workflow_id = check_id(workflow_id, "workflow_id")
         return await self._reconciler.check(self._required(self._account), workflow_id)
 
     @property
@@ -615,7 +622,7 @@ class RefoldClient:
         """Settle on a linked account: the call's own wins over the client's."""
         if given is None:
             return self._account
-        check_header(given, "linked_account_id")
+        given = check_header(given, "linked_account_id")
         bound = self._transport.auth.bound_to_account
         if bound and self._account is not None and given != self._account:
             raise ConfigError(
@@ -632,6 +639,10 @@ class RefoldClient:
                 field="linked_account_id",
             )
         return account
+
+
+def _plain_or_none(text: str | None) -> str | None:
+    return None if text is None else plain(text)
 
 
 _P = TypeVar("_P")
