@@ -31,10 +31,8 @@ def to_seconds(value: Seconds, field: str = "timeout") -> float:
         raise ConfigError(
             f"give seconds as a number or a timedelta, not {type(value).__name__}", field=field
         )
-    if isinstance(value, float):
-        return float.__add__(value, 0.0)
     try:
-        return int.__float__(value)
+        return float(value)
     except OverflowError:  # a whole number beyond every float
         return math.inf if value > 0 else -math.inf
 

@@ -80,8 +80,8 @@ def _deadline(value: Seconds | None) -> float | None:
     return positive_seconds(value, "RetryPolicy.deadline")
 
 
-def _plain_mode(value: Any) -> Any:
-    return plain(value) if isinstance(value, str) else value
+def _plain_mode(value: RetryMode) -> RetryMode:
+    return plain(value) if isinstance(value, str) else value  # type: ignore[return-value]
 
 
 @attrs.frozen(kw_only=True)

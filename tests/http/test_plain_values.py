@@ -189,7 +189,9 @@ async def test_settings_go_out_by_their_value(odd: Any, setting: str) -> None:
         async def source() -> Any:
             return value
 
-        settings = {setting: value} if setting != "source" else {"session_token": source}
+        settings: dict[str, Any] = (
+            {setting: value} if setting != "source" else {"session_token": source}
+        )
         if setting in {"session_token", "source"}:
             settings["api_key"] = None
         async with (
