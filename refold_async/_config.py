@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, cast, get_args
 from urllib.parse import urlsplit
 
 import attrs
@@ -81,7 +81,8 @@ def _deadline(value: Seconds | None) -> float | None:
 
 
 def _plain_mode(value: RetryMode) -> RetryMode:
-    return plain(value) if isinstance(value, str) else value  # type: ignore[return-value]
+    given: object = value
+    return cast("RetryMode", plain(given)) if isinstance(given, str) else value
 
 
 @attrs.frozen(kw_only=True)
