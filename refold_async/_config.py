@@ -9,12 +9,19 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, cast, get_args
 from urllib.parse import urlsplit
 
 import attrs
 
-from refold_async._checks import Seconds, check_count, check_header, positive_seconds, to_seconds
+from refold_async._checks import (
+    Seconds,
+    check_count,
+    check_header,
+    plain,
+    positive_seconds,
+    to_seconds,
+)
 from refold_async._errors import ConfigError
 
 RetryMode = Literal["transient", "safe", "never"]
@@ -73,6 +80,11 @@ def _deadline(value: Seconds | None) -> float | None:
     return positive_seconds(value, "RetryPolicy.deadline")
 
 
+def _plain_mode(value: RetryMode) -> RetryMode:
+    given: object = value
+    return cast("RetryMode", plain(given)) if isinstance(given, str) else value
+
+
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """When a request is tried again, and how long the pauses are.
@@ -91,7 +103,7 @@ class RetryPolicy:
         settle: how long a started run may take to show in the list, in seconds.
     """
 
-    mode: RetryMode = attrs.field(default="transient")
+    mode: RetryMode = attrs.field(default="transient", converter=_plain_mode)
     attempts: int = _count_field(4)
     wait: float = _seconds_field(0.5, zero=True)
     max_wait: float = _seconds_field(8.0, zero=True)
@@ -251,6 +263,7 @@ def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
     field = "base_url"
     if not isinstance(value, str):
         raise ConfigError(f"must be a string, not {type(value).__name__}", field=field)
+    value = plain(value)
     try:
         parts = urlsplit(value)
         host, port = parts.hostname or "", parts.port

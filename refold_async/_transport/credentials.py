@@ -86,6 +86,6 @@ async def _fetch(source: Callable[[], Awaitable[str]], current: Secret | None) -
         raise ConnectionFailedError(
             f"the session_token callable failed with {type(error).__name__}; nothing was sent"
         ) from error
-    check_header(token, "session_token")
+    token = check_header(token, "session_token")
     same = current is not None and current.reveal() == token
     return current if same and current is not None else Secret(token)
