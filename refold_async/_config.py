@@ -18,6 +18,7 @@ from refold_async._checks import Seconds, check_count, check_header, positive_se
 from refold_async._errors import ConfigError
 
 RetryMode = Literal["transient", "safe", "never"]
+"""What a policy sends again; see `RetryPolicy`."""
 
 DEFAULT_BASE_URL = "https://app.refold.ai"
 MIB = 1024 * 1024

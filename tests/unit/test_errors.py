@@ -38,6 +38,7 @@ TREE: dict[str, tuple[type[Exception], ...]] = {
     "ExecutionTimedOutError": (errors.ExecutionError,),
     "ExecutionTerminatedError": (errors.ExecutionError,),
     "WaitTimeoutError": (errors.RefoldError, TimeoutError),
+    "NotSentError": (errors.RefoldError,),
     "JournalError": (errors.RefoldError,),
 }
 
@@ -102,6 +103,7 @@ SAMPLES = [
         last_error="ServerError: down",
         reattach="await refold.handle('e1')",
     ),
+    errors.NotSentError("not sent: 3 items failed"),
     errors.JournalError("/data/run.sqlite", "it is corrupt", "keep it for a look by hand"),
 ]
 EACH = pytest.mark.parametrize(
