@@ -23,7 +23,7 @@ from refold_async._config import (
     from_environment,
 )
 from refold_async._errors import ConfigError, RefoldError
-from refold_async._handle import ExecutionHandle, Services
+from refold_async._handle import ExecutionHandle, Services, handle_of_ref
 from refold_async._models import ExecutionRef
 from refold_async._pacing import Budget
 from refold_async._resources import Executions, SessionTokens, Workflows
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import (
         AsyncGenerator,
+        AsyncIterable,
         Awaitable,
         Callable,
         Coroutine,
+        Iterable,
     )
     from types import TracebackType
 
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
         BatchProgress,
         BatchReport,
         ExecutionRequest,
-        Requests,
     )
     from refold_async._checks import Seconds
     from refold_async._models import ExecutionResult, RequestStructure
@@ -403,7 +404,7 @@ class RefoldClient:
             linked_account_id=account,
             instance_tag=_plain_or_none(ref.instance_tag),
         )
-        return ExecutionHandle.of_ref(self._services, ref)
+        return handle_of_ref(self._services, ref)
 
     async def find(
         self, instance_tag: str, *, workflow_id: str, linked_account_id: str | None = None
@@ -444,8 +445,8 @@ class RefoldClient:
         One request. Needs a run that was started with a tag, as `execute` makes one.
 
         Returns:
-            True: tags show; False: they don't, so "not in the list" proves nothing; None: none of
-            the workflow's newest runs can tell.
+            True if tags show, False if they don't, so that "not in the list" proves nothing, and
+            None if none of the workflow's newest runs can tell.
 
         See: "List Executions".
         """
@@ -464,7 +465,7 @@ class RefoldClient:
 
     def map(
         self,
-        requests: Requests,
+        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
         *,
         concurrency: int | None = None,
         wait: bool = True,
@@ -514,7 +515,7 @@ class RefoldClient:
 
     async def run_batch(
         self,
-        requests: Requests,
+        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
         *,
         journal: str | os.PathLike[str] | None = None,
         concurrency: int | None = None,

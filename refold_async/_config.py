@@ -25,6 +25,7 @@ from refold_async._checks import (
 from refold_async._errors import ConfigError
 
 RetryMode = Literal["transient", "safe", "never"]
+"""What a policy sends again; see `RetryPolicy`."""
 
 DEFAULT_BASE_URL = "https://app.refold.ai"
 MIB = 1024 * 1024

@@ -25,6 +25,7 @@
     │   ├── ExecutionTimedOutError
     │   └── ExecutionTerminatedError
     ├── WaitTimeoutError (TimeoutError)      the wait ended, the run goes on
+    ├── NotSentError                         the batch was stopped before this item left
     └── JournalError                         a batch's journal can't be used
 
 All of them can be pickled and copied, and none carries a secret. What `docs/how-to/errors.md` says
@@ -51,13 +52,6 @@ def clip(text: object, limit: int = MAX_REMOTE_TEXT) -> str:
     cut = whole[:limit]
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
     return safe if len(whole) <= limit else f"{safe}... ({len(whole)} characters)"
-
-
-def _restore(cls: type[RefoldError], args: tuple[Any, ...], state: dict[str, Any]) -> RefoldError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
 
 
 _WORDS = 430
@@ -131,13 +125,20 @@ class RefoldError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls cls(*args), which loses keyword-only arguments.
-        return _restore, (type(self), self.args, self.__dict__.copy())
+        return self._restored, (self.args, self.__dict__.copy())
+
+    @classmethod
+    def _restored(cls, args: tuple[Any, ...], state: dict[str, Any]) -> Self:
+        error = cls.__new__(cls, *args)
+        error.args = args
+        error.__dict__.update(state)
+        return error
 
     def fresh(self) -> Self:
         """Copy the error, so that each of several awaiters raises a traceback of its own."""
-        copy = _restore(type(self), self.args, self.__dict__.copy())
-        copy.__cause__ = self.__cause__
-        return copy  # type: ignore[return-value]
+        twin = self._restored(self.args, self.__dict__.copy())
+        twin.__cause__ = self.__cause__
+        return twin
 
 
 class ConfigError(RefoldError, ValueError):
@@ -317,6 +318,10 @@ class ExecutionOutcomeUnknownError(RefoldError):
         self.workflow_id = workflow_id
         self.execution_id = execution_id
         self.attempts = attempts
+
+
+class NotSentError(RefoldError):
+    """The batch sends nothing more, and this item has not left: nothing ran."""
 
 
 class JournalError(RefoldError):

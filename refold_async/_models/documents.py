@@ -59,7 +59,16 @@ def created_at(execution_id: str) -> datetime | None:
 
 @attrs.frozen(kw_only=True)
 class Workflow:
-    """A workflow; `raw` is the document as received.
+    """A workflow.
+
+    Attributes:
+        workflow_id: its id.
+        name: what its author called it.
+        slug: the application it belongs to.
+        description: what its author says of it.
+        published: whether it is published, as a run needs.
+        config_id: the configuration it is enabled with, if the document says.
+        raw: the document as received.
 
     See: "List Workflows", "List Enabled Workflows".
     """

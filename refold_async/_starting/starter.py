@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
 from refold_async._errors import RefoldError
-from refold_async._handle import ExecutionHandle
+from refold_async._handle import handle_of_started
 from refold_async._pacing import Priority
 from refold_async._transport import Finding, outcome_unknown
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from refold_async._config import RetryPolicy
-    from refold_async._handle import Services
+    from refold_async._handle import ExecutionHandle, Services
     from refold_async._starting.reconcile import Found, Reconciler
     from refold_async._stats import Counters
 
@@ -228,7 +228,7 @@ class Care:
         """Make the handle of the run, and remember that it is ours."""
         if started.execution_id is not None:
             self._starter.reconciler.own(started.execution_id, self._request.instance_tag)
-        return ExecutionHandle.of_started(self._starter.services, started, self._request)
+        return handle_of_started(self._starter.services, started, self._request)
 
     async def reconcile(self) -> Found:
         """Look for the run in the list."""

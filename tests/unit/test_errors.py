@@ -39,6 +39,7 @@ TREE: dict[str, tuple[type[Exception], ...]] = {
     "ExecutionTimedOutError": (models.ExecutionError,),
     "ExecutionTerminatedError": (models.ExecutionError,),
     "WaitTimeoutError": (errors.RefoldError, TimeoutError),
+    "NotSentError": (errors.RefoldError,),
     "JournalError": (errors.RefoldError,),
 }
 
@@ -108,6 +109,7 @@ SAMPLES = [
         last_error="ServerError: down",
         reattach="await refold.handle('e1')",
     ),
+    errors.NotSentError("not sent: 3 items failed"),
     errors.JournalError("/data/run.sqlite", "it is corrupt", "keep it for a look by hand"),
 ]
 EACH = pytest.mark.parametrize(
