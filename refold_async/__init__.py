@@ -32,12 +32,7 @@ from refold_async._errors import (
     ConfigError,
     ConflictError,
     ConnectionFailedError,
-    ExecutionError,
-    ExecutionFailedError,
     ExecutionOutcomeUnknownError,
-    ExecutionStoppedError,
-    ExecutionTerminatedError,
-    ExecutionTimedOutError,
     JournalError,
     NotFoundError,
     NotSentError,
@@ -49,15 +44,19 @@ from refold_async._errors import (
     ServerError,
     TransportError,
     UnexpectedReplyError,
-    WaitTimeoutError,
 )
 from refold_async._handle import ExecutionHandle
 from refold_async._models import (
     Execution,
+    ExecutionError,
     ExecutionEvent,
+    ExecutionFailedError,
     ExecutionRef,
     ExecutionResult,
     ExecutionStatus,
+    ExecutionStoppedError,
+    ExecutionTerminatedError,
+    ExecutionTimedOutError,
     NodeErrored,
     NodeFinished,
     NodeRetried,
@@ -69,6 +68,7 @@ from refold_async._models import (
     RequestStructure,
     SessionToken,
     StatusChanged,
+    WaitTimeoutError,
     Workflow,
 )
 from refold_async._resources import Executions, SessionTokens, Workflows

@@ -15,7 +15,6 @@ from refold_async._errors import (
     ApiError,
     ClientClosedError,
     ConfigError,
-    ExecutionError,
     NotSentError,
     RateLimitError,
     RefoldError,
@@ -23,6 +22,7 @@ from refold_async._errors import (
     TransportError,
     UnexpectedReplyError,
 )
+from refold_async._models import ExecutionError
 
 if TYPE_CHECKING:
     from refold_async._batch.fan import Entry, Fan

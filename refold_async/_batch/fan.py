@@ -15,7 +15,7 @@ import attrs
 
 from refold_async._batch.models import BatchItem, BatchOutcome, ExecutionRequest
 from refold_async._batch.source import END, Input
-from refold_async._checks import check_count
+from refold_async._checks import check_count, plain
 from refold_async._errors import NotSentError, RefoldError
 from refold_async._handle import ExecutionHandle
 
@@ -55,7 +55,7 @@ class Entry:
     def of(cls, index: int, request: Any) -> Entry:
         """Make the entry of a request, or of what stands in the place of one."""
         key = request.key if isinstance(request, ExecutionRequest) else None
-        return cls(index, key if isinstance(key, str) and key else str(index), request)
+        return cls(index, plain(key) if isinstance(key, str) and key else str(index), request)
 
 
 class Submission(Protocol):

@@ -9,9 +9,9 @@ import attrs
 
 from refold_async._checks import Seconds
 from refold_async._config import RetryPolicy
-from refold_async._errors import ApiError, ExecutionError, clip
+from refold_async._errors import ApiError, clip
 from refold_async._handle import ExecutionHandle
-from refold_async._models import ExecutionResult
+from refold_async._models import ExecutionError, ExecutionResult
 
 
 @attrs.frozen

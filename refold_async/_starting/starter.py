@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("refold_async")
 
 _KEPT = 1_000
+
+
+def new_tag() -> str:
+    """Make a tag that nobody else makes, in whatever process or copy of it: all of it is drawn now.
+
+    The system's own randomness is asked for it, which nothing that was forked or copied shares.
+    """
+    return "rfa-" + os.urandom(16).hex()
 
 
 class Orphans:
@@ -243,7 +252,8 @@ class Care:
             self._starter.tasks.add(task)
             task.add_done_callback(self._starter.tasks.discard)
         elif heir := self._waiting_heir:
-            heir.set_exception(answer.error or RefoldError("no answer"))
+            error = answer.error or RefoldError("no answer")
+            heir.set_exception(self._starter.services.api.transport.explained(error, self._request))
 
     @property
     def _waiting_heir(self) -> asyncio.Future[ExecutionHandle[Any]] | None:
