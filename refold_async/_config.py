@@ -46,7 +46,7 @@ def _seconds_field(default: float, *, zero: bool = False) -> Any:
     return attrs.field(default=default, converter=_without_timedelta, validator=check)
 
 
-def _without_timedelta(value: Any) -> Any:
+def _without_timedelta(value: Seconds) -> float:
     """Convert what needs it; the validator, which knows the field's name, sees to the rest."""
     return value.total_seconds() if isinstance(value, timedelta) else value
 

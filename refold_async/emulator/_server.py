@@ -149,7 +149,7 @@ class Emulator:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs in order of start: the truth about what really ran."""
+        """All runs in order of start; this is the truth about what really ran."""
         return self._state.runs
 
     @property
