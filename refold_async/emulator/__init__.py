@@ -15,9 +15,9 @@ It is a real HTTP server, plays every documented answer, every answer the docume
 client, so that one mistake can't cancel out the other.
 """
 
-from ._app import Recorded
 from ._behaviour import Behaviour
 from ._faults import Fault, Faults
+from ._records import Recorded
 from ._server import Emulator
 from ._state import Run
 from ._workflows import NodeFailed, Respond, Workflow

@@ -12,6 +12,9 @@ class Behaviour:
     The defaults are the most likely service. Durations are seconds.
 
     Attributes:
+        execute_body: Where the input is in the body of execute: `wrapped` in `payload`, `bare`, the
+            whole body, or `either`: a body of `payload` alone is a wrapped one. The v1 path takes
+            bare bodies whatever this says.
         payload_error_status: Status of a payload that fails the workflow's JSON Schema.
         payload_error_shape: Its body: `errors` a list of `{field, message}`, `fields` an object of
             lists by field, `text` one sentence in the execute envelope.
@@ -39,8 +42,8 @@ class Behaviour:
         rate_limit_counts_reads: Whether reads count against it, or starts only.
         rate_limit_html: Whether the refusal is a proxy's page, or the service's own JSON.
         capacity: Starts accepted per second; the rest is shed with 503 in the service's own JSON.
-        retry_after: What the `Retry-After` of 429 and 503 says: seconds, `date` for an HTTP date
-            a second ahead, None for no such header.
+        retry_after: What the `Retry-After` of 429 and 503 says: seconds, rounded up to whole ones,
+            `date` for an HTTP date a second ahead, None for no such header.
         token_lifetime: How long a session token is valid.
         refresh_lifetime: How long its refresh token is.
         clock_skew: Seconds by which the server's clock is ahead, in every time it tells.
@@ -48,6 +51,7 @@ class Behaviour:
             names carry an underscore vanish.
     """
 
+    execute_body: Literal["wrapped", "bare", "either"] = "wrapped"
     payload_error_status: int = 400
     payload_error_shape: Literal["errors", "fields", "text"] = "errors"
     max_payload_bytes: int = 3 * 1024 * 1024

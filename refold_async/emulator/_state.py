@@ -194,7 +194,7 @@ class State:
         """Start a run: its function is called now, what it answered shows when its time is over."""
         # The wire tells milliseconds: a finer time would not be found by the one it told.
         now = math.floor(self.now() * 1000) / 1000
-        outcome, duration = workflow.perform(payload), workflow.seconds(payload)
+        outcome, duration = workflow.enact(payload)
         begins_at = now + self._behaviour.queued_for
         run = Run(
             execution_id=self._new_id(now),
