@@ -28,7 +28,10 @@ class Behaviour:
         rerun_keeps_tag: Whether a rerun bears the tag of the run it repeats.
         rerun_shape: The field in which a rerun's answer gives the new id.
         max_page_size: A larger `limit` is lowered to this without a word.
-        list_lag: How long a new run is missing from the list.
+        list_lag: Seconds by which the list is behind: it comes from a replica that shows runs,
+            and how far they are, as they were so long ago.
+        list_lead: Seconds by which the list is ahead: documents and responses show a run as it was
+            so long ago, a younger one as it began. With both, all of them are behind.
         ignores_filters: Whether the list ignores every filter in the query.
         object_ids: 24 hex digits that begin with the creation time, or another opaque id.
         extra_fields: Whether documents carry fields that no documentation knows.
@@ -67,6 +70,7 @@ class Behaviour:
 
     max_page_size: int = 100
     list_lag: float = 0.0
+    list_lead: float = 0.0
     ignores_filters: bool = False
 
     object_ids: bool = True

@@ -9,7 +9,7 @@ from ._service import Call, Service
 def get_execution(service: Service, call: Call) -> Reply:
     """One execution with its nodes."""
     run = service.run(call)
-    return json_reply(execution_document(run, service.now(), service.behaviour))
+    return json_reply(execution_document(run, service.shown_at(run), service.behaviour))
 
 
 def get_response(service: Service, call: Call) -> Reply:
@@ -19,7 +19,8 @@ def get_response(service: Service, call: Call) -> Reply:
         raise RefusedError(refusal(404, "Cannot find this path"))
     if not behaviour.response_accepts_session_token:
         service.require_key(call)
-    return json_reply(response_document(service.run(call), service.now(), behaviour))
+    run = service.run(call)
+    return json_reply(response_document(run, service.shown_at(run), behaviour))
 
 
 def stop(service: Service, call: Call) -> Reply:

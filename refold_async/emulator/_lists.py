@@ -14,11 +14,12 @@ Keep = Callable[[Run], bool]
 
 def list_executions(service: Service, call: Call) -> Reply:
     """One page of an account's executions, newest first."""
-    account, behaviour, now = service.account(call), service.behaviour, service.now()
+    account, behaviour = service.account(call), service.behaviour
+    now = service.now() - behaviour.list_lag
     query = {} if behaviour.ignores_filters else call.query
     runs = _shelf(service, account, query)
     start = moment(query.get("start_date"), -math.inf)
-    end = min(moment(query.get("end_date"), math.inf), now - behaviour.list_lag)
+    end = min(moment(query.get("end_date"), math.inf), now)
     found: range | list[int] = between(runs, start, end)
     for keep in _filters(query, now):
         found = [at for at in found if keep(runs[at])]

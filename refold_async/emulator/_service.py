@@ -105,6 +105,10 @@ class Service:
             raise RefusedError(refusal(404))
         return run
 
+    def shown_at(self, run: Run) -> float:
+        """The moment as of which a run's documents show it."""
+        return max(run.created_at, self.now() - self.behaviour.list_lead)
+
     def json_object(self, call: Call) -> dict[str, Any]:
         """The body as a JSON object; refuses what calls itself something else or is none."""
         media_type = call.headers.get("Content-Type", "").partition(";")[0]
