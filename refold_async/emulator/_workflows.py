@@ -90,7 +90,22 @@ def _distinct(_: object, __: object, nodes: tuple[str, ...]) -> None:
 class Workflow:
     """One workflow: a function and what the service knows about it.
 
-    The attributes are those of `Emulator.workflow`.
+    Attributes:
+        workflow_id: Its id.
+        function: From payload to output.
+        slug: The application it belongs to.
+        alias: Another name that works as its id.
+        name: Its title.
+        duration: Seconds a run takes, or a function from payload to seconds; None runs until it is
+            finished by hand.
+        published: Whether it can be run.
+        accounts: The linked accounts that own it; None for all.
+        schema: A JSON Schema its payload must meet.
+        nodes: Its nodes in order.
+        has_group_node: Whether it refuses sync runs.
+        ends: How a run ends whose function returns.
+        batches: The batches of nodes by node id.
+        validator: What checks payloads against `schema`, or None.
     """
 
     workflow_id: str
