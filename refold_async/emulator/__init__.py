@@ -17,9 +17,9 @@ client, so that one mistake can't cancel out the other.
 
 import attrs
 
-from ._app import Recorded
 from ._behaviour import Behaviour
 from ._faults import Fault, Faults
+from ._records import Recorded, Requests
 from ._server import Emulator
 from ._state import Run
 from ._workflows import NodeFailed, Outcome, Respond, Workflow
@@ -32,6 +32,7 @@ __all__ = [
     "NodeFailed",
     "Outcome",
     "Recorded",
+    "Requests",
     "Respond",
     "Run",
     "Workflow",
