@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from refold_async import ExecutionRequest, PollPolicy, RefoldClient, RetryPolicy
 from refold_async._batch.journal import Journal
+from refold_async._batch.journal_rows import READ, SUM, WRITE_META, total, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from refold_async import BatchReport
-    from refold_async._batch.journal import Row
+    from refold_async._batch.journal_rows import Row
     from refold_async._config import RetryMode
 
 VICTIM = "1"
@@ -59,8 +60,16 @@ def forget_the_run(journal: str, *, key: str = VICTIM, tag: str | None = None) -
         " tag = coalesce(?, tag) WHERE key = ?",
         (tag, key),
     )
-    connection.commit()
+    mend_the_sum(connection)
     connection.close()
+
+
+def mend_the_sum(connection: sqlite3.Connection) -> None:
+    """Write the sum anew, as whoever means to change a journal by hand has to."""
+    named = connection.execute("SELECT name, value FROM meta WHERE name != ?", (SUM,))
+    weights = map(weigh, [*named, *connection.execute(READ)])
+    connection.execute(WRITE_META, (SUM, str(total(weights))))
+    connection.commit()
 
 
 def kill_at(instant: str) -> None:
