@@ -1,7 +1,8 @@
 """A batch that kills its own process at a chosen instant: `python -m tests.support.crashing ...`.
 
 The instant is `before STATE` or `after STATE`: the moment around which the victim's row is written
-in that state. `never` lets the batch end.
+in that state; or `in a commit MICROSECONDS`: so long after SQLite began to commit the victim's run.
+`never` lets the batch end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from refold_async import ExecutionRequest, PollPolicy, RefoldClient, RetryPolicy
@@ -74,7 +77,16 @@ def mend_the_sum(connection: sqlite3.Connection) -> None:
 
 def kill_at(instant: str) -> None:
     """Have the process killed around a write."""
-    write = Journal.write
+    write, commit = Journal.write, Journal._commit
+    *words, last = instant.split()
+    if words == ["in", "a", "commit"]:
+
+        async def cutting(journal: Journal, rows: list[Any], said: int) -> None:
+            if any(row[0] == VICTIM and "started" in row for row in rows):
+                threading.Thread(target=_kill_in, args=(int(last) / 1e6,)).start()
+            await commit(journal, rows, said)
+
+        setattr(Journal, "_commit", cutting)  # noqa: B010
 
     async def killing(journal: Journal, row: Row) -> None:
         if row.key == VICTIM and instant == f"before {row.state}":
@@ -84,6 +96,11 @@ def kill_at(instant: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(Journal, "write", killing)  # noqa: B010 - mypy takes no method for another
+
+
+def _kill_in(seconds: float) -> None:
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
