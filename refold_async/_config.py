@@ -31,24 +31,29 @@ DEFAULT_BASE_URL = "https://app.refold.ai"
 MIB = 1024 * 1024
 
 
-def _seconds_field(default: float, *, zero: bool = False) -> Any:
-    """Declare a policy field in seconds: finite, above zero (or from zero on)."""
-
-    def check(instance: object, attribute: attrs.Attribute[float], value: Any) -> None:
-        field = f"{type(instance).__name__}.{attribute.name}"
-        seconds = to_seconds(value, field)
-        if not (math.isfinite(seconds) and (seconds > 0 or (zero and seconds == 0))):
-            least = "0 or more" if zero else "above 0"
-            raise ConfigError(
-                f"must be a finite number of seconds {least}, not {seconds}", field=field
-            )
-
-    return attrs.field(default=default, converter=_without_timedelta, validator=check)
-
-
-def _without_timedelta(value: Seconds) -> float:
+def _seconds(value: Seconds) -> float:
     """Convert what needs it; the validator, which knows the field's name, sees to the rest."""
     return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _above_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+    field = _name(policy, attribute)
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(f"must be a finite number of seconds above 0, not {seconds}", field=field)
+
+
+def _from_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+    field = _name(policy, attribute)
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ConfigError(
+            f"must be a finite number of seconds 0 or more, not {seconds}", field=field
+        )
+
+
+def _name(policy: object, attribute: attrs.Attribute[Any]) -> str:
+    return f"{type(policy).__name__}.{attribute.name}"
 
 
 def _count_field(default: int) -> Any:
@@ -72,9 +77,9 @@ class Timeouts:
             330 s is above the five minutes at which most proxies cut.
     """
 
-    connect: float = _seconds_field(10.0)
-    read: float = _seconds_field(30.0)
-    sync: float = _seconds_field(330.0)
+    connect: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
+    read: float = attrs.field(default=30.0, converter=_seconds, validator=_above_zero)
+    sync: float = attrs.field(default=330.0, converter=_seconds, validator=_above_zero)
 
 
 def _deadline(value: Seconds | None) -> float | None:
@@ -106,11 +111,11 @@ class RetryPolicy:
 
     mode: RetryMode = attrs.field(default="transient", converter=_plain_mode)
     attempts: int = _count_field(4)
-    wait: float = _seconds_field(0.5, zero=True)
-    max_wait: float = _seconds_field(8.0, zero=True)
-    max_retry_after: float = _seconds_field(120.0, zero=True)
+    wait: float = attrs.field(default=0.5, converter=_seconds, validator=_from_zero)
+    max_wait: float = attrs.field(default=8.0, converter=_seconds, validator=_from_zero)
+    max_retry_after: float = attrs.field(default=120.0, converter=_seconds, validator=_from_zero)
     deadline: float | None = attrs.field(default=None, converter=_deadline)
-    settle: float = _seconds_field(1.0, zero=True)
+    settle: float = attrs.field(default=1.0, converter=_seconds, validator=_from_zero)
 
     @mode.validator
     def _check_mode(self, _: attrs.Attribute[str], value: str) -> None:
@@ -134,12 +139,12 @@ class PollPolicy:
             time the service itself told us to wait does not count.
     """
 
-    first: float = _seconds_field(0.5)
-    max_interval: float = _seconds_field(10.0)
+    first: float = attrs.field(default=0.5, converter=_seconds, validator=_above_zero)
+    max_interval: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
     sweep: bool = attrs.field(default=True)
     page_size: int = _count_field(100)
-    not_found_grace: float = _seconds_field(5.0, zero=True)
-    failure_budget: float = _seconds_field(60.0, zero=True)
+    not_found_grace: float = attrs.field(default=5.0, converter=_seconds, validator=_from_zero)
+    failure_budget: float = attrs.field(default=60.0, converter=_seconds, validator=_from_zero)
 
     @sweep.validator
     def _check_sweep(self, _: attrs.Attribute[bool], value: bool) -> None:  # noqa: FBT001
