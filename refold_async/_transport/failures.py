@@ -34,16 +34,19 @@ _MISCONFIGURED = (
 _BROKEN_REPLY = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, ValueError)
 
 
-def translate(error: Exception, request: Request, *, sent: bool, expired: bool) -> Answer:
+def translate(
+    error: Exception, request: Request, *, text: str, sent: bool, expired: bool
+) -> Answer:
     """Read a failure as evidence.
 
     Args:
         error: whatever was raised between connecting and the last byte of the reply.
         request: what was asked.
+        text: what it says, without secrets.
         sent: whether bytes of it may have reached the service.
         expired: whether the call's own deadline has passed.
     """
-    detail = f"{type(error).__name__}: {clip(error, 200)}" if str(error) else type(error).__name__
+    detail = f"{type(error).__name__}: {clip(text, 200)}" if text else type(error).__name__
     if sent:
         return Answer(evidence=Evidence.UNCERTAIN, error=_lost(error, request, detail))
     if isinstance(error, _MISCONFIGURED):
@@ -78,6 +81,11 @@ def _lost(error: Exception, request: Request, detail: str) -> TransportError:
     return TransportError(f"{request.operation}: the connection was lost ({detail})")
 
 
+def out_of_time(request: Request, *, sent: bool) -> Answer:
+    """Say that the call's timeout passed in the middle of an attempt."""
+    return translate(TimeoutError(), request, text="", sent=sent, expired=True)
+
+
 def no_slot(request: Request) -> Answer:
     """Say that the call's timeout passed while it queued for a slot."""
     return Answer(
@@ -88,6 +96,24 @@ def no_slot(request: Request) -> Answer:
             sent=False,
         ),
     )
+
+
+def cut_short(request: Request, *, sent: bool) -> Answer:
+    """Say that somebody cancelled an attempt, and not its caller."""
+    error = TransportError(
+        f"{request.operation}: its attempt was cancelled from outside", sent=sent
+    )
+    return Answer(evidence=Evidence.UNCERTAIN if sent else Evidence.NOT_SENT, error=error)
+
+
+def lost_connector(request: Request) -> Answer:
+    """Say that a lent connector was closed."""
+    error = ClientClosedError(
+        f"{request.operation}: the connector of the aiohttp session this client was given is"
+        " closed; nothing was sent",
+        execution_id=request.execution_id,
+    )
+    return Answer(evidence=Evidence.MISCONFIGURED, error=error)
 
 
 def closed(request: Request, *, sent: bool) -> Answer:
