@@ -65,9 +65,13 @@ def _count_field(default: int) -> Any:
     return attrs.field(default=default, validator=check)
 
 
+def _call_timeout(value: Seconds | None) -> float | None:
+    return positive_seconds(value, "Timeouts.call")
+
+
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """Bounds on one attempt, in seconds; none of them counts the wait for a slot.
+    """Bounds on one attempt, in seconds; none but `call` counts the wait for a slot.
 
     Attributes:
         connect: until a connection stands: DNS, TCP, TLS. Ten seconds cross any healthy network.
@@ -75,15 +79,17 @@ class Timeouts:
             body is being sent, each 64 KiB of it must be taken within the same time.
         sync: the same as `read` for a sync run, which holds the connection until the workflow ends;
             330 s is above the five minutes at which most proxies cut.
+        abandoned: what is left of them once the caller of a start is gone, be it by cancelling or
+            by its own timeout; then the run is looked up instead of waited for.
+        call: bounds a whole `execute` that is given no `timeout`: slot, attempts and pauses; None
+            for no bound.
     """
 
     connect: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
     read: float = attrs.field(default=30.0, converter=_seconds, validator=_above_zero)
     sync: float = attrs.field(default=330.0, converter=_seconds, validator=_above_zero)
-
-
-def _deadline(value: Seconds | None) -> float | None:
-    return positive_seconds(value, "RetryPolicy.deadline")
+    abandoned: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
+    call: float | None = attrs.field(default=None, converter=_call_timeout)
 
 
 def _plain_mode(value: RetryMode) -> RetryMode:
@@ -101,11 +107,12 @@ class RetryPolicy:
     Attributes:
         mode: `transient` sends again after failures that prove no start, and after a 5xx, flagged
             as `possible_duplicate`; `safe` never sends what may have started; `never` tries once.
-        attempts: tries in all, the first one included.
+        attempts: tries in all, the first one included; refusals by load (a 429, and a 503 of the
+            service's own) are not counted.
         wait: the first pause's upper end, in seconds.
         max_wait: no pause is drawn from a longer range than this, in seconds.
-        max_retry_after: a longer Retry-After fails at once instead of sleeping, in seconds.
-        deadline: bounds all tries and pauses together, in seconds; None for no bound.
+        patience: how long refusals by load are waited out, in seconds from the first one; a
+            Retry-After beyond what is left of it fails at once.
         settle: how long a started run may take to show in the list, in seconds.
     """
 
@@ -113,8 +120,7 @@ class RetryPolicy:
     attempts: int = _count_field(4)
     wait: float = attrs.field(default=0.5, converter=_seconds, validator=_from_zero)
     max_wait: float = attrs.field(default=8.0, converter=_seconds, validator=_from_zero)
-    max_retry_after: float = attrs.field(default=120.0, converter=_seconds, validator=_from_zero)
-    deadline: float | None = attrs.field(default=None, converter=_deadline)
+    patience: float = attrs.field(default=120.0, converter=_seconds, validator=_from_zero)
     settle: float = attrs.field(default=1.0, converter=_seconds, validator=_from_zero)
 
     @mode.validator
@@ -191,14 +197,27 @@ class Secret:
         return self._value
 
     def hidden_in(self, text: bytes) -> bytes:
-        """Give a text that came back, without the string: debug pages show what they were sent."""
-        return text.replace(self._value.encode(), b"***")
+        """Give a text that came back, without the string, also as JSON, HTML and URLs spell it."""
+        spelled = b"".join(map(_spellings, self._value.encode()))
+        return re.sub(spelled, b"***", text, flags=re.IGNORECASE)
 
     def __repr__(self) -> str:
         return "Secret('***')"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a credential is not pickled; make the client where it is used")
+
+
+_NEVER_ESCAPED = re.compile(rb"[A-Za-z0-9._~-]")
+
+
+def _spellings(byte: int) -> bytes:
+    """Write a pattern for a byte of a secret: most are spelled in one way only."""
+    plain = bytes([byte])
+    if _NEVER_ESCAPED.match(plain):
+        return re.escape(plain)
+    other = b"\\\\+u00%02x|%%%02x|&#0*%d;|&#x0*%x;" % (byte, byte, byte, byte)
+    return b"(?:\\\\*%b|%b)" % (re.escape(plain), other)
 
 
 @attrs.frozen
@@ -214,7 +233,7 @@ class Credential:
 
     api_key: Secret | None = None
     session_token: Secret | None = None
-    token_source: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False)
+    token_source: Callable[[], Awaitable[str] | str] | None = attrs.field(default=None, repr=False)
     origin: str = attrs.field(default="the credential", eq=False)
 
 
@@ -228,7 +247,7 @@ def from_environment(name: str, environ: dict[str, str] | None = None) -> str | 
 
 
 def choose_credential(
-    api_key: str | None, session_token: str | Callable[[], Awaitable[str]] | None
+    api_key: str | None, session_token: str | Callable[[], Awaitable[str] | str] | None
 ) -> Credential:
     """Settle on one credential: an argument of either kind switches the environment off."""
     key_field, token_field, given = "api_key", "session_token", "given as"
