@@ -22,7 +22,7 @@ from tests.support.crashing import ITEMS, run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ONCE_EACH = dict.fromkeys(range(ITEMS), 1)
 
 

@@ -8,11 +8,11 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.test_journal import META, opened, row
 
 from refold_async import JournalError
 from refold_async._batch.journal import Journal
 from refold_async._batch.journal_rows import values
+from tests.unit.batch.test_journal import META, opened, row
 
 if TYPE_CHECKING:
     from pathlib import Path
