@@ -215,7 +215,7 @@ class Care:
         self.expecting = False  # an attempt goes on without its caller
         self.uncertain = False  # an attempt that is over may have started a run
         self.resent = False  # and the request was sent again nevertheless
-        self._since = starter.services.clock.time()
+        self._since = starter.reconciler.service_time.now()
         self.before: Callable[[], Awaitable[None]] | None = None
         # Who is told when the caller has left, instead of the orphans.
         self.heir: asyncio.Future[ExecutionHandle[Any]] | None = None

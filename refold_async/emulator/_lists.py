@@ -18,16 +18,19 @@ def list_executions(service: Service, call: Call) -> Reply:
     now = service.now() - behaviour.list_lag
     query = {} if behaviour.ignores_filters else call.query
     runs = _shelf(service, account, query)
-    start = moment(query.get("start_date"), -math.inf)
-    end = min(moment(query.get("end_date"), math.inf), now)
+    days = behaviour.list_dates == "days"
+    start = max(moment(query.get("start_date"), -math.inf, days=days), service.oldest)
+    end = min(moment(query.get("end_date"), math.inf, days=days, end=True), now)
     found: range | list[int] = between(runs, start, end)
     for keep in _filters(query, now):
         found = [at for at in found if keep(runs[at])]
     if not is_true(call.query.get("sortAsc")):
         found = found[::-1]
     page, limit = paging(service, call)
+    every = behaviour.undated_every
     docs = [
-        list_document(runs[at], now, behaviour) for at in found[(page - 1) * limit : page * limit]
+        list_document(runs[at], now, behaviour, dated=not every or (at + 1) % every != 0)
+        for at in found[(page - 1) * limit : page * limit]
     ]
     return json_reply(page_document(docs, total=len(found), page=page, limit=limit))
 

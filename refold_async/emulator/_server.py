@@ -17,6 +17,7 @@ from ._service import Service
 from ._state import Run, State
 from ._workflows import Duration, Workflow, WorkflowFunction
 
+_AN_HOUR = 3600.0
 _Function = TypeVar("_Function", bound=WorkflowFunction)
 
 
@@ -95,11 +96,13 @@ class Emulator:
         """
         if self._runner is not None:
             raise RuntimeError("the emulator has been started already")
+        keepalive = self.behaviour.keepalive
         self._server = _CountingServer(
             self._app,
             request_factory=_request,
             handler_cancellation=True,
             access_log=None,
+            keepalive_timeout=_AN_HOUR if keepalive is None else keepalive,
             auto_decompress=False,  # it depends on what is installed, and knows no limit
         )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.2)
@@ -241,11 +244,12 @@ class Emulator:
             has_group_node: Whether it refuses sync runs.
             ends: How a run ends whose function returns: any status. One nobody has heard of stays
                 for ever.
-            batches: The batches of nodes by node id (the node's name in lower case).
+            batches: The batches of nodes by the nodes' names.
 
         Raises:
             RuntimeError: A schema is given and jsonschema is not installed.
-            ValueError: The nodes are none, or two have the same name.
+            ValueError: The nodes are none, two have the same name, or batches are no node's; or the
+                duration is no number of seconds.
         """
 
         def register(function: _Function) -> _Function:

@@ -111,6 +111,11 @@ class Run:
         """Whether the status is one that nothing follows."""
         return self.status(now) in TERMINAL
 
+    def changed_at(self, now: float) -> float:
+        """When its status changed last."""
+        moments = (self.created_at, self.begins_at, self.stopping_since, self.ends_at)
+        return max(moment for moment in moments if moment is not None and moment <= now)
+
     def seconds(self, now: float) -> float:
         """How long it has run, without the time in the queue."""
         end = now if self.ends_at is None else min(now, self.ends_at)

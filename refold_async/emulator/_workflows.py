@@ -81,6 +81,11 @@ def _duration(_: object, __: object, duration: Duration) -> None:
         check_duration(duration)
 
 
+def _of_nodes(workflow: Any, __: object, batches: Mapping[str, Any]) -> None:
+    if strange := sorted(batches.keys() - set(workflow.nodes)):
+        raise ValueError(f"batches belong to nodes by name; there is no node {strange[0]!r}")
+
+
 def _distinct(_: object, __: object, nodes: tuple[str, ...]) -> None:
     if not nodes or len(set(nodes)) != len(nodes):
         raise ValueError(f"a workflow needs one or more nodes with distinct names, not {nodes!r}")
@@ -104,7 +109,7 @@ class Workflow:
         nodes: Its nodes in order.
         has_group_node: Whether it refuses sync runs.
         ends: How a run ends whose function returns.
-        batches: The batches of nodes by node id.
+        batches: The batches of nodes by the nodes' names.
         validator: What checks payloads against `schema`, or None.
     """
 
@@ -120,7 +125,7 @@ class Workflow:
     nodes: tuple[str, ...] = attrs.field(validator=_distinct)
     has_group_node: bool = False
     ends: str = "COMPLETED"
-    batches: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    batches: Mapping[str, Sequence[Any]] = attrs.field(factory=dict, validator=_of_nodes)
     validator: Any = attrs.field(init=False, repr=False)
 
     @validator.default
