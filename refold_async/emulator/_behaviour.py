@@ -1,8 +1,13 @@
 """What the service leaves undocumented, as one value: every answer can be played."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import attrs
+
+
+def _accounts(named: Iterable[str] | None) -> frozenset[str] | None:
+    return None if named is None else frozenset(named)
 
 
 @attrs.frozen(kw_only=True)
@@ -120,9 +125,7 @@ class Behaviour:
     capacity: float | None = None
     retry_after: float | Literal["date"] | None = None
 
-    linked_accounts: frozenset[str] | None = attrs.field(
-        default=None, converter=attrs.converters.optional(frozenset)
-    )
+    linked_accounts: frozenset[str] | None = attrs.field(default=None, converter=_accounts)
     token_lifetime: float = 7 * 86_400.0
     refresh_lifetime: float = 30 * 86_400.0
 

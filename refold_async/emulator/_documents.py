@@ -29,7 +29,9 @@ def list_document(run: Run, now: float, behaviour: Behaviour, *, dated: bool = T
         "status": _spelled(status, behaviour),
         "createdAt": iso(run.created_at, behaviour.created_at),
         "updatedAt": iso(run.changed_at(now), behaviour.created_at),
-        "completion_time": iso(run.ends_at) if over and run.ends_at is not None else None,
+        "completion_time": iso(run.ends_at, behaviour.created_at)
+        if over and run.ends_at is not None
+        else None,
         "instance_execution_time": _ms(run.seconds(now)) if over else None,
         "associated_workflow": {
             "_id": workflow.workflow_id,
@@ -170,7 +172,7 @@ def page_document(docs: Sequence[Any], *, total: int, page: int, limit: int) -> 
     }
 
 
-def iso(seconds: float, precision: Literal["milliseconds", "seconds"] = "milliseconds") -> str:
+def iso(seconds: float, precision: Literal["milliseconds", "seconds"]) -> str:
     """Epoch seconds as the service writes times: in UTC, with milliseconds or without."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
