@@ -25,7 +25,6 @@
     │   ├── ExecutionTimedOutError
     │   └── ExecutionTerminatedError
     ├── WaitTimeoutError (TimeoutError)      the wait ended, the run goes on
-    ├── NotSentError                         an item of a batch whose turn never came
     ├── NotSentError                         the batch was stopped before this item left
     └── JournalError                         a batch's journal can't be used
 
@@ -33,8 +32,7 @@ All of them can be pickled and copied, and none carries a secret. What `docs/how
 of each is its "when", what is then known about the run, and what to do.
 
 `ExecutionError`, its kinds and `WaitTimeoutError` carry runs and results, typed as such: they stand
-beside those values, in `_models/endings.py`, since this module is below everything else; so does
-`NotSentError` beside the batches.
+beside those values, in `_models/endings.py`, since this module is below everything else.
 """
 
 from __future__ import annotations

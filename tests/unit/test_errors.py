@@ -40,7 +40,6 @@ TREE: dict[str, tuple[type[Exception], ...]] = {
     "ExecutionTerminatedError": (models.ExecutionError,),
     "WaitTimeoutError": (errors.RefoldError, TimeoutError),
     "NotSentError": (errors.RefoldError,),
-    "NotSentError": (errors.RefoldError,),
     "JournalError": (errors.RefoldError,),
 }
 
@@ -111,7 +110,6 @@ SAMPLES = [
         reattach="await refold.handle('e1')",
     ),
     errors.NotSentError("not sent: 3 items failed"),
-    refold_async.NotSentError("not sent: the batch was stopped"),
     errors.JournalError("/data/run.sqlite", "it is corrupt", "keep it for a look by hand"),
 ]
 EACH = pytest.mark.parametrize(
