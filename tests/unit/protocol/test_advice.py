@@ -14,9 +14,11 @@ from refold_async._protocol import (
     explained,
     list_executions_request,
     request_structure_request,
+    stop_request,
 )
 from tests.support.making import EXECUTE, LOOK, RERUN, RUN
 
+STOP = stop_request(RUN, account="acct_1")
 LIST = list_executions_request(account="acct_1", query={})
 STRUCTURE = request_structure_request("wf_1", account="acct_1")
 KEY = "the test API key given as api_key"
@@ -40,6 +42,8 @@ def told(status: int, request: Request = EXECUTE) -> RefoldError:
         pytest.param(404, RERUN, f"environment (test or production) of {KEY}", id="404-rerun"),
         pytest.param(404, EXECUTE, "the workflow belongs to this linked account", id="404-start"),
         pytest.param(404, STRUCTURE, "the workflow belongs to this", id="404-structure"),
+        pytest.param(400, STOP, "one that has ended needs no stop", id="400-stop"),
+        pytest.param(409, STOP, "read its status", id="409-stop"),
         pytest.param(429, LOOK, "lower rate_limit", id="429"),
         pytest.param(503, LOOK, "lower rate_limit", id="503"),
     ],
