@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,12 @@ QUICK = PollPolicy(first=0.02, max_interval=0.1)
 settings.register_profile("gate", max_examples=40, deadline=None, derandomize=True)
 settings.register_profile("quick", settings.get_profile("gate"), max_examples=8)
 settings.load_profile("gate")
+
+
+def pytest_configure() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would the commands that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

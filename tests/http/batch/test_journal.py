@@ -25,7 +25,7 @@ from tests.support.endings import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from refold_async._batch.journal import Row
+    from refold_async._batch.journal_rows import Row
 
     Connect = Callable[..., RefoldClient]
 
@@ -73,6 +73,7 @@ async def test_a_batch_that_is_done_makes_no_request(
         assert type(one.error) is type(other.error)
     failed = again.items()[3].error
     assert isinstance(failed, ExecutionFailedError)
+    assert failed.failed_node is not None
     assert (failed.failed_node.name, again.failures[0].node) == ("Work", "Work")
 
 

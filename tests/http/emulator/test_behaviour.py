@@ -228,7 +228,11 @@ async def test_a_sync_answer_may_lack_any_field() -> None:
     async with playing(sync_strips={"execution_id", "status_code", "errored"}) as emulator:
         answer = await execute(emulator, {"sync_execution": "true"})
 
-    assert answer.body == {"return_value": {"id": 1}, "execution_error": None}
+    assert answer.body == {
+        "return_value": {"id": 1},
+        "execution_error": None,
+        "executed_by_thanos": True,
+    }
 
 
 async def test_a_failed_sync_run_may_have_another_status() -> None:
@@ -267,7 +271,8 @@ async def test_reads_may_count_against_the_rate(counts: bool, status: int) -> No
     ("after", "header"),
     [
         pytest.param(None, None, id="none"),
-        pytest.param(1.5, "1.5", id="seconds"),
+        pytest.param(1.0, "1", id="seconds"),
+        pytest.param(1.5, "2", id="part-of-a-second"),
         pytest.param("date", "Sun, 09 Sep 2001 01:46:41 GMT", id="date"),
     ],
 )

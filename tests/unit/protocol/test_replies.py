@@ -9,6 +9,9 @@ import pytest
 
 from refold_async import ExecutionStatus, NodeRun, UnexpectedReplyError
 from refold_async._protocol import (
+    create_session_token_request,
+    judge,
+    list_executions_request,
     read_execution,
     read_page,
     read_request_structure,
@@ -17,7 +20,7 @@ from refold_async._protocol import (
     read_workflow,
 )
 from refold_async._protocol.replies import read_time
-from tests.support.making import RUN, accepted
+from tests.support.making import RUN, accepted, reply
 
 DOCUMENT: dict[str, Any] = {
     "_id": RUN,
@@ -60,6 +63,42 @@ def test_document_is_read() -> None:
     assert run.created_at == datetime(2026, 6, 16, 13, 15, 0, 887_000, tzinfo=UTC)
     assert run.completed_at == datetime(2026, 6, 16, 13, 15, 12, tzinfo=UTC)
     assert run.raw is DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("latest", "output"),
+    [
+        pytest.param(
+            {"status": "Errored", "node_id": "7", "node_name": "A", "body": {"error": "no"}},
+            {"error": "no"},
+            id="shown-in",
+        ),
+        pytest.param(
+            {"status": "Success", "node_id": "7", "node_name": "A", "body": None}, None, id="null"
+        ),
+        *(
+            pytest.param(output, output, id=name)
+            for name, output in {
+                "another-node": {"status": "", "node_id": "8", "node_name": "A", "body": 1},
+                "one-field-more": {
+                    "status": "",
+                    "node_id": "7",
+                    "node_name": "",
+                    "body": 1,
+                    "a": 2,
+                },
+                "one-field-less": {"node_id": "7", "node_name": "A", "body": 1},
+                "text": "done",
+                "nothing": None,
+            }.items()
+        ),
+    ],
+)
+def test_output_of_a_node_is_taken_out_of_what_it_is_shown_in(latest: Any, output: Any) -> None:
+    """The service may show a node's output with the node around it; `raw` keeps it so."""
+    node = {"node_id": "7", "latest_output": latest}
+    (read,) = read_execution({"status": "RUNNING", "nodes": [node]}).nodes
+    assert (read.output, read.raw["latest_output"]) == (output, latest)
 
 
 def test_data_of_a_run_does_not_show() -> None:
@@ -227,10 +266,11 @@ def test_bare_page_is_the_last(more: Any) -> None:
 
 @pytest.mark.parametrize("docs", [None, {}, "docs"])
 def test_list_without_docs_is_an_error(docs: Any) -> None:
-    """An envelope without its list is no empty list."""
-    with pytest.raises(UnexpectedReplyError, match="without its `docs`") as caught:
-        read_page(accepted({"docs": docs}), dict)
-    assert caught.value.status == 200
+    """An envelope without its list is no empty list, but a reply that is no answer."""
+    request = list_executions_request(account="acct_1", query={})
+    answer = judge(request, reply(200, {"docs": docs}))
+    assert isinstance(answer.error, UnexpectedReplyError)
+    assert answer.error.status == 200
 
 
 @pytest.mark.parametrize(
@@ -289,5 +329,6 @@ def test_session_token_is_read() -> None:
 @pytest.mark.parametrize("token", [None, "", 5])
 def test_answer_without_a_token_is_an_error(token: Any) -> None:
     """There is no empty session token."""
-    with pytest.raises(UnexpectedReplyError, match="without the session token"):
-        read_session_token(accepted({"token": token}))
+    request = create_session_token_request("acct_1", force_refresh=False)
+    answer = judge(request, reply(200, {"token": token}))
+    assert isinstance(answer.error, UnexpectedReplyError)
