@@ -138,7 +138,7 @@ class Emulator:
 
     @property
     def requests(self) -> Requests:
-        """The latest requests in order of arrival, 100,000 at most, with bodies of 64 MiB at most."""
+        """The latest requests in order of arrival; 100,000 at most, with 64 MiB of bodies."""
         return self._app.requests
 
     @property
