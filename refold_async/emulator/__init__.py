@@ -22,7 +22,7 @@ from ._faults import Fault, Faults
 from ._records import Recorded, Requests
 from ._server import Emulator
 from ._state import Run
-from ._workflows import NodeFailed, Outcome, Respond, Workflow
+from ._workflows import NodeFailed, Outcome, Respond, Workflow, WorkflowError
 
 __all__ = [
     "Behaviour",
@@ -36,6 +36,7 @@ __all__ = [
     "Respond",
     "Run",
     "Workflow",
+    "WorkflowError",
 ]
 
 # As in `refold_async`: a class names the place it is imported from.

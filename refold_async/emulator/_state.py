@@ -4,7 +4,7 @@ import math
 import secrets
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from operator import attrgetter
 from typing import Any
@@ -74,6 +74,7 @@ class Run:
         ends_at: When it ends, None if nobody knows.
         ending: The status it has from then on.
         stopping_since: When somebody asked to stop it, or None.
+        undecided: Whether its function is a coroutine that is under way.
         outcome: What its function answered.
         rerun_of: The execution it repeats, or None.
     """
@@ -91,6 +92,7 @@ class Run:
     ends_at: float | None
     ending: str
     stopping_since: float | None = None
+    undecided: bool = False
     outcome: Outcome
     rerun_of: str | None = None
 
@@ -126,7 +128,7 @@ class Run:
         status, nodes = self.status(now), len(self.workflow.nodes)
         if status == "COMPLETED":
             return Progress(status, nodes, nodes - 1, nodes)
-        if self.duration is None:
+        if self.duration is None or (self.undecided and not self.duration):
             return Progress(status, 0.0, 0, nodes)
         share = min(1.0, self.seconds(now) / self.duration) if self.duration else 1.0
         position = share * (self.outcome.stops_at + 1)
@@ -141,13 +143,27 @@ class Run:
         if self.stopping_since is None:
             self.stopping_since, self.ending, self.ends_at = now, "STOPPED", now + takes
 
+    def decide(self, outcome: Outcome, now: float) -> None:
+        """Take what its coroutine came to; a run that was ended otherwise keeps that ending."""
+        self.undecided = False
+        if self.ends_at is not None:
+            return
+        self.outcome, self.ending = outcome, outcome.status
+        if self.duration is not None:
+            self.ends_at = max(now, self.begins_at + self.duration)
+            self.duration = self.ends_at - self.begins_at
+
     def finish(self, now: float, *, status: str | None) -> None:
-        """End it now, with the ending its function gave or another; an ended run keeps its own."""
+        """End it now, with the ending its function gave or another; an ended run keeps its own.
+
+        A coroutine that is under way is waited for, if its ending is asked for.
+        """
         if self.is_over(now):
             return
         if status is None:
             self.duration = max(0.0, now - self.begins_at)
-        self.ending, self.ends_at = status or self.outcome.status, now
+        if status is not None or not self.undecided:
+            self.ending, self.ends_at = status or self.outcome.status, now
 
 
 class State:
@@ -156,10 +172,17 @@ class State:
     Args:
         behaviour: What the service does where its documentation is silent.
         now: The server's clock in epoch seconds.
+        when_decided: Is handed each run of a coroutine with what it will come to.
     """
 
-    def __init__(self, behaviour: Behaviour, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        now: Callable[[], float],
+        when_decided: Callable[[Run, Awaitable[Outcome]], None],
+    ) -> None:
         self.now = now
+        self._when_decided = when_decided
         self.workflows: dict[str, Workflow] = {}
         self.runs: list[Run] = []
         self.tags: Counter[str] = Counter()
@@ -199,7 +222,8 @@ class State:
         """Start a run: its function is called now, what it answered shows when its time is over."""
         # The wire tells milliseconds: a finer time would not be found by the one it told.
         now = math.floor(self.now() * 1000) / 1000
-        outcome, duration = workflow.enact(payload)
+        answer, duration = workflow.enact(payload)
+        outcome = answer if isinstance(answer, Outcome) else workflow.undecided
         begins_at = now + self._behaviour.queued_for
         run = Run(
             execution_id=self._new_id(now),
@@ -212,12 +236,15 @@ class State:
             created_at=now,
             begins_at=begins_at,
             duration=duration,
-            ends_at=None if duration is None else begins_at + duration,
+            ends_at=None if outcome is not answer or duration is None else begins_at + duration,
             ending=outcome.status,
+            undecided=outcome is not answer,
             outcome=outcome,
             rerun_of=rerun_of,
         )
         self._file(run)
+        if not isinstance(answer, Outcome):
+            self._when_decided(run, answer)
         return run
 
     def rerun(self, run: Run) -> Run:
