@@ -20,8 +20,8 @@ import attrs
 from ._behaviour import Behaviour
 from ._faults import Fault, Faults
 from ._records import Recorded, Requests
+from ._runs import Run
 from ._server import Emulator
-from ._state import Run
 from ._workflows import NodeFailed, Outcome, Respond, Workflow, WorkflowError
 
 __all__ = [

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from ._state import Run
+from ._runs import Run
 from ._workflows import Outcome
 
 _LONGEST_FAREWELL = 1.0

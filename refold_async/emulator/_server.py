@@ -14,8 +14,9 @@ from ._behaviour import Behaviour
 from ._faults import Faults
 from ._performing import Performances
 from ._records import Requests
+from ._runs import Run
 from ._service import Service
-from ._state import Run, State
+from ._state import State
 from ._workflows import Duration, Workflow, WorkflowFunction
 
 _AN_HOUR = 3600.0

@@ -10,7 +10,8 @@ from ._behaviour import Behaviour
 from ._limits import Bucket
 from ._performing import Performances
 from ._replies import RefusedError, Reply, Silence, html_reply, http_date, refusal
-from ._state import Run, State
+from ._runs import Run
+from ._state import State
 from ._strict_json import load
 from ._tokens import Tokens
 
