@@ -142,7 +142,7 @@ class Emulator:
 
     @property
     def requests(self) -> Requests:
-        """The latest requests in order of arrival: at most 100,000, with at most 64 MiB."""
+        """The latest requests in order of arrival: 100,000 at most, and 64 MiB of bodies."""
         return self._app.requests
 
     @property
@@ -161,7 +161,7 @@ class Emulator:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs in order of start: the truth about what really ran."""
+        """All runs in order of start; this is the truth about what really ran."""
         return self._state.runs
 
     @property
