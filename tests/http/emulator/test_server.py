@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from refold_async.emulator import Emulator, Fault
+from refold_async.emulator import Emulator, Fault, Outcome
 from refold_async.emulator.__main__ import add_samples, main
 
 RUN = "/api/v2/public/workflow/wf/execute"
@@ -234,6 +234,7 @@ def test_the_samples_show_every_ending() -> None:
     endings = {}
     for workflow in emulator.workflows:
         outcome = workflow.perform({"email": "jane@example.com"})
+        assert isinstance(outcome, Outcome)
         endings[workflow.workflow_id] = (outcome.status, outcome.output)
 
     assert endings == {
