@@ -66,7 +66,7 @@ async def test_every_deadline_strikes_on_a_busy_loop(
         timeouts = Timeouts(connect=30, read=read, abandoned=0.1)
         refold = connect(server, retry=at_once("never"), timeouts=timeouts)
         if bound == "read of a GET":
-            calls = [refold.executions.get(RUN) for _ in range(60)]
+            calls: list[Any] = [refold.executions.get(RUN) for _ in range(60)]
         else:
             calls = [refold.execute("wf_1", slug="s", timeout=timeout) for _ in range(60)]
         async with asyncio.timeout(60):
