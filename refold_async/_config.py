@@ -9,38 +9,51 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, cast, get_args
 from urllib.parse import urlsplit
 
 import attrs
 
-from refold_async._checks import Seconds, check_count, check_header, positive_seconds, to_seconds
+from refold_async._checks import (
+    Seconds,
+    check_count,
+    check_header,
+    plain,
+    positive_seconds,
+    to_seconds,
+)
 from refold_async._errors import ConfigError
 
 RetryMode = Literal["transient", "safe", "never"]
+"""What a policy sends again; see `RetryPolicy`."""
 
 DEFAULT_BASE_URL = "https://app.refold.ai"
 MIB = 1024 * 1024
 
 
-def _seconds_field(default: float, *, zero: bool = False) -> Any:
-    """Declare a policy field in seconds: finite, above zero (or from zero on)."""
-
-    def check(instance: object, attribute: attrs.Attribute[float], value: Any) -> None:
-        field = f"{type(instance).__name__}.{attribute.name}"
-        seconds = to_seconds(value, field)
-        if not (math.isfinite(seconds) and (seconds > 0 or (zero and seconds == 0))):
-            least = "0 or more" if zero else "above 0"
-            raise ConfigError(
-                f"must be a finite number of seconds {least}, not {seconds}", field=field
-            )
-
-    return attrs.field(default=default, converter=_without_timedelta, validator=check)
-
-
-def _without_timedelta(value: Any) -> Any:
+def _seconds(value: Seconds) -> float:
     """Convert what needs it; the validator, which knows the field's name, sees to the rest."""
     return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _above_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+    field = _name(policy, attribute)
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(f"must be a finite number of seconds above 0, not {seconds}", field=field)
+
+
+def _from_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+    field = _name(policy, attribute)
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ConfigError(
+            f"must be a finite number of seconds 0 or more, not {seconds}", field=field
+        )
+
+
+def _name(policy: object, attribute: attrs.Attribute[Any]) -> str:
+    return f"{type(policy).__name__}.{attribute.name}"
 
 
 def _count_field(default: int) -> Any:
@@ -72,11 +85,16 @@ class Timeouts:
             for no bound.
     """
 
-    connect: float = _seconds_field(10.0)
-    read: float = _seconds_field(30.0)
-    sync: float = _seconds_field(330.0)
-    abandoned: float = _seconds_field(10.0)
+    connect: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
+    read: float = attrs.field(default=30.0, converter=_seconds, validator=_above_zero)
+    sync: float = attrs.field(default=330.0, converter=_seconds, validator=_above_zero)
+    abandoned: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
     call: float | None = attrs.field(default=None, converter=_call_timeout)
+
+
+def _plain_mode(value: RetryMode) -> RetryMode:
+    given: object = value
+    return cast("RetryMode", plain(given)) if isinstance(given, str) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -98,12 +116,12 @@ class RetryPolicy:
         settle: how long a started run may take to show in the list, in seconds.
     """
 
-    mode: RetryMode = attrs.field(default="transient")
+    mode: RetryMode = attrs.field(default="transient", converter=_plain_mode)
     attempts: int = _count_field(4)
-    wait: float = _seconds_field(0.5, zero=True)
-    max_wait: float = _seconds_field(8.0, zero=True)
-    patience: float = _seconds_field(120.0, zero=True)
-    settle: float = _seconds_field(1.0, zero=True)
+    wait: float = attrs.field(default=0.5, converter=_seconds, validator=_from_zero)
+    max_wait: float = attrs.field(default=8.0, converter=_seconds, validator=_from_zero)
+    patience: float = attrs.field(default=120.0, converter=_seconds, validator=_from_zero)
+    settle: float = attrs.field(default=1.0, converter=_seconds, validator=_from_zero)
 
     @mode.validator
     def _check_mode(self, _: attrs.Attribute[str], value: str) -> None:
@@ -127,12 +145,12 @@ class PollPolicy:
             time the service itself told us to wait does not count.
     """
 
-    first: float = _seconds_field(0.5)
-    max_interval: float = _seconds_field(10.0)
+    first: float = attrs.field(default=0.5, converter=_seconds, validator=_above_zero)
+    max_interval: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
     sweep: bool = attrs.field(default=True)
     page_size: int = _count_field(100)
-    not_found_grace: float = _seconds_field(5.0, zero=True)
-    failure_budget: float = _seconds_field(60.0, zero=True)
+    not_found_grace: float = attrs.field(default=5.0, converter=_seconds, validator=_from_zero)
+    failure_budget: float = attrs.field(default=60.0, converter=_seconds, validator=_from_zero)
 
     @sweep.validator
     def _check_sweep(self, _: attrs.Attribute[bool], value: bool) -> None:  # noqa: FBT001
@@ -210,11 +228,17 @@ class Credential:
         api_key: the organisation's key.
         session_token: a JWT bound to one linked account.
         token_source: gives a session token whenever one is needed.
+        origin: what it is and where it came from, for errors.
     """
 
     api_key: Secret | None = None
     session_token: Secret | None = None
     token_source: Callable[[], Awaitable[str] | str] | None = attrs.field(default=None, repr=False)
+    origin: str = attrs.field(default="the credential", eq=False)
+
+
+_ENVIRONMENTS = {"pk": "production ", "tk": "test "}
+"""What a key's first letters tell. See: "Authentication"."""
 
 
 def from_environment(name: str, environ: dict[str, str] | None = None) -> str | None:
@@ -226,9 +250,9 @@ def choose_credential(
     api_key: str | None, session_token: str | Callable[[], Awaitable[str] | str] | None
 ) -> Credential:
     """Settle on one credential: an argument of either kind switches the environment off."""
-    key_field, token_field = "api_key", "session_token"
+    key_field, token_field, given = "api_key", "session_token", "given as"
     if api_key is None and session_token is None:
-        key_field, token_field = "REFOLD_API_KEY", "REFOLD_SESSION_TOKEN"
+        key_field, token_field, given = "REFOLD_API_KEY", "REFOLD_SESSION_TOKEN", "from"
         api_key, session_token = from_environment(key_field), from_environment(token_field)
         both = "REFOLD_API_KEY and REFOLD_SESSION_TOKEN are both set; unset one, or pass one"
     else:
@@ -236,7 +260,9 @@ def choose_credential(
     if api_key is not None and session_token is not None:
         raise ConfigError(both, field=key_field)
     if api_key is not None:
-        return Credential(api_key=Secret(check_header(api_key, key_field)))
+        secret = Secret(check_header(api_key, key_field))
+        kind = _ENVIRONMENTS.get(api_key[:2], "")
+        return Credential(api_key=secret, origin=f"the {kind}API key {given} {key_field}")
     if session_token is None:
         raise ConfigError(
             "no credential: pass api_key or session_token, or set REFOLD_API_KEY or"
@@ -244,8 +270,12 @@ def choose_credential(
             field="api_key",
         )
     if callable(session_token):
-        return Credential(token_source=session_token)
-    return Credential(session_token=Secret(check_header(session_token, token_field)))
+        origin = "the session token the session_token callable gave"
+        return Credential(token_source=session_token, origin=origin)
+    return Credential(
+        session_token=Secret(check_header(session_token, token_field)),
+        origin=f"the session token {given} {token_field}",
+    )
 
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -258,6 +288,7 @@ def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
     field = "base_url"
     if not isinstance(value, str):
         raise ConfigError(f"must be a string, not {type(value).__name__}", field=field)
+    value = plain(value)
     try:
         parts = urlsplit(value)
         host, port = parts.hostname or "", parts.port

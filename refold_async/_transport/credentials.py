@@ -30,6 +30,7 @@ class Authenticator:
     """
 
     def __init__(self, credential: Credential, clock: Clock, timeout: float) -> None:
+        self.origin = credential.origin  # for errors
         self._api_key = credential.api_key
         self._token = credential.session_token
         self._source = credential.token_source

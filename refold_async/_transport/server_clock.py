@@ -1,7 +1,8 @@
 """The service's clock, as far as it has shown itself.
 
 `Date` headers tell it to the second, but a proxy may have written them by a clock of its own. The
-times at which runs of ours were created are the service's own: they bound its clock from below.
+times at which runs of ours were created are the service's own: they bound its clock from below. It
+is good enough to plan by, and proves nothing.
 """
 
 from __future__ import annotations
@@ -57,13 +58,3 @@ class ServerClock:
     def at(self, local: float) -> float:
         """Give the service's time at a local time, as well as we know."""
         return local + (max(self._bounds) if self._bounds else self.offset or 0.0)
-
-    @property
-    def proven(self) -> bool:
-        """Whether runs have shown the service's own clock."""
-        return bool(self._bounds)
-
-    def earliest(self, local: float) -> float:
-        """Give the service's time at a local time, or an earlier one; right only if `proven`."""
-        offset = self.offset or 0.0
-        return local + min(offset, max(self._bounds, default=offset))

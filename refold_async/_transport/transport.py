@@ -13,9 +13,14 @@ import attrs
 
 from refold_async._clock import Clock, done_within
 from refold_async._config import RetryPolicy
-from refold_async._errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
+from refold_async._errors import (
+    ClientClosedError,
+    ConnectionFailedError,
+    RefoldError,
+    RequestTimeoutError,
+)
 from refold_async._pacing import Budget, Priority
-from refold_async._protocol import Answer, Evidence, judge
+from refold_async._protocol import Answer, Evidence, explained, judge
 from refold_async._stats import Counters
 from refold_async._transport import failures
 from refold_async._transport.credentials import Authenticator
@@ -84,6 +89,24 @@ class Transport:
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
+        try:
+            return await self._send(request, policy or self.policy, deadline, care, priority)
+        except RefoldError as error:
+            failure = self.explained(error, request)
+        raise failure  # out here: as its context the old one would bring all its frames along
+
+    def explained(self, error: RefoldError, request: Request) -> RefoldError:
+        """Give a copy of an error that says whose call it ended, and what to do about it."""
+        return explained(error, request, credential=self.auth.origin)
+
+    async def _send(
+        self,
+        request: Request,
+        policy: RetryPolicy,
+        deadline: float | None,
+        care: Care | None,
+        priority: Priority,
+    ) -> Answer:
         if self._idle is not None and care is not None:
             raise ClientClosedError("the client is being closed, and starts nothing more")
         self._calls += 1
@@ -93,7 +116,7 @@ class Transport:
                 return answer
             call = Call(
                 request=request,
-                policy=policy or self.policy,
+                policy=policy,
                 attempt=partial(self._try, request, priority, deadline, care),
                 clock=self.clock,
                 counters=self.counters,
@@ -136,7 +159,7 @@ class Transport:
         if phase is None:
             phase = await self.budget.acquire(priority, deadline)
         if phase is None:
-            return failures.no_slot(request)
+            return failures.no_slot()
         if care is not None:
             return await self._start(request, secret, phase, deadline, care)
         try:
@@ -171,8 +194,8 @@ class Transport:
             raise
         if not ended:
             self._leave(task, attempt, request, care)
-            return failures.out_of_time(request, sent=attempt.sent)
-        return failures.cut_short(request, sent=attempt.sent) if task.cancelled() else task.result()
+            return failures.out_of_time(sent=attempt.sent)
+        return failures.cut_short(sent=attempt.sent) if task.cancelled() else task.result()
 
     def _ended(self, task: asyncio.Task[Answer]) -> None:
         self._starts.discard(task)

@@ -89,7 +89,7 @@ class Wire:
         if self.closed:
             return failures.closed(request, sent=False)
         if self.connections.lost:
-            return failures.lost_connector(request)
+            return failures.lost_connector()
         before = under_way.set(attempt)
         self._under_way.add(attempt)
         try:
@@ -134,7 +134,6 @@ class Wire:
             error = TimeoutError()
         return failures.translate(
             error,
-            request,
             text=self._hide(str(error), secret),
             sent=attempt.sent,
             expired=attempt.out_of_time,
