@@ -80,7 +80,7 @@ async def connect() -> AsyncIterator[Callable[..., RefoldClient]]:
             "linked_account_id": ACCOUNT,
             "rate_limit": None,
             "polling": QUICK,
-            "retry": RetryPolicy(wait=0.0, max_wait=0.0),
+            "retry": RetryPolicy(wait=0.0, max_wait=0.0, patience=1.0),
         }
         if "session_token" not in settings:
             defaults["api_key"] = getattr(server, "api_key", "tk_test")
