@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from refold_async import ConfigError, ConnectionFailedError, RefoldClient, RefoldError
-from tests.http.test_transport_secrets import shown
+from tests.http.transport.test_secrets import shown
 from tests.support.clock import settle
 from tests.support.endings import at_once
 from tests.support.wire import RUN, STARTS, wire
@@ -187,7 +187,12 @@ async def test_a_proxy_that_refuses_shows_no_secret(
         refold = connect(server, proxy=proxy.url(), ssl=trusting, retry=at_once("never"))
         with pytest.raises(ConnectionFailedError) as caught:
             await refold.execute("wf_1", slug="s")
-        said = shown(caught.value) + caplog.text + repr(refold) + repr(refold._transport.wire)
+        said = (
+            shown(caught.value)
+            + caplog.text
+            + repr(refold)
+            + repr(refold._transport.wire)
+        )
     assert (server.seen, caught.value.sent) == ([], False)
     assert "***" in str(caught.value)
     for secret in (PASSWORD, BASIC, quote(PASSWORD, safe="")):
