@@ -46,6 +46,7 @@ def test_counters_of_two_clients_add_up() -> None:
         "retries": 2,
         "polls": 2,
         "settled": 2,
+        "abandoned": 0,
         "possible_duplicates": 2,
         "adopted": 4,
         "orphaned": 4,
