@@ -67,7 +67,7 @@ from refold_async._models import (
     StatusChanged,
     Workflow,
 )
-from refold_async._stats import BudgetStats, Stats
+from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._version import __version__
 
 __all__ = [
@@ -127,6 +127,7 @@ __all__ = [
     "TransportError",
     "UnexpectedReplyError",
     "WaitTimeoutError",
+    "WaitingStats",
     "Workflow",
     "__version__",
 ]

@@ -247,7 +247,8 @@ class RefoldClient:
     @property
     def stats(self) -> Stats:
         """The client's counters and its budget as they stand, shared by all its views."""
-        return self._counters.snapshot(self._transport.budget.stats())
+        waiting = self._services.tracker.stats()
+        return self._counters.snapshot(self._transport.budget.stats(), waiting)
 
     # -- starting and finding runs -----------------------------------------------------------
 

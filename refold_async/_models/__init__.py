@@ -1,6 +1,7 @@
 """What the service says, as frozen values; unknown fields and unknown values are kept."""
 
 from refold_async._models.documents import (
+    UNREAD,
     ExecutionRef,
     ExecutionResult,
     Page,
@@ -24,6 +25,7 @@ from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
 from refold_async._models.paging import Pages
 
 __all__ = [
+    "UNREAD",
     "Execution",
     "ExecutionEvent",
     "ExecutionRef",
