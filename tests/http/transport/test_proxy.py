@@ -187,12 +187,7 @@ async def test_a_proxy_that_refuses_shows_no_secret(
         refold = connect(server, proxy=proxy.url(), ssl=trusting, retry=at_once("never"))
         with pytest.raises(ConnectionFailedError) as caught:
             await refold.execute("wf_1", slug="s")
-        said = (
-            shown(caught.value)
-            + caplog.text
-            + repr(refold)
-            + repr(refold._transport.wire)
-        )
+        said = shown(caught.value) + caplog.text + repr(refold) + repr(refold._transport.wire)
     assert (server.seen, caught.value.sent) == ([], False)
     assert "***" in str(caught.value)
     for secret in (PASSWORD, BASIC, quote(PASSWORD, safe="")):
