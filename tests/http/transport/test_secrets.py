@@ -244,7 +244,7 @@ async def test_a_secret_is_known_however_it_is_spelled(
         refold = connect(server, retry=at_once("never"), api_key=AWKWARD)
         with pytest.raises(RefoldError) as caught:
             await refold.execute("wf_1", slug="s")
-    assert "<html>***" in str(caught.value.__cause__)
+    assert "<html>***" in repr(vars(caught.value.__cause__))
     assert spelled not in str(caught.value)
     assert spelled not in repr(vars(caught.value.__cause__))
 

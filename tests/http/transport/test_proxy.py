@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from refold_async import ConfigError, ConnectionFailedError, RefoldClient, RefoldError
-from tests.http.test_transport_secrets import shown
+from tests.http.transport.test_secrets import shown
 from tests.support.clock import settle
 from tests.support.endings import at_once
 from tests.support.wire import RUN, STARTS, wire
