@@ -133,7 +133,7 @@ async def test_waiting_for_a_slot_eats_no_timeout(
     """A request that waited longer than its read timeout is sent with all of it."""
     emulator.workflow("wf_1", slug="s")(lambda payload: payload)
     refold = connect(
-        emulator, rate_limit=RateLimit(per_second=4, burst=1), timeouts=Timeouts(read=0.2)
+        emulator, rate_limit=RateLimit(per_second=4, burst=1), timeouts=Timeouts(read=0.7)
     )
     handles = await asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(4)))
     assert [handle.attempts for handle in handles] == [1, 1, 1, 1]
@@ -144,7 +144,7 @@ async def test_closing_one_client_leaves_the_other_with_the_same_key_at_work(
 ) -> None:
     """Queued calls of the closed client end; the other's are served."""
     emulator.workflow("wf_1", slug="s")(lambda payload: payload)
-    slow = RateLimit(per_second=10, burst=1)
+    slow = RateLimit(per_second=1, burst=1)
     one, two = connect(emulator, rate_limit=slow), connect(emulator, rate_limit=slow)
     await one.execute("wf_1", slug="s")
     queued = [asyncio.create_task(each.execute("wf_1", slug="s")) for each in (one, two)]
