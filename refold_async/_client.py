@@ -34,7 +34,7 @@ from refold_async._errors import ConfigError, RefoldError
 from refold_async._handle import ExecutionHandle, Services, handle_of_ref
 from refold_async._models import ExecutionRef
 from refold_async._pacing import Budget
-from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans, Reconciler, Starter, Submission, new_tag
 from refold_async._stats import Counters
 from refold_async._transport import Api, Authenticator, Transport, Wire, check_connections
@@ -702,6 +702,16 @@ class RefoldClient:
     def workflows(self) -> Workflows:
         """Workflows, to list and to ask what they expect."""
         return Workflows(self._services, self._account)
+
+    @property
+    def events(self) -> Events:
+        """Events of the client's linked account, to fire.
+
+        Raises:
+            ConfigError: no linked account is known; events belong to one.
+        """
+        account = self._required(self._account)
+        return Events(self._services, account, self._max_payload_bytes)
 
     @property
     def session_tokens(self) -> SessionTokens:
