@@ -170,16 +170,19 @@ class Transport:
     ) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
         self.check_usable()
-        phase = self.budget.take(priority) if deadline is None else None
+        account, patience = request.account, self.policy.max_retry_after
+        phase = self.budget.take(priority, account) if deadline is None else None
         if phase is None:
-            phase = await self.budget.acquire(priority, deadline)
+            phase = await self.budget.acquire(
+                priority, deadline, account=account, patience=patience
+            )
         if phase is None:
             return failures.no_slot()
         if care is not None and care.before is not None:
             try:
                 await care.before()
             except BaseException:
-                self.budget.release()
+                self.budget.release(request.account)
                 raise
         timeouts = self.wire.timeouts
         ends_at = None
@@ -194,7 +197,7 @@ class Transport:
             reply = await attempt.run(self.wire.exchange(request, secret, attempt), left=left)
         finally:
             if not attempt.handed_over:
-                self.budget.release()
+                self.budget.release(request.account)
         return self._read(request, phase, reply)
 
     def _read(self, request: Request, phase: int, reply: Reply | Answer) -> Answer:
@@ -206,8 +209,7 @@ class Transport:
         if answer.error is None:
             self.budget.served(phase)
         elif reply.status in _SHEDDING:
-            pause = min(answer.retry_after or 0.0, self.policy.max_retry_after)
-            self.budget.refused(phase, pause)
+            self.budget.refused(phase, answer.retry_after or 0.0, reply.status)
         elif reply.status < 500:  # noqa: PLR2004
             self.budget.served(phase)
         return answer
@@ -221,7 +223,7 @@ class Transport:
             try:
                 reply = await rest
             finally:
-                self.budget.release()
+                self.budget.release(request.account)
             care.orphaned(self._read(request, phase, reply))
 
         task = asyncio.get_running_loop().create_task(finish())
