@@ -71,6 +71,7 @@ class Budget:
         *,
         account: Hashable = None,
         patience: float = LONGEST_STOP,
+        again: bool = False,
     ) -> int | None:
         """Take a slot when one comes.
 
@@ -79,6 +80,7 @@ class Budget:
             deadline: monotonic seconds until which to wait, or None.
             account: for whom; accounts take turns.
             patience: seconds for which the service may stop the call by Retry-After.
+            again: whether it was sent before: then it goes ahead of the account's others.
 
         Returns:
             The phase of the throttle in which the request leaves, to be told with its reply; None
@@ -99,7 +101,7 @@ class Budget:
         stopped = pace.stopped(now, waiter)
         if stopped is not None:
             raise stopped
-        self.queues[priority].add(waiter)
+        self.queues[priority].add(waiter, first=again)
         if self not in pace.waiting:
             pace.waiting.append(self)
         pace.grant()

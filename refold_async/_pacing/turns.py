@@ -50,9 +50,10 @@ class Turns:
     def __bool__(self) -> bool:
         return bool(self._queues)
 
-    def add(self, waiter: Waiter) -> None:
-        """Let a caller wait behind the others of its account."""
-        self._queues.setdefault(waiter.account, deque()).append(waiter)
+    def add(self, waiter: Waiter, *, first: bool) -> None:
+        """Let a caller wait behind the others of its account, or before them."""
+        queue = self._queues.setdefault(waiter.account, deque())
+        (queue.appendleft if first else queue.append)(waiter)
 
     def head(self, may_send: Callable[[Hashable], bool]) -> Waiter | None:
         """Give the next caller of the first account that may send."""

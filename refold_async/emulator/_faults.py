@@ -20,9 +20,11 @@ OPERATIONS = frozenset(
         "rerun",
         "list_batches",
         "list_workflows",
+        "get_workflow",
         "enabled_workflows",
         "request_structure",
         "create_session_token",
+        "revoke_session_token",
         "unknown",
     }
 )
