@@ -16,6 +16,7 @@ from refold_async import (
     RefoldClient,
     RefoldError,
     RetryPolicy,
+    ServerError,
     Timeouts,
 )
 from refold_async.emulator import Behaviour, Emulator, Respond
@@ -80,22 +81,29 @@ async def test_refusal_stops_all_calls_of_the_client(
         with pytest.raises(RefoldError):
             await refold.execute("wf_1", slug="s")
         assert 59 < refold.stats.budget.stopped_for <= 60
-        with pytest.raises(TimeoutError):
+        with pytest.raises(RateLimitError if status == 429 else ServerError) as caught:
             await refold.execute("wf_1", slug="s", timeout=0.05)
+        assert 59 < (caught.value.retry_after or 0.0) <= 60
         assert len(server.seen) == 1
 
 
-async def test_retry_after_stops_for_no_longer_than_the_policy_allows(
-    connect: Callable[..., RefoldClient],
+async def test_calls_of_all_accounts_fail_at_once_when_they_cannot_outlast_a_retry_after(
+    connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Past `patience` calls fail at once; the others are held up for that long at most."""
+    """An hour is told to everybody, reads too, and not waited for in silence."""
     refusal = Step(reply=http(429, OWN, headers={"Retry-After": "3600"}))
     async with wire(refusal, STARTS) as server:
-        refold = connect(server, retry=RetryPolicy(patience=0.05))
+        refold = connect(server)
         with pytest.raises(RateLimitError):
             await refold.execute("wf_1", slug="s")
-        assert refold.stats.budget.stopped_for <= 0.05
-        await refold.execute("wf_1", slug="s")
+        other = refold.for_account("acct_2")
+        for call in (other.execute("wf_1", slug="s"), other.executions.get("run_1")):
+            with pytest.raises(RateLimitError) as caught:
+                await call
+            assert 3590 < (caught.value.retry_after or 0.0) <= 3600
+        assert refold.stats.budget.stopped_for <= 120
+        assert len(server.seen) == 1
+        assert caplog.text.count("none leaves") == 1
 
 
 async def test_run_whose_response_node_sets_503_is_no_refusal(
