@@ -95,7 +95,6 @@ async def test_a_commit_that_reached_the_disk_in_part_is_refused(tmp_path: Path,
 
 async def test_a_row_that_was_lost_or_changed_by_hand_is_noticed(tmp_path: Path) -> None:
     """SQLite finds nothing wrong with it; the sum does."""
-
     for change in (
         "DELETE FROM items WHERE key = '0003'",
         "UPDATE items SET execution_id = 'other' WHERE key = '0003'",
