@@ -13,6 +13,7 @@ from datetime import timedelta
 from refold_async._errors import ConfigError
 
 Seconds = float | timedelta
+"""A duration, as every `timeout` takes it."""
 
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
 import attrs
 
 from refold_async import _protocol as protocol
 from refold_async._batch import Batches
-from refold_async._checks import check_count, check_header, check_id, plain, positive_seconds
+from refold_async._checks import (
+    check_count,
+    check_header,
+    check_id,
+    plain,
+    positive_seconds,
+    to_seconds,
+)
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
     DEFAULT_BASE_URL,
@@ -23,23 +31,26 @@ from refold_async._config import (
     from_environment,
 )
 from refold_async._errors import ConfigError, RefoldError
-from refold_async._handle import ExecutionHandle, Services
+from refold_async._handle import ExecutionHandle, Services, handle_of_ref
 from refold_async._models import ExecutionRef
 from refold_async._pacing import Budget
 from refold_async._resources import Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans, Reconciler, Starter, Submission, new_tag
 from refold_async._stats import Counters
-from refold_async._transport import Api, Authenticator, Transport, Wire
+from refold_async._transport import Api, Authenticator, Transport, Wire, check_connections
 from refold_async._waiting import Tracker
 
 if TYPE_CHECKING:
     import asyncio
     import os
+    import ssl
     from collections.abc import (
         AsyncGenerator,
+        AsyncIterable,
         Awaitable,
         Callable,
         Coroutine,
+        Iterable,
     )
     from types import TracebackType
 
@@ -50,7 +61,6 @@ if TYPE_CHECKING:
         BatchProgress,
         BatchReport,
         ExecutionRequest,
-        Requests,
     )
     from refold_async._checks import Seconds
     from refold_async._models import ExecutionResult, RequestStructure
@@ -77,9 +87,9 @@ class RefoldClient:
 
     Args:
         api_key: the organisation's key (`pk...`, `tk...`); or set REFOLD_API_KEY.
-        session_token: a token bound to one linked account, or an async callable that gives one and
-            is called again after a 401, once per token; or set REFOLD_SESSION_TOKEN. Exactly one
-            of the two credentials.
+        session_token: a token bound to one linked account, or a callable (async, or one that does
+            not block) that gives one and is called again after a 401, once per token; or set
+            REFOLD_SESSION_TOKEN. Exactly one of the two credentials.
         linked_account_id: for whom calls are made unless they say otherwise; or set
             REFOLD_LINKED_ACCOUNT_ID. A session token brings its own, and this is then not sent.
         base_url: where the service is; https (http to loopback), a path prefix is kept; or set
@@ -88,13 +98,21 @@ class RefoldClient:
         retry: when requests are tried again.
         polling: how pending runs are looked at.
         rate_limit: ceiling on requests of all kinds; None for no ceiling.
-        max_connections: sockets at most, and so requests in flight.
+        max_connections: sockets at most, and so requests in flight; no more than a lent connector
+            allows.
+        keepalive: seconds (or a timedelta) for which an idle connection may be used again, at
+            most; below what the server allows, which may say so (`Keep-Alive: timeout=N`).
+        proxy: URL of an HTTP proxy, `http://user:password@host:port`; what it holds of credentials
+            shows nowhere.
+        ssl: what TLS connections trust, as `ssl.create_default_context(cafile=...)` for a private
+            CA; the system's certificates if None. Verification can't be switched off.
+        trust_env: use the proxy that HTTPS_PROXY (HTTP_PROXY, NO_PROXY) names; nothing else of the
+            environment.
         max_payload_bytes: largest payload, serialised.
         max_reply_bytes: largest reply, after decompression.
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
-        session: your own aiohttp session to send with: its connector and proxy settings are used,
-            its headers, cookies, credentials and middlewares are not. It is never closed. Without
-            our trace hooks every failure after a call began counts as sent.
+        session: an aiohttp session of your own that lends its connector, and with it its pool and
+            TLS settings; nothing else of it is used. Neither is ever closed.
         clock: what tells the time, for tests.
 
     Raises:
@@ -107,7 +125,7 @@ class RefoldClient:
         self,
         *,
         api_key: str | None = None,
-        session_token: str | Callable[[], Awaitable[str]] | None = None,
+        session_token: str | Callable[[], Awaitable[str] | str] | None = None,
         linked_account_id: str | None = None,
         base_url: str | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
@@ -115,29 +133,44 @@ class RefoldClient:
         polling: PollPolicy = PollPolicy(),  # noqa: B008
         rate_limit: RateLimit | None = RateLimit(),  # noqa: B008
         max_connections: int = 100,
+        keepalive: Seconds = 4.0,
+        proxy: str | None = None,
+        ssl: ssl.SSLContext | None = None,
+        trust_env: bool = False,
         max_payload_bytes: int = 3 * MIB,
         max_reply_bytes: int = 16 * MIB,
         allow_insecure_http: bool = False,
         session: aiohttp.ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
-        auth = Authenticator(choose_credential(api_key, session_token))
+        clock = clock or SystemClock()
+        timeouts = _expect(timeouts, Timeouts, "timeouts")
+        auth = Authenticator(choose_credential(api_key, session_token), clock, timeouts.read)
         account = linked_account_id
         if account is None:
             account = from_environment("REFOLD_LINKED_ACCOUNT_ID")
         url = base_url
         if url is None:
             url = from_environment("REFOLD_BASE_URL") or DEFAULT_BASE_URL
-        clock = clock or SystemClock()
+        url = check_base_url(url, allow_insecure_http=allow_insecure_http)
+        connections = check_connections(
+            url,
+            max_connections=max_connections,
+            keepalive=keepalive,
+            ssl=ssl,
+            proxy=proxy,
+            trust_env=trust_env,
+            session=session,
+        )
+        max_connections = connections.limit
         counters = Counters()
         wire = Wire(
-            base_url=check_base_url(url, allow_insecure_http=allow_insecure_http),
+            base_url=url,
             auth=auth,
-            timeouts=_expect(timeouts, Timeouts, "timeouts"),
+            timeouts=timeouts,
             clock=clock,
-            max_connections=check_count(max_connections, "max_connections"),
+            connections=connections,
             max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
-            theirs=session,
         )
         transport = Transport(
             wire=wire,
@@ -212,25 +245,38 @@ class RefoldClient:
     ) -> None:
         await self.aclose()
 
-    async def aclose(self) -> None:
-        """Close the client; runs go on. Safe to call again.
+    async def aclose(self, *, grace: Seconds = 0.0) -> None:
+        """Close the client; runs go on. Safe to call again, and to cancel: it is closed then too.
 
         Pending waits and queued calls end with `ClientClosedError`. A session of your own stays
         open.
 
+        Args:
+            grace: seconds (or a timedelta) for which calls that are under way, and attempts whose
+                callers have left, may go on; nothing more is started meanwhile. Waits for runs are
+                not waited for.
+
         Raises:
+            ConfigError: `grace` is no duration.
             ClientClosedError: the client lives on another event loop, or in the process this one
                 was forked from: close it there.
         """
         if self._is_view:
             return
-        ended = self._transport.loop_has_ended()
-        self._transport.wire.closed = True
-        if not ended:
-            await self._services.tracker.aclose()
-            await self._transport.aclose()
-            await self._starter.aclose()
-        await self._transport.wire.aclose()
+        transport, seconds = self._transport, to_seconds(grace, "grace")
+        ended = transport.loop_has_ended()
+        try:
+            if seconds > 0 and not ended:
+                await self._starter.drain(seconds)
+        finally:
+            transport.shut()
+            try:
+                if not ended:
+                    await self._services.tracker.aclose()
+                    await transport.aclose()
+                    await self._starter.aclose()
+            finally:
+                await transport.wire.aclose()
 
     def __repr__(self) -> str:
         transport = self._transport
@@ -238,6 +284,21 @@ class RefoldClient:
         return (
             f"<RefoldClient {transport.wire.base_url} linked_account_id={self._account!r} {state}>"
         )
+
+    async def ping(self) -> None:
+        """Ask whether the service is there and takes the credential: one request, tried once.
+
+        Raises:
+            AuthenticationError: it does not.
+            RefoldError: the service is not there, or not well.
+
+        See: "List Executions"; "List Workflows" for an API key without a linked account.
+        """
+        api, once = self._services.api, RetryPolicy(mode="never")
+        if self._account is None and not self._transport.auth.bound_to_account:
+            await api.list_workflows(account=None, query={"limit": 1}, policy=once)
+        else:
+            await api.list_executions(account=self._account, query={"limit": 1}, policy=once)
 
     @property
     def stats(self) -> Stats:
@@ -297,10 +358,10 @@ class RefoldClient:
         See: "Execute Workflow".
         """
         try:
-            limit = positive_seconds(timeout, "timeout")
-            policy = None if retry is None else _expect(retry, RetryPolicy, "retry")
-            request = self._request(
+            start = self._planned(
                 workflow_id,
+                timeout=timeout,
+                retry=retry,
                 slug=slug,
                 payload=payload,
                 sync=sync,
@@ -314,7 +375,31 @@ class RefoldClient:
             # Raised where it is awaited: in the middle of a gather's argument list it would leave
             # the calls made so far unawaited.
             return _raise(error)
-        return self._starter.start(request, policy=policy, limit=limit)
+        return start()
+
+    def _planned(
+        self,
+        workflow_id: str,
+        *,
+        timeout: Seconds | None,
+        retry: RetryPolicy | None = None,
+        linked_account_id: str | None = None,
+        instance_tag: str | None = None,
+        unique_tag: bool = False,
+        **options: Any,
+    ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
+        """Check the arguments of `execute`; what is given back sends, when it is awaited."""
+        limit = positive_seconds(timeout, "timeout")
+        policy = None if retry is None else _expect(retry, RetryPolicy, "retry")
+        request = self._request(
+            workflow_id,
+            linked_account_id=linked_account_id,
+            instance_tag=instance_tag,
+            unique_tag=unique_tag,
+            **{"payload": None, "sync": False, "config_id": None, "include_headers": False}
+            | options,
+        )
+        return partial(self._starter.start, request, policy=policy, limit=limit)
 
     def _request(
         self,
@@ -362,14 +447,19 @@ class RefoldClient:
 
         See: "Execute Workflow".
         """
-        submit = self.execute(workflow_id, slug=slug, timeout=timeout, **options)
-        return self._run(submit, timeout)
+        try:
+            start = self._planned(workflow_id, slug=slug, timeout=timeout, **options)
+        except RefoldError as error:
+            return _raise(error)
+        return self._run(start, timeout)
 
     async def _run(
-        self, submit: Coroutine[Any, Any, ExecutionHandle[Any]], timeout: Seconds | None
+        self,
+        start: Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]],
+        timeout: Seconds | None,
     ) -> ExecutionResult[Any]:
         began = self._services.clock.monotonic()
-        handle = await submit
+        handle = await start()
         limit = positive_seconds(timeout, "timeout")
         if limit is not None:
             limit = max(limit - (self._services.clock.monotonic() - began), 1e-9)
@@ -403,7 +493,7 @@ class RefoldClient:
             linked_account_id=account,
             instance_tag=_plain_or_none(ref.instance_tag),
         )
-        return ExecutionHandle.of_ref(self._services, ref)
+        return handle_of_ref(self._services, ref)
 
     async def find(
         self, instance_tag: str, *, workflow_id: str, linked_account_id: str | None = None
@@ -444,8 +534,8 @@ class RefoldClient:
         One request. Needs a run that was started with a tag, as `execute` makes one.
 
         Returns:
-            True: tags show; False: they don't, so "not in the list" proves nothing; None: none of
-            the workflow's newest runs can tell.
+            True if tags show, False if they don't, so that "not in the list" proves nothing, and
+            None if none of the workflow's newest runs can tell.
 
         See: "List Executions".
         """
@@ -464,7 +554,7 @@ class RefoldClient:
 
     def map(
         self,
-        requests: Requests,
+        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
         *,
         concurrency: int | None = None,
         wait: bool = True,
@@ -514,7 +604,7 @@ class RefoldClient:
 
     async def run_batch(
         self,
-        requests: Requests,
+        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
         *,
         journal: str | os.PathLike[str] | None = None,
         concurrency: int | None = None,

@@ -25,29 +25,35 @@ from refold_async._checks import (
 from refold_async._errors import ConfigError
 
 RetryMode = Literal["transient", "safe", "never"]
+"""What a policy sends again; see `RetryPolicy`."""
 
 DEFAULT_BASE_URL = "https://app.refold.ai"
 MIB = 1024 * 1024
 
 
-def _seconds_field(default: float, *, zero: bool = False) -> Any:
-    """Declare a policy field in seconds: finite, above zero (or from zero on)."""
-
-    def check(instance: object, attribute: attrs.Attribute[float], value: Any) -> None:
-        field = f"{type(instance).__name__}.{attribute.name}"
-        seconds = to_seconds(value, field)
-        if not (math.isfinite(seconds) and (seconds > 0 or (zero and seconds == 0))):
-            least = "0 or more" if zero else "above 0"
-            raise ConfigError(
-                f"must be a finite number of seconds {least}, not {seconds}", field=field
-            )
-
-    return attrs.field(default=default, converter=_without_timedelta, validator=check)
-
-
-def _without_timedelta(value: Any) -> Any:
+def _seconds(value: Seconds) -> float:
     """Convert what needs it; the validator, which knows the field's name, sees to the rest."""
     return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _above_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+    field = _name(policy, attribute)
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(f"must be a finite number of seconds above 0, not {seconds}", field=field)
+
+
+def _from_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+    field = _name(policy, attribute)
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ConfigError(
+            f"must be a finite number of seconds 0 or more, not {seconds}", field=field
+        )
+
+
+def _name(policy: object, attribute: attrs.Attribute[Any]) -> str:
+    return f"{type(policy).__name__}.{attribute.name}"
 
 
 def _count_field(default: int) -> Any:
@@ -59,9 +65,13 @@ def _count_field(default: int) -> Any:
     return attrs.field(default=default, validator=check)
 
 
+def _call_timeout(value: Seconds | None) -> float | None:
+    return positive_seconds(value, "Timeouts.call")
+
+
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """Bounds on one attempt, in seconds; none of them counts the wait for a slot.
+    """Bounds on one attempt, in seconds; none but `call` counts the wait for a slot.
 
     Attributes:
         connect: until a connection stands: DNS, TCP, TLS. Ten seconds cross any healthy network.
@@ -69,15 +79,17 @@ class Timeouts:
             body is being sent, each 64 KiB of it must be taken within the same time.
         sync: the same as `read` for a sync run, which holds the connection until the workflow ends;
             330 s is above the five minutes at which most proxies cut.
+        abandoned: what is left of them once the caller of a start is gone, be it by cancelling or
+            by its own timeout; then the run is looked up instead of waited for.
+        call: bounds a whole `execute` that is given no `timeout`: slot, attempts and pauses; None
+            for no bound.
     """
 
-    connect: float = _seconds_field(10.0)
-    read: float = _seconds_field(30.0)
-    sync: float = _seconds_field(330.0)
-
-
-def _deadline(value: Seconds | None) -> float | None:
-    return positive_seconds(value, "RetryPolicy.deadline")
+    connect: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
+    read: float = attrs.field(default=30.0, converter=_seconds, validator=_above_zero)
+    sync: float = attrs.field(default=330.0, converter=_seconds, validator=_above_zero)
+    abandoned: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
+    call: float | None = attrs.field(default=None, converter=_call_timeout)
 
 
 def _plain_mode(value: RetryMode) -> RetryMode:
@@ -95,21 +107,21 @@ class RetryPolicy:
     Attributes:
         mode: `transient` sends again after failures that prove no start, and after a 5xx, flagged
             as `possible_duplicate`; `safe` never sends what may have started; `never` tries once.
-        attempts: tries in all, the first one included.
+        attempts: tries in all, the first one included; refusals by load (a 429, and a 503 of the
+            service's own) are not counted.
         wait: the first pause's upper end, in seconds.
         max_wait: no pause is drawn from a longer range than this, in seconds.
-        max_retry_after: a longer Retry-After fails at once instead of sleeping, in seconds.
-        deadline: bounds all tries and pauses together, in seconds; None for no bound.
+        patience: how long refusals by load are waited out, in seconds from the first one; a
+            Retry-After beyond what is left of it fails at once.
         settle: how long a started run may take to show in the list, in seconds.
     """
 
     mode: RetryMode = attrs.field(default="transient", converter=_plain_mode)
     attempts: int = _count_field(4)
-    wait: float = _seconds_field(0.5, zero=True)
-    max_wait: float = _seconds_field(8.0, zero=True)
-    max_retry_after: float = _seconds_field(120.0, zero=True)
-    deadline: float | None = attrs.field(default=None, converter=_deadline)
-    settle: float = _seconds_field(1.0, zero=True)
+    wait: float = attrs.field(default=0.5, converter=_seconds, validator=_from_zero)
+    max_wait: float = attrs.field(default=8.0, converter=_seconds, validator=_from_zero)
+    patience: float = attrs.field(default=120.0, converter=_seconds, validator=_from_zero)
+    settle: float = attrs.field(default=1.0, converter=_seconds, validator=_from_zero)
 
     @mode.validator
     def _check_mode(self, _: attrs.Attribute[str], value: str) -> None:
@@ -133,12 +145,12 @@ class PollPolicy:
             time the service itself told us to wait does not count.
     """
 
-    first: float = _seconds_field(0.5)
-    max_interval: float = _seconds_field(10.0)
+    first: float = attrs.field(default=0.5, converter=_seconds, validator=_above_zero)
+    max_interval: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
     sweep: bool = attrs.field(default=True)
     page_size: int = _count_field(100)
-    not_found_grace: float = _seconds_field(5.0, zero=True)
-    failure_budget: float = _seconds_field(60.0, zero=True)
+    not_found_grace: float = attrs.field(default=5.0, converter=_seconds, validator=_from_zero)
+    failure_budget: float = attrs.field(default=60.0, converter=_seconds, validator=_from_zero)
 
     @sweep.validator
     def _check_sweep(self, _: attrs.Attribute[bool], value: bool) -> None:  # noqa: FBT001
@@ -185,14 +197,27 @@ class Secret:
         return self._value
 
     def hidden_in(self, text: bytes) -> bytes:
-        """Give a text that came back, without the string: debug pages show what they were sent."""
-        return text.replace(self._value.encode(), b"***")
+        """Give a text that came back, without the string, also as JSON, HTML and URLs spell it."""
+        spelled = b"".join(map(_spellings, self._value.encode()))
+        return re.sub(spelled, b"***", text, flags=re.IGNORECASE)
 
     def __repr__(self) -> str:
         return "Secret('***')"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a credential is not pickled; make the client where it is used")
+
+
+_NEVER_ESCAPED = re.compile(rb"[A-Za-z0-9._~-]")
+
+
+def _spellings(byte: int) -> bytes:
+    """Write a pattern for a byte of a secret: most are spelled in one way only."""
+    plain = bytes([byte])
+    if _NEVER_ESCAPED.match(plain):
+        return re.escape(plain)
+    other = b"\\\\+u00%02x|%%%02x|&#0*%d;|&#x0*%x;" % (byte, byte, byte, byte)
+    return b"(?:\\\\*%b|%b)" % (re.escape(plain), other)
 
 
 @attrs.frozen
@@ -203,11 +228,17 @@ class Credential:
         api_key: the organisation's key.
         session_token: a JWT bound to one linked account.
         token_source: gives a session token whenever one is needed.
+        origin: what it is and where it came from, for errors.
     """
 
     api_key: Secret | None = None
     session_token: Secret | None = None
-    token_source: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False)
+    token_source: Callable[[], Awaitable[str] | str] | None = attrs.field(default=None, repr=False)
+    origin: str = attrs.field(default="the credential", eq=False)
+
+
+_ENVIRONMENTS = {"pk": "production ", "tk": "test "}
+"""What a key's first letters tell. See: "Authentication"."""
 
 
 def from_environment(name: str, environ: dict[str, str] | None = None) -> str | None:
@@ -216,12 +247,12 @@ def from_environment(name: str, environ: dict[str, str] | None = None) -> str | 
 
 
 def choose_credential(
-    api_key: str | None, session_token: str | Callable[[], Awaitable[str]] | None
+    api_key: str | None, session_token: str | Callable[[], Awaitable[str] | str] | None
 ) -> Credential:
     """Settle on one credential: an argument of either kind switches the environment off."""
-    key_field, token_field = "api_key", "session_token"
+    key_field, token_field, given = "api_key", "session_token", "given as"
     if api_key is None and session_token is None:
-        key_field, token_field = "REFOLD_API_KEY", "REFOLD_SESSION_TOKEN"
+        key_field, token_field, given = "REFOLD_API_KEY", "REFOLD_SESSION_TOKEN", "from"
         api_key, session_token = from_environment(key_field), from_environment(token_field)
         both = "REFOLD_API_KEY and REFOLD_SESSION_TOKEN are both set; unset one, or pass one"
     else:
@@ -229,7 +260,9 @@ def choose_credential(
     if api_key is not None and session_token is not None:
         raise ConfigError(both, field=key_field)
     if api_key is not None:
-        return Credential(api_key=Secret(check_header(api_key, key_field)))
+        secret = Secret(check_header(api_key, key_field))
+        kind = _ENVIRONMENTS.get(api_key[:2], "")
+        return Credential(api_key=secret, origin=f"the {kind}API key {given} {key_field}")
     if session_token is None:
         raise ConfigError(
             "no credential: pass api_key or session_token, or set REFOLD_API_KEY or"
@@ -237,8 +270,12 @@ def choose_credential(
             field="api_key",
         )
     if callable(session_token):
-        return Credential(token_source=session_token)
-    return Credential(session_token=Secret(check_header(session_token, token_field)))
+        origin = "the session token the session_token callable gave"
+        return Credential(token_source=session_token, origin=origin)
+    return Credential(
+        session_token=Secret(check_header(session_token, token_field)),
+        origin=f"the session token {given} {token_field}",
+    )
 
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

@@ -70,6 +70,7 @@ class Stats:
         possible_duplicates: starts sent again although an earlier try may have started a run.
         adopted: runs found in the list after their answer was lost.
         orphaned: runs whose caller was cancelled after the request had left.
+        abandoned: attempts at starts whose callers are gone and that are still under way.
         unknown: calls that ended with `ExecutionOutcomeUnknownError`.
         budget: how requests are paced.
     """
@@ -85,6 +86,7 @@ class Stats:
     possible_duplicates: int = 0
     adopted: int = 0
     orphaned: int = 0
+    abandoned: int = 0
     unknown: int = 0
     budget: BudgetStats = attrs.field(factory=BudgetStats)
 
@@ -128,6 +130,7 @@ class Counters:
         self.possible_duplicates = 0
         self.adopted = 0
         self.orphaned = 0
+        self.abandoned = 0
         self.unknown = 0
 
     def snapshot(self, budget: BudgetStats | None = None) -> Stats:
@@ -144,6 +147,7 @@ class Counters:
             possible_duplicates=self.possible_duplicates,
             adopted=self.adopted,
             orphaned=self.orphaned,
+            abandoned=self.abandoned,
             unknown=self.unknown,
             budget=budget or BudgetStats(),
         )

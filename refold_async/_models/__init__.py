@@ -2,13 +2,21 @@
 
 from refold_async._models.documents import (
     ExecutionRef,
-    ExecutionResult,
     Page,
     RequestStructure,
     SessionToken,
     Workflow,
     created_at,
     created_second,
+)
+from refold_async._models.endings import (
+    ExecutionError,
+    ExecutionFailedError,
+    ExecutionResult,
+    ExecutionStoppedError,
+    ExecutionTerminatedError,
+    ExecutionTimedOutError,
+    WaitTimeoutError,
 )
 from refold_async._models.events import (
     ExecutionEvent,
@@ -25,10 +33,15 @@ from refold_async._models.paging import Pages
 
 __all__ = [
     "Execution",
+    "ExecutionError",
     "ExecutionEvent",
+    "ExecutionFailedError",
     "ExecutionRef",
     "ExecutionResult",
     "ExecutionStatus",
+    "ExecutionStoppedError",
+    "ExecutionTerminatedError",
+    "ExecutionTimedOutError",
     "NodeErrored",
     "NodeFinished",
     "NodeRetried",
@@ -40,6 +53,7 @@ __all__ = [
     "RequestStructure",
     "SessionToken",
     "StatusChanged",
+    "WaitTimeoutError",
     "Workflow",
     "changes",
     "created_at",

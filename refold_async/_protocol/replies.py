@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from refold_async._errors import UnexpectedReplyError
 from refold_async._models import (
     Execution,
     ExecutionResult,
@@ -29,6 +28,7 @@ _INLINE = ("return_value", "errored", "execution_error")
 """Fields that tell the end of a sync run; `status_code` is one of error envelopes as well."""
 _MOST = 2**53
 """No number in a reply is larger: beyond it a float does not even count to the next."""
+_SHOWN_IN = {"status", "node_id", "node_name", "body"}
 _HEADER_FIELDS = ("headers", "request_headers", "requestHeaders")
 
 
@@ -151,9 +151,20 @@ def _read_node(node: Mapping[str, Any]) -> NodeRun:
         attempts=_whole(node.get("attempts_made")),
         max_attempts=_whole(node.get("maximum_attempts")),
         duration=None if duration_ms is None else duration_ms / 1000,
-        output=node.get("latest_output"),
+        output=_output(node),
         raw=node,
     )
+
+
+def _output(node: Mapping[str, Any]) -> Any:
+    """Give what a node put out, taken out of what the service may show it in.
+
+    See: "Get Execution": `{status, node_id, node_name, body}`.
+    """
+    shown = node.get("latest_output")
+    if not isinstance(shown, dict) or shown.keys() != _SHOWN_IN:
+        return shown
+    return shown["body"] if shown["node_id"] == node.get("node_id") else shown
 
 
 class Output(NamedTuple):
@@ -174,11 +185,8 @@ def read_response(answer: Answer) -> Output:
 def read_page(answer: Answer, read: Callable[[Mapping[str, Any]], Any]) -> Page[Any]:
     """Read one page of a list, with the pagination envelope. See: "List Executions"."""
     document = answer.document
-    docs = document.get("docs")
-    if not isinstance(docs, list):
-        raise UnexpectedReplyError("a list answer without its `docs`", status=answer.status)
     return Page(
-        items=tuple(read(doc) for doc in docs if isinstance(doc, dict)),
+        items=tuple(read(doc) for doc in document["docs"] if isinstance(doc, dict)),
         page=_whole(document.get("page")) or 1,
         has_next=document.get("hasNextPage") is True,
         total=_whole(document.get("totalDocs")),
@@ -216,11 +224,8 @@ def read_request_structure(answer: Answer) -> RequestStructure:
 def read_session_token(answer: Answer) -> SessionToken:
     """Read a session token. See: "Generate Session Token"."""
     document = answer.document
-    token = _text(document.get("token"))
-    if not token:
-        raise UnexpectedReplyError("an answer without the session token", status=answer.status)
     return SessionToken(
-        token=token,
+        token=document["token"],
         refresh_token=_text(document.get("refresh_token")),
         expires_in=_number(document.get("expires_in")),
         refresh_expires_in=_number(document.get("refresh_expires_in")),

@@ -79,6 +79,17 @@ class Request(NamedTuple):
         return f"<Request {self.operation} {self.method} {self.target}>"  # a payload is private
 
     @property
+    def names(self) -> dict[str, str | None]:
+        """What and whose it is, in the words of errors."""
+        return {
+            "operation": self.operation.value,
+            "execution_id": self.execution_id,
+            "workflow_id": self.workflow_id,
+            "slug": self.slug,
+            "linked_account_id": self.account,
+        }
+
+    @property
     def repeatable(self) -> bool:
         """Whether sending it twice does no more than sending it once."""
         return self.operation not in STARTING

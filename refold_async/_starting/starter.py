@@ -8,11 +8,13 @@ import json
 import logging
 import os
 from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
+from refold_async._clock import done_within
 from refold_async._errors import RefoldError
-from refold_async._handle import ExecutionHandle
+from refold_async._handle import handle_of_started
 from refold_async._pacing import Priority
 from refold_async._transport import Finding, outcome_unknown
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from refold_async._config import RetryPolicy
-    from refold_async._handle import Services
+    from refold_async._handle import ExecutionHandle, Services
     from refold_async._starting.reconcile import Found, Reconciler
     from refold_async._stats import Counters
 
@@ -82,9 +84,15 @@ class Starter:
 
         `limit` is in seconds, from when this is awaited.
         """
-        deadline = None if limit is None else self.services.clock.monotonic() + limit
+        deadline = self.deadline(limit)
         care = Care(self, request, policy, deadline)
         return care.accepted(await self.send(request, care, policy, deadline))
+
+    def deadline(self, limit: float | None) -> float | None:
+        """Give the monotonic second by which a start of so many seconds ends, if one bounds it."""
+        if limit is None:
+            limit = self.services.api.transport.wire.timeouts.call
+        return None if limit is None else self.services.clock.monotonic() + limit
 
     def send(
         self,
@@ -97,6 +105,15 @@ class Starter:
         return self.services.api.transport.send(
             request, policy=policy, deadline=deadline, care=care, priority=Priority.START
         )
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing more, and let calls, abandoned attempts and looks end for so long."""
+        clock = self.services.clock
+        until = clock.monotonic() + seconds
+        await self.services.api.transport.drain(seconds)
+        if self.tasks:
+            looks = asyncio.gather(*self.tasks, return_exceptions=True)
+            await done_within(clock, looks, until - clock.monotonic())
 
     async def aclose(self) -> None:
         """Stop reconciling; what is not found yet is logged as unknown."""
@@ -148,9 +165,7 @@ class Submission:
             before: awaited before each attempt, once it has its slot; if it raises, nothing leaves.
         """
         starter = self._starter
-        deadline = None
-        if self._limit is not None:
-            deadline = starter.services.clock.monotonic() + self._limit
+        deadline = starter.deadline(self._limit)
         self._care = Care(starter, self.request, self.policy, deadline)
         self._care.before = before
         answer = await starter.send(self.request, self._care, self.policy, deadline)
@@ -228,7 +243,7 @@ class Care:
         """Make the handle of the run, and remember that it is ours."""
         if started.execution_id is not None:
             self._starter.reconciler.own(started.execution_id, self._request.instance_tag)
-        return ExecutionHandle.of_started(self._starter.services, started, self._request)
+        return handle_of_started(self._starter.services, started, self._request)
 
     async def reconcile(self) -> Found:
         """Look for the run in the list."""
@@ -248,11 +263,14 @@ class Care:
         if answer.evidence is protocol.Evidence.ACCEPTED:
             self._keep(protocol.read_started(answer, self._request))
         elif answer.evidence is protocol.Evidence.UNCERTAIN or self.uncertain:
-            task = asyncio.get_running_loop().create_task(self._reconcile_alone(answer))
+            task = asyncio.get_running_loop().create_task(
+                self._reconcile_alone(answer), context=Context()
+            )
             self._starter.tasks.add(task)
             task.add_done_callback(self._starter.tasks.discard)
         elif heir := self._waiting_heir:
-            heir.set_exception(answer.error or RefoldError("no answer"))
+            error = answer.error or RefoldError("no answer")
+            heir.set_exception(self._starter.services.api.transport.explained(error, self._request))
 
     @property
     def _waiting_heir(self) -> asyncio.Future[ExecutionHandle[Any]] | None:
@@ -274,7 +292,7 @@ class Care:
             heir.set_exception(unknown)
         else:
             logger.warning(
-                "the caller of %s was cancelled, and nobody knows whether a run started"
+                "the caller of %s has left, and nobody knows whether a run started"
                 " (workflow_id=%s, instance_tag=%s)",
                 self._request.operation,
                 self._request.workflow_id,
@@ -288,7 +306,7 @@ class Care:
             heir.set_result(handle)
             return
         logger.warning(
-            "the caller of %s was cancelled after the request had left: execution %s runs on,"
+            "the caller of %s left after the request had: execution %s runs on,"
             " its handle is in refold.orphans",
             self._request.operation,
             handle.execution_id,

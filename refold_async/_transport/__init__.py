@@ -1,6 +1,7 @@
 """One request and its answer, sent again only where that is right."""
 
 from refold_async._transport.api import Api
+from refold_async._transport.connections import check_connections
 from refold_async._transport.credentials import Authenticator
 from refold_async._transport.retry import Finding, outcome_unknown
 from refold_async._transport.server_clock import ServerClock
@@ -14,5 +15,6 @@ __all__ = [
     "ServerClock",
     "Transport",
     "Wire",
+    "check_connections",
     "outcome_unknown",
 ]

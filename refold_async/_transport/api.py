@@ -86,11 +86,12 @@ class Api:
         return protocol.read_page(await self.transport.send(request), dict)
 
     async def list_workflows(
-        self, *, account: str | None, query: Mapping[str, Any]
+        self, *, account: str | None, query: Mapping[str, Any], policy: RetryPolicy | None = None
     ) -> Page[Workflow]:
         """Read one page of workflows."""
         request = protocol.list_workflows_request(account=account, query=query)
-        return protocol.read_page(await self.transport.send(request), protocol.read_workflow)
+        answer = await self.transport.send(request, policy=policy)
+        return protocol.read_page(answer, protocol.read_workflow)
 
     async def enabled_workflows(self, *, account: str | None) -> list[Workflow]:
         """Read the workflows enabled for an account."""

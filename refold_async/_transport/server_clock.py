@@ -15,7 +15,7 @@ from refold_async._protocol import read_http_date
 _KEPT = 20
 """Bounds, the latest: so a clock that was set back is believed again after as many runs."""
 _ABSURD = 86_400.0
-"""Seconds from which on an id that looks like an ObjectId is taken for none."""
+"""Seconds from which on an id that looks like an ObjectId is taken for none, and a `Date` too."""
 
 
 class ServerClock:
@@ -50,10 +50,10 @@ class ServerClock:
 
     @property
     def offset(self) -> float | None:
-        """The difference by `Date`; None before the first reply."""
+        """The difference by `Date`; None before the first reply, or if it is absurd."""
         date, received_at = self._date
         told = read_http_date(date or "")
-        return None if told is None else told - received_at
+        return None if told is None or abs(told - received_at) > _ABSURD else told - received_at
 
     def at(self, local: float) -> float:
         """Give the service's time at a local time, as well as we know."""

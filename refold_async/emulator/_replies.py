@@ -1,6 +1,5 @@
 """Answers before they are bytes on a socket: JSON, the error envelopes, a proxy's page."""
 
-import json
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
@@ -9,13 +8,15 @@ from typing import Any
 
 import attrs
 
+from ._strict_json import dump
+
 _JSON = "application/json; charset=utf-8"
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _request_numbers = count(1)
 
 _ERROR_TYPES = {
     400: ("BAD_REQUEST", "Bad request"),
     403: ("FORBIDDEN", "Forbidden"),
+    415: ("UNSUPPORTED_MEDIA_TYPE", "Unsupported media type"),
     413: ("PAYLOAD_TOO_LARGE", "Payload too large"),
     429: ("TOO_MANY_REQUESTS", "Too many requests, please retry later"),
     501: ("NOT_IMPLEMENTED", "Not implemented"),
@@ -40,17 +41,21 @@ class Reply:
     headers: Mapping[str, str] = {"Content-Type": _JSON}
 
 
+class Silence:
+    """No answer: the request hangs until its client gives up."""
+
+
 class RefusedError(Exception):
     """Raised where a request goes no further; carries the answer."""
 
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
+    def __init__(self, reply: Reply | Silence) -> None:
+        super().__init__(reply)
         self.reply = reply
 
 
 def json_reply(document: Any, status: int = 200) -> Reply:
     """An answer that carries a JSON document."""
-    return Reply(status, _encode(document).encode())
+    return Reply(status, dump(document))
 
 
 def raw_reply(body: str | bytes, status: int) -> Reply:
@@ -69,9 +74,15 @@ def html_reply(status: int) -> Reply:
     return Reply(status, page.encode(), {"Content-Type": "text/html", "Server": "nginx/1.22.1"})
 
 
-def refusal(status: int, message: str | None = None) -> Reply:
-    """The envelope the service documents for an error status, or one of the same family."""
-    return json_reply(_envelope(status, message), status)
+def refusal(status: int, message: str | None = None, **fields: str) -> Reply:
+    """The envelope the service documents for an error status, or one of the same family.
+
+    Args:
+        status: The HTTP status.
+        message: What it says, else the usual.
+        fields: What else it says, as `error`.
+    """
+    return json_reply({**_envelope(status, message), **fields}, status)
 
 
 def execute_refusal(detail: str, status: int = 400) -> Reply:

@@ -2,20 +2,22 @@
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
-from ._app import App, Recorded
+from ._app import App
 from ._behaviour import Behaviour
 from ._faults import Faults
+from ._records import Requests
 from ._service import Service
 from ._state import Run, State
 from ._workflows import Duration, Workflow, WorkflowFunction
 
+_AN_HOUR = 3600.0
 _Function = TypeVar("_Function", bound=WorkflowFunction)
 
 
@@ -94,8 +96,14 @@ class Emulator:
         """
         if self._runner is not None:
             raise RuntimeError("the emulator has been started already")
+        keepalive = self.behaviour.keepalive
         self._server = _CountingServer(
-            self._app, request_factory=_request, handler_cancellation=True, access_log=None
+            self._app,
+            request_factory=_request,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=_AN_HOUR if keepalive is None else keepalive,
+            auto_decompress=False,  # it depends on what is installed, and knows no limit
         )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.2)
         await self._runner.setup()
@@ -129,8 +137,8 @@ class Emulator:
         return self._app.faults
 
     @property
-    def requests(self) -> deque[Recorded]:
-        """The latest 100,000 requests in order of arrival."""
+    def requests(self) -> Requests:
+        """The latest requests in order of arrival: 100,000 at most, and 64 MiB of bodies."""
         return self._app.requests
 
     @property
@@ -149,7 +157,7 @@ class Emulator:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs in order of start: the truth about what really ran."""
+        """All runs in order of start; this is the truth about what really ran."""
         return self._state.runs
 
     @property
@@ -236,11 +244,12 @@ class Emulator:
             has_group_node: Whether it refuses sync runs.
             ends: How a run ends whose function returns: any status. One nobody has heard of stays
                 for ever.
-            batches: The batches of nodes by node id (the node's name in lower case).
+            batches: The batches of nodes by the nodes' names.
 
         Raises:
             RuntimeError: A schema is given and jsonschema is not installed.
-            ValueError: The nodes are none, or two have the same name.
+            ValueError: The nodes are none, two have the same name, or batches are no node's; or the
+                duration is no number of seconds.
         """
 
         def register(function: _Function) -> _Function:

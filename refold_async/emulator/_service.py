@@ -1,6 +1,6 @@
 """Who may ask, how often, and about what: the checks before an operation."""
 
-import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,14 +8,16 @@ import attrs
 
 from ._behaviour import Behaviour
 from ._limits import Bucket
-from ._replies import RefusedError, Reply, html_reply, http_date, refusal
+from ._replies import RefusedError, Reply, Silence, html_reply, http_date, refusal
 from ._state import Run, State
+from ._strict_json import load
 from ._tokens import Tokens
 
 # The cap is "near" 3 MB and holds for the payload: room for what is around it in the body.
 _WRAPPER_BYTES = 1024
 
-_STARTS = frozenset({"execute", "rerun"})
+_READS = frozenset({"get_execution", "get_response"})
+_STARTS = frozenset({"execute", "execute_v1", "rerun"})
 
 
 @attrs.frozen
@@ -28,6 +30,7 @@ class Call:
         query: Its query parameters.
         headers: Its headers, those a proxy lets through.
         body: Its body as bytes.
+        refused: The answer to a request of which nothing can be made, else None.
     """
 
     operation: str
@@ -35,6 +38,7 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
+    refused: Reply | Silence | None = None
 
 
 class Service:
@@ -51,6 +55,7 @@ class Service:
         self.api_key = api_key
         self.state = state
         self.now = state.now
+        self.max_body_bytes = behaviour.max_payload_bytes + _WRAPPER_BYTES
         self.tokens = Tokens(behaviour, state.now)
         self._requests = behaviour.rate_limit and Bucket(*behaviour.rate_limit, state.now)
         self._starts = behaviour.capacity and Bucket(
@@ -71,14 +76,21 @@ class Service:
 
     def caller(self, call: Call) -> str | None:
         """The linked account a request speaks for, None for an API key alone; refuses strangers."""
-        bearer = call.headers.get("Authorization")
-        if bearer is not None:
-            account = self.tokens.account(bearer.removeprefix("Bearer "))
+        if "Authorization" in call.headers:
+            account = self.bearer(call)
             if account is None:
                 raise RefusedError(refusal(401))
             return account
         self.require_key(call)
-        return call.headers.get("linked_account_id") or None
+        account = call.headers.get("linked_account_id") or None
+        if account is not None:
+            self.check_account(account)
+        return account
+
+    def bearer(self, call: Call) -> str | None:
+        """The linked account of a request's session token; None without a valid one."""
+        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
+        return self.tokens.account(token.strip()) if scheme.lower() == "bearer" else None
 
     def account(self, call: Call) -> str:
         """The linked account a request speaks for; refuses one that names none."""
@@ -86,6 +98,13 @@ class Service:
         if account is None:
             raise RefusedError(refusal(400, "linked_account_id is required"))
         return account
+
+    def check_account(self, account: str) -> None:
+        """Refuse a linked account that does not exist."""
+        known = self.behaviour.linked_accounts
+        if known is not None and account not in known:
+            why = "INVALID_LINKED_ACCOUNT_ID"
+            raise RefusedError(refusal(400, f"Linked account {account} not found", error=why))
 
     def require_key(self, call: Call) -> None:
         """Refuse a request without the API key."""
@@ -96,20 +115,31 @@ class Service:
         """The run a request is about; refuses when it is not there or another account's."""
         account = self.account(call)
         run = self.state.run(call.ids["execution_id"])
-        if run is None or run.linked_account_id != account:
-            raise RefusedError(refusal(404))
+        if run is None or run.linked_account_id != account or run.created_at < self.oldest:
+            hangs = self.behaviour.unknown_execution == "hangs" and call.operation in _READS
+            raise RefusedError(Silence() if hangs else refusal(404))
         return run
 
+    @property
+    def oldest(self) -> float:
+        """When the oldest run was made that is still kept, epoch seconds."""
+        kept = self.behaviour.retention
+        return -math.inf if kept is None else self.now() - kept
+
+    def shown_at(self, run: Run) -> float:
+        """The moment as of which a run's documents show it."""
+        return max(run.created_at, self.now() - self.behaviour.list_lead)
+
     def json_object(self, call: Call) -> dict[str, Any]:
-        """The body as a JSON object; refuses what is too large or is none."""
-        if len(call.body) > self.behaviour.max_payload_bytes + _WRAPPER_BYTES:
-            raise RefusedError(refusal(413))
-        if not call.headers.get("Content-Type", "").startswith("application/json"):
+        """The body as a JSON object; refuses what calls itself something else or is none."""
+        media_type = call.headers.get("Content-Type", "").partition(";")[0]
+        if media_type.strip().lower() != "application/json":
             raise RefusedError(refusal(400, "Content-Type must be application/json"))
         try:
-            document = json.loads(call.body)
-        except (ValueError, RecursionError):
-            raise RefusedError(refusal(400, "Request body is not valid JSON")) from None
+            document = load(call.body)
+        except ValueError as error:
+            message = f"Request body is not valid JSON: {error}"
+            raise RefusedError(refusal(400, message)) from None
         if not isinstance(document, dict):
             raise RefusedError(refusal(400, "Request body must be a JSON object"))
         return document
@@ -118,5 +148,5 @@ class Service:
         after = self.behaviour.retry_after
         if after is None:
             return reply
-        value = http_date(self.now() + 1) if after == "date" else str(after)
+        value = http_date(self.now() + 1) if after == "date" else str(math.ceil(after))
         return attrs.evolve(reply, headers={**reply.headers, "Retry-After": value})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from refold_async import ExecutionStatus
 from refold_async._protocol import Evidence, judge, read_started
-from tests.unit.making import execute, reply
+from tests.support.making import execute, reply
 
 RUN = "6a314c54d4616e99e7fa5a02"
 MARKS = ("return_value", "errored", "execution_error", "executed_by_thanos")
