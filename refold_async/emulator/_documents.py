@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ._behaviour import Behaviour
-from ._state import TERMINAL, Progress, Run
+from ._runs import TERMINAL, Progress, Run
 from ._tokens import SessionToken
 from ._workflows import RESPONSE_NODE, Workflow
 

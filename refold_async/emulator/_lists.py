@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from ._documents import list_document, page_document
 from ._queries import chosen, is_true, moment, paging
 from ._replies import Reply, json_reply
+from ._runs import Run
 from ._service import Call, Service
-from ._state import Run, between
+from ._state import between
 
 Keep = Callable[[Run], bool]
 

@@ -8,8 +8,10 @@ import attrs
 
 from ._behaviour import Behaviour
 from ._limits import Bucket
+from ._performing import Performances
 from ._replies import RefusedError, Reply, Silence, html_reply, http_date, refusal
-from ._state import Run, State
+from ._runs import Run
+from ._state import State
 from ._strict_json import load
 from ._tokens import Tokens
 
@@ -48,10 +50,14 @@ class Service:
         behaviour: What the service does where its documentation is silent.
         api_key: The one valid key.
         state: The workflows and runs.
+        performances: The coroutines of runs that are under way.
     """
 
-    def __init__(self, behaviour: Behaviour, api_key: str, state: State) -> None:
+    def __init__(
+        self, behaviour: Behaviour, api_key: str, state: State, performances: Performances
+    ) -> None:
         self.behaviour = behaviour
+        self.performances = performances
         self.api_key = api_key
         self.state = state
         self.now = state.now

@@ -9,8 +9,8 @@ from ._behaviour import Behaviour
 from ._documents import sync_document
 from ._queries import is_true
 from ._replies import RefusedError, Reply, execute_refusal, json_reply
+from ._runs import Run
 from ._service import Call, Service
-from ._state import Run
 from ._workflows import Workflow
 
 _SECRET_HEADERS = frozenset({"x-api-key", "authorization", "cookie"})

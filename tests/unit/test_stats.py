@@ -38,6 +38,7 @@ def test_counters_of_two_clients_add_up() -> None:
     for counters in (one, two):
         counters.retries = counters.polls = counters.settled = counters.possible_duplicates = 1
         counters.adopted = counters.orphaned = counters.unknown = 2
+        counters.abandoned = 1
         counters.sweeps, counters.wasted, counters.noticed, counters.unnoticed_for = 3, 2, 1, 0.5
     both = attrs.asdict(one.snapshot() + two.snapshot())
     assert both.pop("requests") == {"execute": 3, "stop": 1}
@@ -46,9 +47,11 @@ def test_counters_of_two_clients_add_up() -> None:
         "retries": 2,
         "polls": 2,
         "settled": 2,
+        "abandoned": 0,
         "possible_duplicates": 2,
         "adopted": 4,
         "orphaned": 4,
+        "abandoned": 2,
         "unknown": 4,
         "sweeps": 6,
         "wasted": 4,
