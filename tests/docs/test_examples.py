@@ -191,8 +191,9 @@ async def test_resume_batch_goes_on_after_a_kill(base_url: str, tmp_path: Path) 
 
 async def started(base_url: str) -> int:
     """How many contacts the emulator has been asked for so far."""
-    options = {"api_key": "tk_emulator", "linked_account_id": "acct_1"}
-    async with RefoldClient(base_url=base_url, **options) as refold:
+    async with RefoldClient(
+        base_url=base_url, api_key="tk_emulator", linked_account_id="acct_1"
+    ) as refold:
         return len([run async for run in refold.executions.list(workflow_id="wf_contact")])
 
 
