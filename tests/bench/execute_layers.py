@@ -74,7 +74,7 @@ def contenders(
 
     async def bare() -> None:
         assert wire._session is not None
-        under_way.set(wire.attempt(request))
+        under_way.set(wire.attempt(request, wire.timeouts))
         await wire._read(
             await wire._session.request(
                 "POST", url, data=request.body, headers=headers, allow_redirects=False
@@ -82,7 +82,7 @@ def contenders(
         )
 
     async def exchange() -> None:
-        await wire.exchange(request, secret, wire.attempt(request))
+        await wire.exchange(request, secret, wire.attempt(request, wire.timeouts))
 
     async def own_task() -> None:
         going = asyncio.get_running_loop().create_task(exchange(), context=Context())
