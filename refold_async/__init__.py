@@ -71,9 +71,9 @@ from refold_async._models import (
     WaitTimeoutError,
     Workflow,
 )
-from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans
-from refold_async._stats import BudgetStats, Stats
+from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._version import __version__
 
 __all__ = [
@@ -90,6 +90,7 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "ConnectionFailedError",
+    "Events",
     "ExecuteOptions",
     "Execution",
     "ExecutionError",
@@ -141,6 +142,7 @@ __all__ = [
     "TransportError",
     "UnexpectedReplyError",
     "WaitTimeoutError",
+    "WaitingStats",
     "Workflow",
     "Workflows",
     "__version__",

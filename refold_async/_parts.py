@@ -49,8 +49,9 @@ class Parts:
         return attrs.evolve(self, services=services, starter=starter)
 
     def stats(self) -> Stats:
-        """Give the counters and the budget as they stand."""
-        return self.counters.snapshot(self.transport.budget.stats())
+        """Give the counters as they stand, and what waits where."""
+        waiting = self.services.tracker.stats()
+        return self.counters.snapshot(self.transport.budget.stats(), waiting)
 
     async def aclose(self, grace: float) -> None:
         """End what is under way, after `grace` seconds; cancelled, it is closed all the same."""
@@ -101,7 +102,14 @@ def put_together(
         counters=counters,
     )
     api = Api(transport)
-    tracker = Tracker(api, polling, clock, counters, at_once=max(1, connections.limit // 4))
+    tracker = Tracker(
+        api,
+        polling,
+        clock,
+        counters,
+        at_once=max(1, connections.limit // 4),
+        patience=retry.patience,
+    )
     services = Services(api, tracker, polling, clock)
     reconciler = Reconciler(api, clock, polling.page_size)
     starter = Starter(services, reconciler, counters)

@@ -125,7 +125,7 @@ class Transport:
             call = Call(
                 request=sending.request,
                 policy=sending.policy,
-                attempt=partial(self._try, sending),
+                attempt=partial(self._try, sending, again=True),
                 clock=self.clock,
                 counters=self.counters,
                 deadline=sending.deadline,
@@ -137,28 +137,32 @@ class Transport:
             self._calls -= 1
             self._check_idle()
 
-    async def _try(self, sending: Sending) -> Answer:
+    async def _try(self, sending: Sending, *, again: bool = False) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more."""
         self.check_usable()
         auth, deadline = self.auth, sending.deadline
         try:
             secret = auth.current or await auth.renewed(None, deadline)
-            answer = await self._attempt(sending, secret)
+            answer = await self._attempt(sending, secret, again=again)
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
                 renewed = await auth.renewed(secret, deadline)
                 if renewed is not secret:
-                    answer = await self._attempt(sending, renewed)
+                    answer = await self._attempt(sending, renewed, again=True)
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
         return answer
 
-    async def _attempt(self, sending: Sending, secret: Secret) -> Answer:
+    async def _attempt(self, sending: Sending, secret: Secret, *, again: bool) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
         request, deadline, care = sending.request, sending.deadline, sending.care
-        phase = self.budget.take(sending.priority) if deadline is None else None
+        priority, account = sending.priority, request.account
+        phase = self.budget.take(priority, account) if deadline is None else None
         if phase is None:
-            phase = await self.budget.acquire(sending.priority, deadline)
+            patience = sending.policy.patience
+            phase = await self.budget.acquire(
+                priority, deadline, account=account, patience=patience, again=again
+            )
         if phase is None:
             return failures.no_slot()
         if care is None:
@@ -166,12 +170,12 @@ class Transport:
             try:
                 return await self._exchange(request, secret, phase, attempt)
             finally:
-                self.budget.release()
+                self.budget.release(account)
         if care.before is not None:
             try:
                 await care.before()
             except BaseException:
-                self.budget.release()
+                self.budget.release(account)
                 raise
         attempt = self.wire.attempt(request, sending.timeouts)
         return await self._starts.make(
@@ -181,11 +185,11 @@ class Transport:
             care=care,
             deadline=deadline,
             abandoned=sending.timeouts.abandoned,
-            ended=self._start_ended,
+            ended=partial(self._start_ended, account),
         )
 
-    def _start_ended(self) -> None:
-        self.budget.release()
+    def _start_ended(self, account: str | None) -> None:
+        self.budget.release(account)
         self._check_idle()
 
     async def _exchange(
@@ -204,7 +208,7 @@ class Transport:
             return answer
         answer = judge(request, self.wire.hidden(reply, secret))
         if reply.status in _SHEDDING:
-            self.budget.refused(phase, min(answer.retry_after or 0.0, self.policy.patience))
+            self.budget.refused(phase, answer.retry_after or 0.0, reply.status)
         elif reply.status < 500:  # noqa: PLR2004
             self.budget.served(phase)
         return answer

@@ -44,6 +44,7 @@ class Behaviour:
         echo_instance_tag_in_get: Whether a single execution carries `instance_tag`.
         rerun_keeps_tag: Whether a rerun bears the tag of the run it repeats.
         rerun_shape: The field in which a rerun's answer gives the new id.
+        unknown_event_status: Status of a trigger of an event that nobody knows.
         unknown_execution: An id that nobody knows gets `404`, or its request `hangs`.
         retention: How long a run can be read and listed; afterwards it is unknown. None: for ever.
         max_page_size: The largest `limit` of a list.
@@ -100,6 +101,7 @@ class Behaviour:
     echo_instance_tag_in_get: bool = True
     rerun_keeps_tag: bool = False
     rerun_shape: Literal["id", "instanceId"] = "id"
+    unknown_event_status: Literal[404, 400] = 404
     unknown_execution: Literal["404", "hangs"] = "404"
     retention: float | None = None
 

@@ -63,7 +63,7 @@ def contenders(
     request = build()
     credentials = {"x-api-key": "tk_bench", "linked_account_id": "acct_1"}
     url, headers = base_url + request.target, {**request.headers, **credentials}
-    transport = free._transport
+    transport = free._caller.parts.transport
     wire, secret = transport.wire, transport.auth.current
     assert secret is not None
 
