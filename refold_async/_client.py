@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import attrs
 
-from refold_async import _protocol as protocol
-from refold_async._batch import Batches
+from refold_async._batch import FanOut
+from refold_async._caller import Caller
 from refold_async._checks import (
     check_count,
     check_header,
     check_id,
+    check_kind,
     plain,
     positive_seconds,
     to_seconds,
@@ -31,39 +31,23 @@ from refold_async._config import (
     from_environment,
 )
 from refold_async._errors import ConfigError, RefoldError
-from refold_async._handle import ExecutionHandle, Services, handle_of_ref
+from refold_async._handle import ExecutionHandle, handle_of_ref
 from refold_async._models import ExecutionRef
-from refold_async._pacing import Budget
+from refold_async._parts import put_together
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
-from refold_async._starting import Orphans, Reconciler, Starter, Submission, new_tag
-from refold_async._stats import Counters
-from refold_async._transport import Api, Authenticator, Transport, Wire, check_connections
-from refold_async._waiting import Tracker
+from refold_async._transport import check_connections
 
 if TYPE_CHECKING:
-    import asyncio
-    import os
     import ssl
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterable,
-        Awaitable,
-        Callable,
-        Coroutine,
-        Iterable,
-    )
+    from collections.abc import Awaitable, Callable, Coroutine
     from types import TracebackType
 
     import aiohttp
 
-    from refold_async._batch import (
-        BatchItem,
-        BatchProgress,
-        BatchReport,
-        ExecutionRequest,
-    )
+    from refold_async._batch import Batches
     from refold_async._checks import Seconds
-    from refold_async._models import ExecutionResult, RequestStructure
+    from refold_async._models import ExecutionResult
+    from refold_async._starting import Orphans
     from refold_async._stats import Stats
 
 
@@ -80,7 +64,7 @@ class ExecuteOptions(TypedDict, total=False):
     retry: RetryPolicy | None
 
 
-class RefoldClient:
+class RefoldClient(FanOut):
     """A client of one Refold deployment, for one event loop.
 
     Making one does no I/O and needs no running loop. End it with `async with` or `aclose()`.
@@ -143,9 +127,6 @@ class RefoldClient:
         session: aiohttp.ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
-        clock = clock or SystemClock()
-        timeouts = _expect(timeouts, Timeouts, "timeouts")
-        auth = Authenticator(choose_credential(api_key, session_token), clock, timeouts.read)
         account = linked_account_id
         if account is None:
             account = from_environment("REFOLD_LINKED_ACCOUNT_ID")
@@ -153,63 +134,46 @@ class RefoldClient:
         if url is None:
             url = from_environment("REFOLD_BASE_URL") or DEFAULT_BASE_URL
         url = check_base_url(url, allow_insecure_http=allow_insecure_http)
-        connections = check_connections(
-            url,
-            max_connections=max_connections,
-            keepalive=keepalive,
-            ssl=ssl,
-            proxy=proxy,
-            trust_env=trust_env,
-            session=session,
-        )
-        max_connections = connections.limit
-        counters = Counters()
-        wire = Wire(
+        parts = put_together(
             base_url=url,
-            auth=auth,
-            timeouts=timeouts,
-            clock=clock,
-            connections=connections,
-            max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
-        )
-        transport = Transport(
-            wire=wire,
-            auth=auth,
-            policy=_expect(retry, RetryPolicy, "retry"),
-            budget=Budget(
-                None if rate_limit is None else _expect(rate_limit, RateLimit, "rate_limit"),
-                max_connections,
-                clock,
+            credential=choose_credential(api_key, session_token),
+            timeouts=check_kind(timeouts, Timeouts, "timeouts"),
+            retry=check_kind(retry, RetryPolicy, "retry"),
+            polling=check_kind(polling, PollPolicy, "polling"),
+            rate_limit=(
+                None if rate_limit is None else check_kind(rate_limit, RateLimit, "rate_limit")
             ),
-            clock=clock,
-            counters=counters,
+            connections=check_connections(
+                url,
+                max_connections=max_connections,
+                keepalive=keepalive,
+                ssl=ssl,
+                proxy=proxy,
+                trust_env=trust_env,
+                session=session,
+            ),
+            max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
+            clock=clock or SystemClock(),
         )
-        api = Api(transport)
-        tracker = Tracker(
-            api,
-            _expect(polling, PollPolicy, "polling"),
-            clock,
-            counters,
-            at_once=max(1, max_connections // 4),
+        caller = Caller(
+            parts=parts,
+            account=None if account is None else check_header(account, "linked_account_id"),
+            max_payload_bytes=check_count(max_payload_bytes, "max_payload_bytes"),
         )
-        self._transport = transport
-        self._services = Services(api, tracker, polling, clock)
-        self._reconciler = Reconciler(api, clock, polling.page_size)
-        self._starter = Starter(self._services, self._reconciler, counters)
-        self._services.start = self._starter.start
-        self._services.learn = tracker.learn = self._reconciler.learn
-        self._counters = counters
-        self._max_connections = max_connections
-        self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
-        self._account = None if account is None else check_header(account, "linked_account_id")
-        self._is_view = False
+        self._use(caller, is_view=False)
+
+    def _use(self, caller: Caller, *, is_view: bool) -> None:
+        self._caller = caller
+        self._services = caller.parts.services
+        self._transport = caller.parts.transport
+        self._is_view = is_view
 
     # -- accounts and life -------------------------------------------------------------------
 
     @property
     def linked_account_id(self) -> str | None:
         """For whom calls are made unless they say otherwise."""
-        return self._account
+        return self._caller.account
 
     def for_account(self, linked_account_id: str) -> RefoldClient:
         """Give a view of this client for another linked account.
@@ -222,15 +186,45 @@ class RefoldClient:
             ConfigError: the client authenticates with a session token, which is bound to one
                 account.
         """
-        if self._transport.auth.bound_to_account:
+        if self._caller.bound:
             raise ConfigError(
                 "a session token is bound to one linked account; use an API key, or make a client"
                 " with that account's token",
                 field="linked_account_id",
             )
+        account = check_header(linked_account_id, "linked_account_id")
+        return self._view(attrs.evolve(self._caller, account=account))
+
+    def with_options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        linked_account_id: str | None = None,
+    ) -> RefoldClient:
+        """Give a view of this client with other options; as cheap as `for_account`, and as shared.
+
+        They hold for all calls made through the view, and through the handles it gives. How waits
+        look at runs does not change with them: looks are shared by all who wait.
+
+        Args:
+            retry: another retry policy; a call's own `retry` wins over it.
+            timeouts: other bounds on attempts and, by `Timeouts.call`, on starts.
+            linked_account_id: another linked account, as of `for_account`.
+
+        Raises:
+            ConfigError: an option is wrong; names it.
+        """
+        parts = self._caller.parts.viewed(
+            None if retry is None else check_kind(retry, RetryPolicy, "retry"),
+            None if timeouts is None else check_kind(timeouts, Timeouts, "timeouts"),
+        )
+        view = self._view(attrs.evolve(self._caller, parts=parts))
+        return view if linked_account_id is None else view.for_account(linked_account_id)
+
+    def _view(self, caller: Caller) -> RefoldClient:
         view = copy.copy(self)
-        view._account = check_header(linked_account_id, "linked_account_id")  # noqa: SLF001
-        view._is_view = True  # noqa: SLF001
+        view._use(caller, is_view=True)  # noqa: SLF001
         return view
 
     async def __aenter__(self) -> Self:
@@ -261,29 +255,14 @@ class RefoldClient:
             ClientClosedError: the client lives on another event loop, or in the process this one
                 was forked from: close it there.
         """
-        if self._is_view:
-            return
-        transport, seconds = self._transport, to_seconds(grace, "grace")
-        ended = transport.loop_has_ended()
-        try:
-            if seconds > 0 and not ended:
-                await self._starter.drain(seconds)
-        finally:
-            transport.shut()
-            try:
-                if not ended:
-                    await self._services.tracker.aclose()
-                    await transport.aclose()
-                    await self._starter.aclose()
-            finally:
-                await transport.wire.aclose()
+        seconds = to_seconds(grace, "grace")
+        if not self._is_view:
+            await self._caller.parts.aclose(seconds)
 
     def __repr__(self) -> str:
-        transport = self._transport
-        state = "closed" if transport.closed else "open"
-        return (
-            f"<RefoldClient {transport.wire.base_url} linked_account_id={self._account!r} {state}>"
-        )
+        url, account = self._transport.wire.base_url, self._caller.account
+        state = "closed" if self._transport.closed else "open"
+        return f"<RefoldClient {url} linked_account_id={account!r} {state}>"
 
     async def ping(self) -> None:
         """Ask whether the service is there and takes the credential: one request, tried once.
@@ -295,15 +274,15 @@ class RefoldClient:
         See: "List Executions"; "List Workflows" for an API key without a linked account.
         """
         api, once = self._services.api, RetryPolicy(mode="never")
-        if self._account is None and not self._transport.auth.bound_to_account:
+        if self._caller.account is None and not self._caller.bound:
             await api.list_workflows(account=None, query={"limit": 1}, policy=once)
         else:
-            await api.list_executions(account=self._account, query={"limit": 1}, policy=once)
+            await api.list_executions(account=self._caller.account, query={"limit": 1}, policy=once)
 
     @property
     def stats(self) -> Stats:
         """The client's counters and its budget as they stand, shared by all its views."""
-        return self._counters.snapshot(self._transport.budget.stats())
+        return self._caller.parts.stats()
 
     # -- starting and finding runs -----------------------------------------------------------
 
@@ -358,7 +337,7 @@ class RefoldClient:
         See: "Execute Workflow".
         """
         try:
-            start = self._planned(
+            start = self._caller.planned(
                 workflow_id,
                 timeout=timeout,
                 retry=retry,
@@ -376,53 +355,6 @@ class RefoldClient:
             # the calls made so far unawaited.
             return _raise(error)
         return start()
-
-    def _planned(
-        self,
-        workflow_id: str,
-        *,
-        timeout: Seconds | None,
-        retry: RetryPolicy | None = None,
-        linked_account_id: str | None = None,
-        instance_tag: str | None = None,
-        unique_tag: bool = False,
-        **options: Any,
-    ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
-        """Check the arguments of `execute`; what is given back sends, when it is awaited."""
-        limit = positive_seconds(timeout, "timeout")
-        policy = None if retry is None else _expect(retry, RetryPolicy, "retry")
-        request = self._request(
-            workflow_id,
-            linked_account_id=linked_account_id,
-            instance_tag=instance_tag,
-            unique_tag=unique_tag,
-            **{"payload": None, "sync": False, "config_id": None, "include_headers": False}
-            | options,
-        )
-        return partial(self._starter.start, request, policy=policy, limit=limit)
-
-    def _request(
-        self,
-        workflow_id: str,
-        *,
-        linked_account_id: str | None,
-        instance_tag: str | None,
-        unique_tag: bool,
-        **options: Any,
-    ) -> protocol.Request:
-        """Check the arguments of a start; one without a tag gets one of its own."""
-        account = self._required(self._choose_account(linked_account_id))
-        if unique_tag and instance_tag is None:
-            raise ConfigError("says something about an instance_tag", field="unique_tag")
-        return protocol.execute_request(
-            workflow_id,
-            account=account,
-            instance_tag=instance_tag,
-            unique_tag=unique_tag,
-            own_tag=new_tag() if instance_tag is None else None,
-            max_payload_bytes=self._max_payload_bytes,
-            **options,
-        )
 
     def run(
         self,
@@ -448,7 +380,7 @@ class RefoldClient:
         See: "Execute Workflow".
         """
         try:
-            start = self._planned(workflow_id, slug=slug, timeout=timeout, **options)
+            start = self._caller.planned(workflow_id, slug=slug, timeout=timeout, **options)
         except RefoldError as error:
             return _raise(error)
         return self._run(start, timeout)
@@ -484,8 +416,7 @@ class RefoldClient:
             raise ConfigError(
                 "this ref has none, so there is nothing to find", field="execution_id"
             )
-        account = self._choose_account(linked_account_id or ref.linked_account_id)
-        self._required(account)
+        account = self._caller.required(linked_account_id or ref.linked_account_id)
         ref = ExecutionRef(
             execution_id=check_id(ref.execution_id, "execution_id"),
             workflow_id=_plain_or_none(ref.workflow_id),
@@ -513,10 +444,10 @@ class RefoldClient:
 
         See: "List Executions".
         """
-        account = self._required(self._choose_account(linked_account_id))
+        account = self._caller.required(linked_account_id)
         workflow_id = check_id(workflow_id, "workflow_id")
         instance_tag = check_header(instance_tag, "instance_tag")
-        found = await self._reconciler.find(account, instance_tag, workflow_id)
+        found = await self._caller.parts.reconciler.find(account, instance_tag, workflow_id)
         return [
             ExecutionHandle(
                 self._services,
@@ -540,7 +471,7 @@ class RefoldClient:
         See: "List Executions".
         """
         workflow_id = check_id(workflow_id, "workflow_id")
-        return await self._reconciler.check(self._required(self._account), workflow_id)
+        return await self._caller.parts.reconciler.check(self._caller.required(), workflow_id)
 
     @property
     def orphans(self) -> Orphans:
@@ -548,144 +479,10 @@ class RefoldClient:
 
         Iterating takes them out; at most 1,000 are kept, the oldest dropped with a log line.
         """
-        return self._starter.orphans
-
-    # -- batches -----------------------------------------------------------------------------
-
-    def map(
-        self,
-        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
-        *,
-        concurrency: int | None = None,
-        wait: bool = True,
-        ordered: bool = False,
-        validate: bool = False,
-    ) -> AsyncGenerator[BatchItem]:
-        """Run many workflows and give each item as it settles, whatever became of it.
-
-        ::
-
-            async with aclosing(refold.map(requests)) as items:
-                async for item in items:
-                    print(item.key, item.outcome)
-
-        The input is pulled as the request budget lets items through, so it may be endless, and
-        memory does not grow with it. An item takes one of `concurrency` places from when it is
-        pulled to when it is yielded: a slow reader slows the pulling. Not repeatable: it starts
-        runs.
-
-        Leaving early (`break` inside `aclosing`, or being cancelled) cancels no run and sends
-        nothing more. Handles of runs that were started and not yielded are then in `orphans`.
-
-        Args:
-            requests: an iterable or async iterable of `ExecutionRequest`. If it raises, what was
-                pulled is still yielded, and then its error is raised.
-            concurrency: items under way at most; 10,000 by default, since each costs a few KiB and
-                runs that take long must not hold up starts. How fast starts leave is the rate
-                limit's and the service's business, and no more than `max_connections` of them are
-                being started at one time.
-            wait: wait for the runs to end; False: an item has succeeded once its run has started.
-            ordered: yield in the order of the input, within the same number of places.
-            validate: check each payload against its workflow's JSON Schema before it is sent
-                (needs the extra `validate`); items that don't fit are `rejected`.
-
-        Yields:
-            Each item once, with exactly one outcome; failures are in `item.error`, not raised.
-
-        Raises:
-            ConfigError: an argument is wrong, or an extra is missing.
-            ClientClosedError: the client is closed, or belongs to another loop.
-
-        See: "Execute Workflow".
-        """
-        return self._batches().map(
-            requests, concurrency=concurrency, wait=wait, ordered=ordered, validate=validate
-        )
-
-    async def run_batch(
-        self,
-        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
-        *,
-        journal: str | os.PathLike[str] | None = None,
-        concurrency: int | None = None,
-        wait: bool = True,
-        stop_after_failures: int | None = None,
-        progress: Callable[[BatchProgress], object] | None = None,
-        validate: bool = False,
-        stop: asyncio.Event | None = None,
-    ) -> BatchReport:
-        """Run many workflows and report what became of each; failures don't raise.
-
-        Keeps every item for the report: for inputs without end there is `map`. With a journal it
-        may be repeated after a crash, with the same input: what is done is not run again. Without
-        one, repeating it starts everything again. Cancelling it cancels no run and sends nothing
-        more.
-
-        Args:
-            requests: as of `map`; what it raises ends up in `report.input_error`.
-            journal: a file that remembers the batch (needs the extra `batch`): made if it is not
-                there, resumed from if it is. See "Batches" in the documentation.
-            concurrency: as of `map`.
-            wait: as of `map`.
-            stop_after_failures: after so many items that are failed, rejected or unknown nothing
-                more is sent; what runs is waited for, and the rest of the input is `unsent`.
-            progress: called on every change with how far the batch is; must not block.
-            validate: read the whole input first and check every payload against its workflow's
-                JSON Schema (needs the extra `validate`); if one does not fit, nothing is sent.
-            stop: set it to stop the batch as `stop_after_failures` does.
-
-        Raises:
-            ConfigError: an argument is wrong, or an extra is missing.
-            JournalError: the journal can't be used; nothing was sent.
-            ClientClosedError: the client is closed, or belongs to another loop.
-
-        See: "Execute Workflow".
-        """
-        return await self._batches().run(
-            requests,
-            journal=journal,
-            concurrency=concurrency,
-            wait=wait,
-            stop_after_failures=stop_after_failures,
-            progress=progress,
-            validate=validate,
-            stop=stop,
-        )
+        return self._caller.parts.starter.orphans
 
     def _batches(self) -> Batches:
-        transport, services = self._transport, self._services
-        return Batches(
-            prepare=self._prepare,
-            reattach=self.handle,
-            structure=self._structure,
-            reconciler=self._reconciler,
-            orphaned=self._starter.orphans.add,
-            check_usable=transport.check_usable,
-            requests_made=lambda: dict(self._counters.requests),
-            at_once=self._max_connections,
-            clock=services.clock,
-            meta={"base_url": transport.wire.base_url, "linked_account_id": self._account},
-        )
-
-    def _prepare(self, wanted: ExecutionRequest) -> Submission:
-        """Make a start that can be sent later, or raise what is wrong with it."""
-        options = attrs.asdict(wanted, recurse=False)
-        limit = positive_seconds(options.pop("timeout"), "timeout")
-        policy = options.pop("retry")
-        policy = None if policy is None else _expect(policy, RetryPolicy, "retry")
-        del options["key"]
-        return Submission(
-            self._starter,
-            self._request(**options),
-            policy=policy,
-            limit=limit,
-            tag_is_ours=wanted.instance_tag is None,
-        )
-
-    async def _structure(self, workflow_id: str, account: str | None) -> RequestStructure:
-        return await self._services.api.request_structure(
-            workflow_id, account=self._choose_account(account)
-        )
+        return self._caller.batches(self.handle)
 
     # -- the other operations ----------------------------------------------------------------
 
@@ -696,12 +493,12 @@ class RefoldClient:
         Raises:
             ConfigError: no linked account is known; runs belong to one.
         """
-        return Executions(self._services, self._required(self._account))
+        return Executions(self._services, self._caller.required())
 
     @property
     def workflows(self) -> Workflows:
         """Workflows, to list and to ask what they expect."""
-        return Workflows(self._services, self._account)
+        return Workflows(self._services, self._caller.account)
 
     @property
     def events(self) -> Events:
@@ -710,48 +507,17 @@ class RefoldClient:
         Raises:
             ConfigError: no linked account is known; events belong to one.
         """
-        account = self._required(self._account)
-        return Events(self._services, account, self._max_payload_bytes)
+        caller = self._caller
+        return Events(self._services, caller.required(), caller.max_payload_bytes)
 
     @property
     def session_tokens(self) -> SessionTokens:
         """Session tokens, to create."""
         return SessionTokens(self._services)
 
-    def _choose_account(self, given: str | None) -> str | None:
-        """Settle on a linked account: the call's own wins over the client's."""
-        if given is None:
-            return self._account
-        given = check_header(given, "linked_account_id")
-        bound = self._transport.auth.bound_to_account
-        if bound and self._account is not None and given != self._account:
-            raise ConfigError(
-                "the session token is bound to another linked account", field="linked_account_id"
-            )
-        return given
-
-    def _required(self, account: str | None) -> str | None:
-        """Refuse calls for which no linked account is known (a session token brings its own)."""
-        if account is None and not self._transport.auth.bound_to_account:
-            raise ConfigError(
-                "with an API key this call needs one: pass it to the call or the client, use"
-                " for_account(...), or set REFOLD_LINKED_ACCOUNT_ID",
-                field="linked_account_id",
-            )
-        return account
-
 
 def _plain_or_none(text: str | None) -> str | None:
     return None if text is None else plain(text)
-
-
-_P = TypeVar("_P")
-
-
-def _expect(value: object, kind: type[_P], field: str) -> _P:
-    if not isinstance(value, kind):
-        raise ConfigError(f"must be a {kind.__name__}, not {value!r:.80}", field=field)
-    return value
 
 
 async def _raise(error: RefoldError) -> Any:

@@ -135,18 +135,21 @@ class PollPolicy:
     """How a pending run is looked at.
 
     Attributes:
-        first: seconds from the start of a run to the first look, and the first interval, until the
-            durations of its workflow are known.
-        max_interval: intervals grow by half each time up to this many seconds; no pause is longer.
+        first: seconds from the start of a run to the first look, until the durations of its
+            workflow are known; and the shortest pause between two looks.
+        max_interval: pauses grow up to this many seconds, like the square root of the run's age;
+            beyond it only while so many reads are made that each has become dearer. An hour-long
+            run reaches 36 s, so this bounds runs of three hours and more.
         sweep: whether the runs of an account may be looked at together, by list requests.
         page_size: documents asked for per list request.
-        not_found_grace: a fresh run may be unknown to the service for this many seconds.
-        failure_budget: looks may fail for this many seconds in a row before the wait gives up;
-            time the service itself told us to wait does not count.
+        not_found_grace: a run that was started so many seconds ago, by this client or by what its
+            id tells, may be unknown to the service still; any other 404 is raised at once.
+        failure_budget: looks may fail for this many seconds in a row before the wait gives up,
+            counted from the first of them; refusals by load (429) for two minutes.
     """
 
     first: float = attrs.field(default=0.5, converter=_seconds, validator=_above_zero)
-    max_interval: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
+    max_interval: float = attrs.field(default=60.0, converter=_seconds, validator=_above_zero)
     sweep: bool = attrs.field(default=True)
     page_size: int = _count_field(100)
     not_found_grace: float = attrs.field(default=5.0, converter=_seconds, validator=_from_zero)

@@ -10,6 +10,7 @@ from refold_async._models.documents import (
     created_second,
 )
 from refold_async._models.endings import (
+    UNREAD,
     ExecutionError,
     ExecutionFailedError,
     ExecutionResult,
@@ -32,6 +33,7 @@ from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
 from refold_async._models.paging import Pages
 
 __all__ = [
+    "UNREAD",
     "Execution",
     "ExecutionError",
     "ExecutionEvent",

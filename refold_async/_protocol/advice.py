@@ -58,8 +58,8 @@ def _advice(error: RefoldError, request: Request, credential: str) -> str | None
         return "The run may be over: read its status; one that has ended needs no stop."
     if isinstance(error, RateLimitError) or (isinstance(error, ApiError) and error.status == _SHED):
         return (
-            "The service takes less than it was asked: lower rate_limit, or let RetryPolicy wait"
-            " longer."
+            "The service takes less than it is asked for: lower rate_limit, or raise"
+            " RetryPolicy.patience."
         )
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import json
 import logging
@@ -73,6 +74,12 @@ class Starter:
         self.orphans = Orphans()
         self.tasks: set[asyncio.Task[None]] = set()  # reconciling for callers that are gone
 
+    def viewed(self, services: Services) -> Starter:
+        """Give a starter for a view of the client; what is known of runs is shared."""
+        view = copy.copy(self)
+        view.services = services
+        return view
+
     async def start(
         self,
         request: protocol.Request,
@@ -91,7 +98,7 @@ class Starter:
     def deadline(self, limit: float | None) -> float | None:
         """Give the monotonic second by which a start of so many seconds ends, if one bounds it."""
         if limit is None:
-            limit = self.services.api.transport.wire.timeouts.call
+            limit = self.services.api.timeouts.call
         return None if limit is None else self.services.clock.monotonic() + limit
 
     def send(
@@ -102,7 +109,7 @@ class Starter:
         deadline: float | None,
     ) -> Coroutine[Any, Any, protocol.Answer]:
         """Send a request whose care is taken of; `deadline` is in monotonic seconds."""
-        return self.services.api.transport.send(
+        return self.services.api.send(
             request, policy=policy, deadline=deadline, care=care, priority=Priority.START
         )
 
@@ -136,7 +143,7 @@ class Submission:
         tag_is_ours: bool,
     ) -> None:
         self.request = request
-        self.policy = policy or starter.services.api.transport.policy
+        self.policy = policy or starter.services.api.policy
         self._starter = starter
         self._limit = limit
         self._tag_is_ours = tag_is_ours
@@ -225,7 +232,7 @@ class Care:
     ) -> None:
         self._starter = starter
         self._request = request
-        self._policy = policy or starter.services.api.transport.policy
+        self._policy = policy or starter.services.api.policy
         self._deadline = deadline
         self.expecting = False  # an attempt goes on without its caller
         self.uncertain = False  # an attempt that is over may have started a run

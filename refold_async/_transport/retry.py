@@ -152,7 +152,8 @@ class Call:
     closing: asyncio.Future[None] | None = None  # done when the client is closed
     attempts: int = 0  # all of them
     refusals: int = 0  # those among them that were refused by load
-    patient_until: float = math.inf  # monotonic seconds; set by the first of these
+    refused_at: float = math.nan  # the first of these, in monotonic seconds
+    patience: float = 0.0  # seconds of it that were left after the last
     uncertain: bool = False  # an earlier attempt may have started a run
     resent: bool = False  # and the request was sent again nevertheless
     finding: Finding = Finding.UNPROVEN  # of the last look at the list
@@ -226,10 +227,10 @@ class Call:
         """Give an outcome or what ends the call, or signal tenacity to go on."""
         self.attempts += 1
         if _is_load(answer):
+            now = self.clock.monotonic()
+            self.refused_at = now if self.refusals == 0 else self.refused_at
+            self.patience = self.policy.patience - (now - self.refused_at)
             self.refusals += 1
-            self.patient_until = min(
-                self.patient_until, self.clock.monotonic() + self.policy.patience
-            )
         uncertain = answer.evidence is Evidence.UNCERTAIN and not self.request.repeatable
         self.uncertain = self.uncertain or uncertain
         if self.care is not None:
@@ -256,6 +257,11 @@ class Call:
             return self._final(answer)
         return answer._replace(attempts=self.attempts, possible_duplicate=self.resent)
 
+    @property
+    def tries(self) -> int:
+        """Attempts that count: being refused by load is no failure of the call."""
+        return self.attempts - self.refusals
+
     def _wait(self, answer: Answer, jitter: float) -> float:
         """Give a pause: what the service asked for, and jitter on top.
 
@@ -263,22 +269,18 @@ class Call:
         """
         asked = answer.retry_after or 0.0
         if _is_load(answer):
-            jitter = min(jitter, max(self.patient_until - self.clock.monotonic() - asked, 0.0))
+            jitter = min(jitter, max(self.patience - asked, 0.0))
         return asked + jitter
 
     def _is_over(self, state: RetryCallState) -> bool:
         """Stop at the last attempt, when load outlasts our patience, or a pause the deadline."""
-        answer, now = _failed(state), self.clock.monotonic()
-        if _is_load(answer):
-            left = self.patient_until - now
-            if left <= 0 or (answer.retry_after or 0.0) > left:
-                return True
-        elif (
-            self.attempts - self.refusals >= self.policy.attempts
-            or (answer.retry_after or 0.0) > self.policy.patience
-        ):
+        answer = _failed(state)
+        asked, load = answer.retry_after or 0.0, _is_load(answer)
+        spent = self.patience <= 0 if load else self.tries >= self.policy.attempts
+        if spent or asked > (self.patience if load else self.policy.patience):
             return True
-        return self.deadline is not None and now + state.upcoming_sleep >= self.deadline
+        ready_at = self.clock.monotonic() + state.upcoming_sleep
+        return self.deadline is not None and ready_at >= self.deadline
 
     def _log(self, state: RetryCallState) -> None:
         failed = _failed(state).error or RefoldError("no answer")

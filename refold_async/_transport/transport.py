@@ -29,7 +29,9 @@ from refold_async._transport.server_clock import ServerClock
 from refold_async._transport.wire import Wire
 
 if TYPE_CHECKING:
-    from refold_async._config import Secret
+    from collections.abc import Awaitable, Callable
+
+    from refold_async._config import Secret, Timeouts
     from refold_async._protocol import Request
     from refold_async._transport.attempt import Attempt
     from refold_async._transport.retry import Care
@@ -73,6 +75,7 @@ class Transport:
         request: Request,
         *,
         policy: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
         deadline: float | None = None,
         care: Care | None = None,
         priority: Priority = Priority.RESULT,
@@ -82,6 +85,7 @@ class Transport:
         Args:
             request: what to send.
             policy: how to retry; the client's own if None.
+            timeouts: of each attempt; the client's own if None.
             deadline: monotonic seconds at which to give up, or None.
             care: who looks after a start whose answer is lost or whose caller leaves.
             priority: who goes first.
@@ -90,7 +94,10 @@ class Transport:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
         try:
-            return await self._send(request, policy or self.policy, deadline, care, priority)
+            attempt = partial(
+                self._try, request, priority, timeouts or self.wire.timeouts, deadline, care
+            )
+            return await self._send(request, policy or self.policy, attempt, deadline, care)
         except RefoldError as error:
             failure = self.explained(error, request)
         raise failure  # out here: as its context the old one would bring all its frames along
@@ -103,21 +110,21 @@ class Transport:
         self,
         request: Request,
         policy: RetryPolicy,
+        attempt: Callable[[], Awaitable[Answer]],
         deadline: float | None,
         care: Care | None,
-        priority: Priority,
     ) -> Answer:
         if self._idle is not None and care is not None:
             raise ClientClosedError("the client is being closed, and starts nothing more")
         self._calls += 1
         try:
-            answer = await self._try(request, priority, deadline, care)
+            answer = await attempt()
             if answer.error is None:
                 return answer
             call = Call(
                 request=request,
                 policy=policy,
-                attempt=partial(self._try, request, priority, deadline, care),
+                attempt=attempt,
                 clock=self.clock,
                 counters=self.counters,
                 deadline=deadline,
@@ -130,18 +137,25 @@ class Transport:
             self._check_idle()
 
     async def _try(
-        self, request: Request, priority: Priority, deadline: float | None, care: Care | None
+        self,
+        request: Request,
+        priority: Priority,
+        timeouts: Timeouts,
+        deadline: float | None,
+        care: Care | None,
     ) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more."""
         self.check_usable()
         try:
             secret = self.auth.current or await self.auth.renewed(None, deadline)
-            answer = await self._attempt(request, secret, priority, deadline, care)
+            answer = await self._attempt(request, secret, priority, timeouts, deadline, care)
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
                 renewed = await self.auth.renewed(secret, deadline)
                 if renewed is not secret:
-                    answer = await self._attempt(request, renewed, priority, deadline, care)
+                    answer = await self._attempt(
+                        request, renewed, priority, timeouts, deadline, care
+                    )
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
         return answer
@@ -151,6 +165,7 @@ class Transport:
         request: Request,
         secret: Secret,
         priority: Priority,
+        timeouts: Timeouts,
         deadline: float | None,
         care: Care | None,
     ) -> Answer:
@@ -161,16 +176,22 @@ class Transport:
         if phase is None:
             return failures.no_slot()
         if care is not None:
-            return await self._start(request, secret, phase, deadline, care)
+            return await self._start(request, secret, phase, timeouts, deadline, care)
         try:
             return await self._exchange(
-                request, secret, phase, self.wire.attempt(request, deadline)
+                request, secret, phase, self.wire.attempt(request, timeouts, deadline)
             )
         finally:
             self.budget.release()
 
     async def _start(
-        self, request: Request, secret: Secret, phase: int, deadline: float | None, care: Care
+        self,
+        request: Request,
+        secret: Secret,
+        phase: int,
+        timeouts: Timeouts,
+        deadline: float | None,
+        care: Care,
     ) -> Answer:
         """Make an attempt that its caller may leave: it is a task of the client's own."""
         if care.before is not None:
@@ -179,7 +200,7 @@ class Transport:
             except BaseException:
                 self.budget.release()
                 raise
-        attempt = self.wire.attempt(request)
+        attempt = self.wire.attempt(request, timeouts)
         task = asyncio.get_running_loop().create_task(
             self._exchange(request, secret, phase, attempt),
             context=Context(),  # nothing of the caller's, who may be gone when it ends
@@ -190,10 +211,10 @@ class Transport:
         try:
             ended = await done_within(self.clock, task, left)
         except asyncio.CancelledError:
-            self._leave(task, attempt, request, care)
+            self._leave(task, attempt, request, timeouts, care)
             raise
         if not ended:
-            self._leave(task, attempt, request, care)
+            self._leave(task, attempt, request, timeouts, care)
             return failures.out_of_time(sent=attempt.sent)
         return failures.cut_short(sent=attempt.sent) if task.cancelled() else task.result()
 
@@ -203,7 +224,12 @@ class Transport:
         self._check_idle()
 
     def _leave(
-        self, task: asyncio.Task[Answer], attempt: Attempt, request: Request, care: Care
+        self,
+        task: asyncio.Task[Answer],
+        attempt: Attempt,
+        request: Request,
+        timeouts: Timeouts,
+        care: Care,
     ) -> None:
         """Call an attempt off whose caller is gone; what has left is read to its end for a while.
 
@@ -214,7 +240,7 @@ class Transport:
             return
         care.expecting = True
         self.counters.abandoned += 1
-        attempt.abandon(self.wire.timeouts.abandoned)
+        attempt.abandon(timeouts.abandoned)
         task.add_done_callback(partial(self._hand_over, request, care), context=Context())
 
     def _hand_over(self, request: Request, care: Care, task: asyncio.Task[Answer]) -> None:

@@ -77,9 +77,10 @@ class Wire:
             finally:
                 await self.connections.aclose()
 
-    def attempt(self, request: Request, deadline: float | None = None) -> Attempt:
+    def attempt(
+        self, request: Request, timeouts: Timeouts, deadline: float | None = None
+    ) -> Attempt:
         """Begin an attempt: its timeouts start now. `deadline` is in monotonic seconds."""
-        timeouts = self.timeouts
         allowed = timeouts.sync if request.sync else timeouts.read
         latest = math.inf if deadline is None else deadline
         return Attempt(self.clock, connect=timeouts.connect, allowed=allowed, latest=latest)

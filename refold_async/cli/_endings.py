@@ -55,4 +55,6 @@ def exit_code(error: RefoldError) -> int:
 
 def advice(error: RefoldError) -> str:
     """Say what to do about a failure."""
-    return error.advice or _ending(error)[1]
+    own = error.advice
+    # Here the setting has the name of its variable.
+    return _ending(error)[1] if own is None else own.replace("base_url", "REFOLD_BASE_URL")

@@ -76,7 +76,7 @@ async def test_refusal_stops_all_calls_of_the_client(
     """Whoever wrote the 429 or 503, its Retry-After holds for everybody."""
     refusal = Step(reply=http(status, body, headers={"Retry-After": "60"}))
     async with wire(refusal, STARTS) as server:
-        refold = connect(server, retry=at_once("never"))
+        refold = connect(server, retry=at_once("never", patience=120))
         with pytest.raises(RefoldError):
             await refold.execute("wf_1", slug="s")
         assert 59 < refold.stats.budget.stopped_for <= 60
