@@ -23,6 +23,7 @@ from refold_async._protocol import (
     request_structure_request,
     rerun_request,
     stop_request,
+    trigger_event_request,
 )
 
 if TYPE_CHECKING:
@@ -181,15 +182,32 @@ def test_session_token_is_asked_for_an_account(force: bool, target: str) -> None
 
 
 def test_only_starts_are_not_repeatable() -> None:
-    """Sending execute or rerun twice may start two runs; nothing else may."""
+    """Sending execute, rerun or an event twice may start two runs; nothing else may."""
     requests: list[Any] = [case.values[0] for case in SIMPLE]
     requests += [
         execute(),
         create_session_token_request("a", force_refresh=True),
+        trigger(idempotent=False),
     ]
     assert {request.operation for request in requests} == {*Operation}
     starts = {request.operation for request in requests if not request.repeatable}
-    assert starts == {Operation.EXECUTE, Operation.RERUN}
+    assert starts == {Operation.EXECUTE, Operation.RERUN, Operation.TRIGGER_EVENT}
+    assert trigger(idempotent=True).repeatable
+
+
+def trigger(*, idempotent: bool) -> Request:
+    """Fire an event, with a key or without."""
+    return trigger_event_request(
+        "Contact Created",
+        slug=None,
+        payload=None,
+        account="a",
+        config_id=None,
+        instance_tag=None,
+        headers=None,
+        idempotent=idempotent,
+        max_payload_bytes=100,
+    )
 
 
 class Status(StrEnum):
