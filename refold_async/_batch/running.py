@@ -123,6 +123,7 @@ async def run(
         duration=tally.seconds,
         requests=dict(requests_made()),
         input_error=fan.input_error,
+        input_ended=fan.input_ended,
         stopped=fan.stopped,
     )
 

@@ -275,7 +275,7 @@ class Reconciler:
         if not matches:
             absent = scan.complete and self.tags_visible is True and proven
             return Found(Finding.ABSENT if absent else Finding.UNPROVEN)
-        if len(matches) > 1 or not matches.isdisjoint(self._owned):
+        if len(matches) > 1 or "" in matches or not matches.isdisjoint(self._owned):
             return Found(Finding.AMBIGUOUS)
         (execution_id,) = matches
         return Found(Finding.FOUND, execution_id)

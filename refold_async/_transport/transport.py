@@ -110,7 +110,7 @@ class Transport:
         self,
         request: Request,
         policy: RetryPolicy,
-        attempt: Callable[[], Awaitable[Answer]],
+        attempt: Callable[..., Awaitable[Answer]],
         deadline: float | None,
         care: Care | None,
     ) -> Answer:
@@ -124,7 +124,7 @@ class Transport:
             call = Call(
                 request=request,
                 policy=policy,
-                attempt=attempt,
+                attempt=partial(attempt, again=True),
                 clock=self.clock,
                 counters=self.counters,
                 deadline=deadline,
@@ -143,18 +143,22 @@ class Transport:
         timeouts: Timeouts,
         deadline: float | None,
         care: Care | None,
+        *,
+        again: bool = False,
     ) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more."""
         self.check_usable()
         try:
             secret = self.auth.current or await self.auth.renewed(None, deadline)
-            answer = await self._attempt(request, secret, priority, timeouts, deadline, care)
+            answer = await self._attempt(
+                request, secret, priority, timeouts, deadline, care, again=again
+            )
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
                 renewed = await self.auth.renewed(secret, deadline)
                 if renewed is not secret:
                     answer = await self._attempt(
-                        request, renewed, priority, timeouts, deadline, care
+                        request, renewed, priority, timeouts, deadline, care, again=True
                     )
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
@@ -168,11 +172,16 @@ class Transport:
         timeouts: Timeouts,
         deadline: float | None,
         care: Care | None,
+        *,
+        again: bool,
     ) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
-        phase = self.budget.take(priority) if deadline is None else None
+        account = request.account
+        phase = self.budget.take(priority, account) if deadline is None else None
         if phase is None:
-            phase = await self.budget.acquire(priority, deadline)
+            phase = await self.budget.acquire(
+                priority, deadline, account=account, patience=self.policy.patience, again=again
+            )
         if phase is None:
             return failures.no_slot()
         if care is not None:
@@ -182,7 +191,7 @@ class Transport:
                 request, secret, phase, self.wire.attempt(request, timeouts, deadline)
             )
         finally:
-            self.budget.release()
+            self.budget.release(account)
 
     async def _start(
         self,
@@ -198,7 +207,7 @@ class Transport:
             try:
                 await care.before()
             except BaseException:
-                self.budget.release()
+                self.budget.release(request.account)
                 raise
         attempt = self.wire.attempt(request, timeouts)
         task = asyncio.get_running_loop().create_task(
@@ -206,7 +215,7 @@ class Transport:
             context=Context(),  # nothing of the caller's, who may be gone when it ends
         )
         self._starts.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, request.account))
         left = None if deadline is None else deadline - self.clock.monotonic()
         try:
             ended = await done_within(self.clock, task, left)
@@ -218,9 +227,9 @@ class Transport:
             return failures.out_of_time(sent=attempt.sent)
         return failures.cut_short(sent=attempt.sent) if task.cancelled() else task.result()
 
-    def _ended(self, task: asyncio.Task[Answer]) -> None:
+    def _ended(self, account: str | None, task: asyncio.Task[Answer]) -> None:
         self._starts.discard(task)
-        self.budget.release()
+        self.budget.release(account)
         self._check_idle()
 
     def _leave(
@@ -272,7 +281,7 @@ class Transport:
             return answer
         answer = judge(request, self.wire.hidden(reply, secret))
         if reply.status in _SHEDDING:
-            self.budget.refused(phase, min(answer.retry_after or 0.0, self.policy.patience))
+            self.budget.refused(phase, answer.retry_after or 0.0, reply.status)
         elif reply.status < 500:  # noqa: PLR2004
             self.budget.served(phase)
         return answer

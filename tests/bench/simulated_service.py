@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from refold_async import Execution, ExecutionStatus, Page, PollPolicy, ServerError
-from refold_async._pacing.budget import Priority
+from refold_async._pacing import Priority
 from refold_async._protocol import Output
 from refold_async._stats import Counters
 from refold_async._waiting.tracker import Tracker

@@ -83,9 +83,9 @@ async def test_rejected_and_unsent_items_are_tried_again(
     """What never ran runs when the trouble is over, with the tag it had."""
     service.faults.script("execute", None, Fault(status=400), None)
     refold = connect(service, max_connections=1)
-    stopped = await refold.run_batch(numbered(4), journal=journal, stop_after_failures=1)
+    stopped = await refold.run_batch([*numbered(4)], journal=journal, stop_after_failures=1)
     assert outcomes(stopped) == ["succeeded", "rejected", "unsent", "unsent"]
-    report = await connect(service).run_batch(numbered(4), journal=journal)
+    report = await connect(service).run_batch([*numbered(4)], journal=journal)
     assert (outcomes(report), report.resumed) == (["succeeded"] * 4, 1)
     assert sorted(run.payload["n"] for run in service.runs) == [0, 1, 2, 3]
 
@@ -217,13 +217,13 @@ async def test_a_journal_that_fails_sends_nothing_more_and_awaits_what_runs(
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "write", refusing)
         refold = connect(service, max_connections=1)
-        report = await refold.run_batch(numbered(5), journal=journal, concurrency=1)
+        report = await refold.run_batch([*numbered(5)], journal=journal, concurrency=1)
     ran = "unsent" if state == "intended" else "succeeded"
     assert outcomes(report) == ["succeeded", ran, "unsent", "unsent", "unsent"]
     assert isinstance(report.journal_error, JournalError)
     with pytest.raises(ExceptionGroup):
         report.raise_for_failures()
-    again = await connect(service).run_batch(numbered(5), journal=journal)
+    again = await connect(service).run_batch([*numbered(5)], journal=journal)
     assert (outcomes(again), len(service.runs)) == (["succeeded"] * 5, 5)
 
 

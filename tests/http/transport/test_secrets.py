@@ -89,7 +89,7 @@ async def test_no_error_shows_the_secret(
     caplog.set_level(logging.DEBUG)
     async with wire(step) as server:
         refold = connect(
-            server, retry=at_once(), timeouts=Timeouts(read=0.1), **holding(credential)
+            server, retry=at_once(), timeouts=Timeouts(read=0.5), **holding(credential)
         )
         with pytest.raises(RefoldError) as caught:
             await refold.execute("wf_1", slug="s", payload={"n": "x" * 70_000})

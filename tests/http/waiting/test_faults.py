@@ -171,7 +171,7 @@ async def test_waits_that_time_out_leave_nothing_behind(
 ) -> None:
     """Each error names its own run; half go on waiting and are served."""
     refold = connect(service, polling=SOON)
-    handles = await start(refold, seconds=1.0)
+    handles = await start(refold, seconds=2.0)
     patient = asyncio.gather(*handles[::2])
     hasty = await asyncio.gather(
         *(handle.wait(timeout=0.4) for handle in handles[1::2]), return_exceptions=True

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
+from refold_async._waiting.agenda import Agenda
 
 from refold_async import PollPolicy, RateLimitError, RefoldError, ServerError
 from refold_async._stats import Counters
-from refold_async._waiting.agenda import Agenda
 from refold_async._waiting.pool import Cohort
 from refold_async._waiting.tracker import Tracker
 from tests.bench.simulate_waiting import World
