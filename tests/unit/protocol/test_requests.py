@@ -203,6 +203,7 @@ def test_only_starts_are_not_repeatable() -> None:
         execute(),
         trigger(idempotent=False),
         create_session_token_request("a", force_refresh=True),
+        trigger(idempotent=False),
     ]
     assert {request.operation for request in requests} == {*Operation}
     starts = {request.operation for request in requests if not request.repeatable}
