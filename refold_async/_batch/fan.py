@@ -69,6 +69,9 @@ class Submission(Protocol):
     async def rest(self) -> ExecutionHandle[Any] | None:
         """Tell what became of it after `handle` was cancelled; None if nothing had left."""
 
+    def later(self, told: Callable[[ExecutionHandle[Any] | None], object]) -> None:
+        """Have something told what became of it after `handle` was cancelled."""
+
     @property
     def has_left(self) -> bool:
         """Whether, after `handle` was cancelled, a run may have begun."""

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("refold_async")
 
 
+_LAST_ANSWERS = 1.0
+"""Seconds for which a batch that was cancelled waits for answers that are under way."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class JournaledCarrier(Carrier):
     """Carries items of a batch whose journal is open.
@@ -52,6 +56,8 @@ class JournaledCarrier(Carrier):
     reattach: Callable[[ExecutionRef], ExecutionHandle[Any]]
     _keys: set[str] = attrs.field(factory=set)
     has_runs: bool = False
+    _missing: int = 0  # answers, when the batch was cancelled
+    _all_told: asyncio.Future[None] | None = None
     _led: asyncio.Future[None] | None = None  # done once the journal's first start is through
 
     async def carry(self, entry: Entry, fan: Fan) -> Ending:
@@ -215,10 +221,30 @@ class JournaledCarrier(Carrier):
             fan.stop(str(error))
             raise UnsentError(error) from None
         except asyncio.CancelledError:
-            if intended and not submission.has_left and not again:
+            if intended and submission.has_left:
+                self._missing += 1
+                submission.later(lambda handle: self._told(row, handle))
+            elif intended and not again:
                 row.state, row.outcome = "settled", BatchOutcome.UNSENT
                 self.journal.note(row)
             raise
+
+    def _told(self, row: Row, handle: ExecutionHandle[Any] | None) -> None:
+        """Note the id that came after the batch was cancelled, if the journal is still open."""
+        if handle is not None and handle.execution_id is not None and not self.journal.closed:
+            row.execution_id, row.state = handle.execution_id, "started"
+            row.attempts += max(handle.attempts, 1)
+            row.possible_duplicate = row.possible_duplicate or handle.possible_duplicate
+            self.journal.note(row)
+        self._missing -= 1
+        if not self._missing and self._all_told is not None and not self._all_told.done():
+            self._all_told.set_result(None)
+
+    async def collect(self) -> None:
+        """Wait a moment for the answers to what had left when the batch was cancelled."""
+        if self._missing:
+            self._all_told = asyncio.get_running_loop().create_future()
+            await done_within(self.recovery.clock, self._all_told, _LAST_ANSWERS)
 
     async def _not_started(
         self, fan: Fan, row: Row, error: UnsentError | RefoldError, *, again: bool

@@ -241,7 +241,7 @@ class Reconciler:
         only = next(iter(workflow_ids)) if len(workflow_ids) == 1 else None
         scan = await self._scan(tags, account, only, begin)
         proven = service_time is not None
-        found = {tag: self._judge(scan, tag, proven=proven) for tag in tags}
+        found = {tag: self._judge(scan, tag, proven=proven, again=True) for tag in tags}
         for tag, one in found.items():
             if one.execution_id is not None:
                 self.remember(one.execution_id, tag)
@@ -269,15 +269,22 @@ class Reconciler:
             self.tags_visible = True
         return scan
 
-    def _judge(self, scan: _Scan, tag: str, *, proven: bool) -> Found:
-        """Say what a reading proves of one tag, if it reached back far enough (`proven`)."""
+    def _judge(self, scan: _Scan, tag: str, *, proven: bool, again: bool = False) -> Found:
+        """Say what a reading proves of one tag, if it reached back far enough (`proven`).
+
+        A run that is owned is another call's, unless it is looked for again: what carries a tag
+        that was made for one start is the run of that start, whoever learned of it meanwhile.
+        """
         matches = scan.matches[tag]
         if not matches:
             absent = scan.complete and self.tags_visible is True and proven
             return Found(Finding.ABSENT if absent else Finding.UNPROVEN)
-        if len(matches) > 1 or "" in matches or not matches.isdisjoint(self._owned):
+        if len(matches) > 1 or "" in matches:
             return Found(Finding.AMBIGUOUS)
         (execution_id,) = matches
+        owner = self._owned.get(execution_id)
+        if owner is not None and not (again and owner.tag == tag and _OUR_TAG.fullmatch(tag)):
+            return Found(Finding.AMBIGUOUS)
         return Found(Finding.FOUND, execution_id)
 
     async def _pages(

@@ -107,6 +107,28 @@ async def test_a_batch_that_was_cancelled_goes_on_where_it_was(
     assert (outcomes(report), len(service.runs)) == (["succeeded"] * 4, 4)
 
 
+@pytest.mark.parametrize(
+    ("delay", "known"),
+    [pytest.param(0.1, True, id="in time"), pytest.param(2.5, False, id="too late")],
+)
+async def test_the_same_client_goes_on_with_what_it_left(
+    service: Emulator, connect: Connect, journal: str, delay: float, known: bool
+) -> None:
+    """Answers that were under way: written down if they come soon, else found by their tags."""
+    service.faults.script("execute", None, *[Fault(delay=delay)] * 40)
+    refold = connect(service, retry=RetryPolicy(mode="safe", settle=0.02, wait=0, max_wait=0))
+    running = asyncio.ensure_future(refold.run_batch(numbered(30), journal=journal))
+    await until(lambda: len(service.runs) > 20)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (_count(journal, "intended") == 0) is known
+    while not known and len(refold.orphans) < 20:  # the client owns the runs by now
+        await asyncio.sleep(0.05)
+    report = await refold.run_batch(numbered(30), journal=journal)
+    assert (outcomes(report), len(service.runs)) == (["succeeded"] * 30, 30)
+
+
 async def test_what_had_not_left_when_a_batch_was_cancelled_is_not_uncertain(
     service: Emulator, connect: Connect, journal: str
 ) -> None:
