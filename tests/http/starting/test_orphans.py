@@ -14,7 +14,7 @@ from refold_async.emulator import Behaviour, Emulator, Fault
 from tests.support.endings import MODES, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from refold_async import RefoldClient
 
@@ -210,6 +210,15 @@ async def test_closing_ends_a_look_that_has_not_begun(
     assert isinstance(call.exception(), ExecutionOutcomeUnknownError)
 
 
+async def fail_beside(call: Coroutine[Any, Any, Any], emulator: Emulator) -> None:
+    """Be the sibling in a task group that fails."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(call)
+        await until(lambda: bool(emulator.runs))
+        await asyncio.sleep(0.1)
+        raise ValueError
+
+
 @pytest.mark.parametrize("how", ["timeout", "cancel", "group"])
 async def test_a_run_whose_caller_left_while_it_waited_is_an_orphan(
     connect: Callable[..., RefoldClient], how: str, caplog: pytest.LogCaptureFixture
@@ -230,11 +239,7 @@ async def test_a_run_whose_caller_left_while_it_waited_is_an_orphan(
             await leave(call)
         else:
             with pytest.raises(ExceptionGroup):
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(refold.run("wf_long", slug="s"))
-                    await until(lambda: bool(emulator.runs))
-                    await asyncio.sleep(0.1)
-                    raise ValueError
+                await fail_beside(refold.run("wf_long", slug="s"), emulator)
         (handle,) = refold.orphans
         (run,) = emulator.runs
         assert (handle.execution_id, refold.stats.orphaned) == (run.execution_id, 1)
