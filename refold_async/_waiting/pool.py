@@ -105,7 +105,8 @@ class Lists:
             self._failed_at = now
             self.good_from = now + self._rest
             self._rest = min(2 * self._rest, _LONG_REST if passing else LONGEST_REST)
-        self.good_from = max(self.good_from, now + pause)
+        if pause:
+            self.good_from = max(self.good_from, now + pause)
 
     def refused_size(self, now: float) -> bool:
         """Ask for fewer entries from now on; False if they are few already."""
