@@ -292,7 +292,8 @@ class Tracker:
                 for each in [*self._accounts.values()]:
                     self._forget(each)
                 self._many = max(_FEW, 2 * len(self._accounts))
-            account = self._accounts[name] = Account(name, Lists(self._policy.page_size))
+            lists = Lists(self._policy.page_size, 2 * self._policy.first)
+            account = self._accounts[name] = Account(name, lists)
         return account
 
     def _forget(self, account: Account) -> None:
