@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
-from refold_async._waiting.agenda import Agenda
 
 from refold_async import PollPolicy, RateLimitError, ServerError
 from refold_async._stats import Counters
