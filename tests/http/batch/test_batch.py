@@ -98,8 +98,8 @@ async def test_leaving_map_hands_runs_to_the_orphans(service: Emulator, connect:
     requests = [*numbered(1), *numbered(3, "wf_endless"), *numbered(20)]
     async with aclosing(refold.map(requests, concurrency=4)) as items:
         first = await anext(items)
-    while refold._transport._starts:
-        await asyncio.wait(refold._transport._starts)
+    while refold._transport._starts._tasks:
+        await asyncio.wait(refold._transport._starts._tasks)
     known = {first.execution_id, *(handle.execution_id for handle in refold.orphans)}
     assert known == {run.execution_id for run in service.runs}
     assert len(known) < 24
@@ -387,7 +387,7 @@ async def test_map_asks_again_for_a_schema_it_did_not_get(
     service: Emulator, connect: Connect
 ) -> None:
     """One failed read does not decide about the rest of an endless input."""
-    service.faults.script("request_structure", *[Fault(status=503)] * 4)
+    service.faults.script("request_structure", *[Fault(status=500)] * 4)
     fan = connect(service).map(checked(1, 2), validate=True, concurrency=1)
     async with aclosing(fan) as items:
         assert [str(i.outcome) async for i in items] == ["unsent", "succeeded"]
