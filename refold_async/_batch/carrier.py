@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -80,7 +81,7 @@ class Carrier:
         try:
             submission = self.prepared(entry)
             if self.preflight is not None:
-                await self.check(entry, self.preflight)
+                await self.check(entry, submission, self.preflight)
             fan.acknowledged(entry, await fan.send(entry, submission))
         except UnsentError as unsent:
             return BatchOutcome.UNSENT, None, unsent.error
@@ -112,15 +113,16 @@ class Carrier:
         """Whether the item need not be checked any more."""
         return False
 
-    async def check(self, entry: Entry, preflight: Preflight) -> None:
-        """Check a payload against its schema.
+    async def check(self, entry: Entry, submission: Submission, preflight: Preflight) -> None:
+        """Check a payload against its schema, as it is sent: a tuple goes out as a list.
 
         Raises:
             RefoldError: it does not fit, or the service refuses to give the schema.
             UnsentError: the schema could not be read.
         """
         try:
-            await preflight.check(entry.key, entry.request)
+            sent = json.loads(submission.request.payload)
+            await preflight.check(entry.key, attrs.evolve(entry.request, payload=sent))
         except (TransportError, RateLimitError, ServerError, ClientClosedError) as error:
             raise UnsentError(error) from None
 

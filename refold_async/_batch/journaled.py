@@ -198,7 +198,7 @@ class JournaledCarrier(Carrier):
         again = row.state != "new" and is_uncertain(row)
         try:
             if self.preflight is not None:
-                await self.check(entry, self.preflight)
+                await self.check(entry, submission, self.preflight)
             async with self._turn(row, submission):
                 handle = await self._send(entry, fan, row, submission, again=again)
                 handle.possible_duplicate = handle.possible_duplicate or row.possible_duplicate

@@ -144,9 +144,9 @@ async def check_all(
             await asyncio.sleep(0)
         entry = Entry.of(index, request)
         try:
-            carrier.prepared(entry)
+            submission = carrier.prepared(entry)
             if not carrier.is_over(entry):
-                await carrier.check(entry, preflight)
+                await carrier.check(entry, submission, preflight)
         except (UnsentError, RefoldError) as error:
             wrong[index] = error
     return wrong
