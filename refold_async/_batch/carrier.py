@@ -67,12 +67,14 @@ class Carrier:
     Attributes:
         prepare: from a request to a start that can be sent; raises `ConfigError`.
         wait: whether the runs are waited for.
+        output: whether what they return is read.
         preflight: checks payloads one by one, if they are to be checked so.
         refused: what is known to be wrong with items, by index: they are not tried.
     """
 
     prepare: Callable[[ExecutionRequest], Submission]
     wait: bool
+    output: bool = True
     preflight: Preflight | None = None
     refused: Mapping[int, Exception] = attrs.field(factory=dict)
 
@@ -132,7 +134,7 @@ class Carrier:
             return BatchOutcome.SUCCEEDED, None, None
         assert entry.handle is not None  # noqa: S101 - it has begun
         try:
-            result = await entry.handle.wait(timeout=self._left(entry, fan))
+            result = await entry.handle.wait(timeout=self._left(entry, fan), output=self.output)
         except RefoldError as error:
             return BatchOutcome.UNKNOWN, None, error
         return ending_of(result)

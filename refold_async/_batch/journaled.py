@@ -133,8 +133,9 @@ class JournaledCarrier(Carrier):
         if row.outcome not in {BatchOutcome.SUCCEEDED, BatchOutcome.FAILED}:
             return None
         result = load_result(row.result, row.execution_id)
-        if result is None and self.wait and row.execution_id is not None:
-            return None  # it was not waited for then, and is now
+        has_all = result is not None and (result.output_is_read or not self.output)
+        if self.wait and row.execution_id is not None and not has_all:
+            return None  # it was not waited for then, or without its output, and is now
         entry.resumed = True
         if row.execution_id is not None:
             fan.acknowledged(entry, self._handle(row, slug=entry.request.slug))

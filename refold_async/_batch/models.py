@@ -119,7 +119,7 @@ class BatchItem:
             "execution_id": self.execution_id,
             "status": None if result is None else str(result.status),
             "status_code": None if result is None else result.status_code,
-            "output": None if result is None else result.output,
+            "output": result.output if result is not None and result.output_is_read else None,
             "seconds": None if self.seconds is None else round(self.seconds, 3),
             "resumed": self.resumed,
             "possible_duplicate": self.handle is not None and self.handle.possible_duplicate,
