@@ -149,6 +149,10 @@ class BatchProgress:
         running: items under way whose run is known to have begun.
         seconds: since the batch began.
         rate: items that end per second, over the last ten seconds.
+        start_rate: runs that begin per second, over the last ten seconds.
+        lag: seconds from the begin of a run to its end, as things stand: as many have ended by now
+            as had begun so long ago; 0 before the first.
+        since_start: seconds since the last run began.
     """
 
     done: int = 0
@@ -161,3 +165,6 @@ class BatchProgress:
     running: int = 0
     seconds: float = 0.0
     rate: float = 0.0
+    start_rate: float = 0.0
+    lag: float = 0.0
+    since_start: float = 0.0
