@@ -36,7 +36,7 @@ from refold_async._errors import ConfigError, RefoldError
 from refold_async._handle import ExecutionHandle, handle_of_ref
 from refold_async._models import ExecutionRef
 from refold_async._parts import put_together
-from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._transport import check_connections
 
 if TYPE_CHECKING:
@@ -512,6 +512,16 @@ class RefoldClient(FanOut):
     def workflows(self) -> Workflows:
         """Workflows, to list and to ask what they expect."""
         return Workflows(self._services, self._caller.account)
+
+    @property
+    def events(self) -> Events:
+        """Events of the client's linked account, to fire.
+
+        Raises:
+            ConfigError: no linked account is known; events belong to one.
+        """
+        caller = self._caller
+        return Events(self._services, caller.required(), caller.max_payload_bytes)
 
     @property
     def session_tokens(self) -> SessionTokens:
