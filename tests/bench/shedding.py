@@ -199,7 +199,8 @@ async def main(starts: int, only: str | None) -> list[Line]:
     """Print the table; give what there is to draw."""
     print(f"{starts:,} starts under one gather; capacity {CAPACITY:g} per second\n")
     print(
-        f"{'service':<18}{'strategy':<20}{'wall s':>8}{'goodput':>9}{'to the end':>12}{'requests':>10}",
+        f"{'service':<18}{'strategy':<20}{'wall s':>8}{'goodput':>9}{'to the end':>12}"
+        f"{'requests':>10}",
         end="",
     )
     print(f"{'refused':>9}{'ended well':>12}{'failed':>8}")
