@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
@@ -373,6 +374,9 @@ class RefoldClient(FanOut):
                 `WaitTimeoutError` that names the run.
             options: the other arguments of `execute`.
 
+        Cancelling it, as `asyncio.timeout` does, cancels no run: once it has started, its handle
+        is in `orphans`.
+
         Raises:
             RefoldError: whatever `execute` and `ExecutionHandle.result` raise. An error with an
                 `execution_id` is about a run that exists: don't start it again.
@@ -395,7 +399,12 @@ class RefoldClient(FanOut):
         limit = positive_seconds(timeout, "timeout")
         if limit is not None:
             limit = max(limit - (self._services.clock.monotonic() - began), 1e-9)
-        return await handle.result(timeout=limit)
+        try:
+            return await handle.result(timeout=limit)
+        except asyncio.CancelledError:
+            # The id of a run that goes on must not be lost with a stack.
+            self._caller.parts.starter.orphan(handle, "run left while it waited")
+            raise
 
     def handle(
         self, execution_id_or_ref: str | ExecutionRef, *, linked_account_id: str | None = None

@@ -13,7 +13,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import TimerNoop
 from aiohttp.streams import StreamReader
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from refold_async import PollPolicy, RefoldClient, RetryPolicy
 from refold_async.emulator import Emulator
@@ -30,7 +30,14 @@ QUICK = PollPolicy(first=0.02, max_interval=0.1)
 loops.choose()
 
 # Hypothesis looks briefly and always alike; `--hypothesis-profile=default` explores.
-settings.register_profile("gate", max_examples=40, deadline=None, derandomize=True)
+# How long it takes is the machine's business.
+settings.register_profile(
+    "gate",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.register_profile("quick", settings.get_profile("gate"), max_examples=8)
 settings.load_profile("gate")
 

@@ -136,7 +136,7 @@ class Batches:
                 stop_after_failures=stop_after_failures,
             )
         finally:
-            await _to_the_end(_close(source, opened, recovery, preflight))
+            await _to_the_end(_close(source, opened, carrier, recovery, preflight))
         if opened is not None:
             _mention_what_is_left(opened)
             report = attrs.evolve(report, journal_error=opened.broken)
@@ -200,6 +200,7 @@ class Batches:
 async def _close(
     source: Input,
     journal: Journal | None,
+    carrier: Carrier,
     recovery: Recovery | None,
     preflight: Preflight | None,
 ) -> None:
@@ -208,6 +209,8 @@ async def _close(
         await preflight.aclose()
     if recovery is not None:
         await recovery.aclose()
+    if isinstance(carrier, JournaledCarrier):
+        await carrier.collect()
     if journal is not None:
         await journal.aclose()
 

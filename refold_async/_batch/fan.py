@@ -57,6 +57,12 @@ class Entry:
         key = request.key if isinstance(request, ExecutionRequest) else None
         return cls(index, plain(key) if isinstance(key, str) and key else str(index), request)
 
+    @property
+    def journal_key(self) -> str:
+        """Its key in a journal: a caller's "2" is not the item at index 2 that has none."""
+        given = self.request.key
+        return f"#{self.key}" if given is None or self.key.startswith("#") else self.key
+
 
 class Submission(Protocol):
     """A start that is prepared."""
@@ -68,6 +74,9 @@ class Submission(Protocol):
 
     async def rest(self) -> ExecutionHandle[Any] | None:
         """Tell what became of it after `handle` was cancelled; None if nothing had left."""
+
+    def later(self, told: Callable[[ExecutionHandle[Any] | None], object]) -> None:
+        """Have something told what became of it after `handle` was cancelled."""
 
     @property
     def has_left(self) -> bool:

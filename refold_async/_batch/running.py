@@ -145,7 +145,7 @@ async def check_all(
         entry = Entry.of(index, request)
         try:
             carrier.prepared(entry)
-            if not carrier.is_over(entry.key):
+            if not carrier.is_over(entry):
                 await carrier.check(entry, preflight)
         except (UnsentError, RefoldError) as error:
             wrong[index] = error

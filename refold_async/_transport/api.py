@@ -138,10 +138,10 @@ class Api:
         What may have been fired is not fired again, whatever the mode: there is no handle on which
         a possible duplicate could be seen.
         """
-        policy = self.transport.policy
+        policy = self.policy
         if policy.mode == "transient":
             policy = attrs.evolve(policy, mode="safe")
-        await self.transport.send(request, policy=policy, priority=Priority.START)
+        await self.send(request, policy=policy, priority=Priority.START)
 
     async def create_session_token(self, account: str, *, force_refresh: bool) -> SessionToken:
         """Make a session token for an account."""

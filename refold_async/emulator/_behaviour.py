@@ -1,7 +1,7 @@
 """What the service leaves undocumented, as one value: every answer can be played."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -135,3 +135,9 @@ class Behaviour:
     keepalive_announced: bool = False
     clock_skew: float = 0.0
     drop_underscore_headers: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            choices, value = get_args(kind), getattr(self, name)
+            if get_origin(kind) is Literal and value not in choices:
+                raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}")

@@ -126,7 +126,7 @@ class Emulator:
 
     @property
     def requests(self) -> Requests:
-        """The latest requests in order of arrival: 100,000 at most, and 64 MiB of bodies."""
+        """The latest requests in order of arrival; 100,000 at most, and 64 MiB of bodies."""
         return self._app.requests
 
     @property

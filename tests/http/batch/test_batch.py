@@ -387,7 +387,7 @@ async def test_map_asks_again_for_a_schema_it_did_not_get(
     service: Emulator, connect: Connect
 ) -> None:
     """One failed read does not decide about the rest of an endless input."""
-    service.faults.script("request_structure", *[Fault(status=503)] * 4)
+    service.faults.script("request_structure", *[Fault(status=500)] * 4)
     fan = connect(service).map(checked(1, 2), validate=True, concurrency=1)
     async with aclosing(fan) as items:
         assert [str(i.outcome) async for i in items] == ["unsent", "succeeded"]
