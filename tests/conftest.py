@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from refold_async import PollPolicy, RefoldClient, RetryPolicy
 from refold_async.emulator import Emulator
+from tests.support import loops
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 ACCOUNT = "acct_1"
 QUICK = PollPolicy(first=0.02, max_interval=0.1)
 """Looks close together, for runs that take a tenth of a second."""
+
+loops.choose()
 
 # Hypothesis looks briefly and always alike; `--hypothesis-profile=default` explores.
 # How long it takes is the machine's business.
