@@ -58,7 +58,7 @@ async def start(refold: RefoldClient, count: int = RUNS, **payload: Any) -> list
 
 async def outputs(handles: list[ExecutionHandle[Any]]) -> list[Any]:
     """Wait for all, for as long as a test may take."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return [result.output for result in await asyncio.gather(*handles)]
 
 
@@ -179,7 +179,7 @@ async def test_waits_that_time_out_leave_nothing_behind(
     assert [e.execution_id for e in hasty if isinstance(e, WaitTimeoutError)] == [
         handle.execution_id for handle in handles[1::2]
     ]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         results = await patient
     assert [result.output for result in results] == list(range(0, RUNS, 2))
     await until(lambda: tracked(refold) == (0, 0))
