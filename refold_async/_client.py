@@ -166,7 +166,7 @@ class RefoldClient:
         self._reconciler = Reconciler(api, clock, polling.page_size)
         self._starter = Starter(self._services, self._reconciler, counters)
         self._services.start = self._starter.start
-        self._services.learn = tracker.learn = self._reconciler.learn
+        self._services.learn = tracker.rounds.learn = self._reconciler.learn
         self._counters = counters
         self._max_connections = max_connections
         self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
