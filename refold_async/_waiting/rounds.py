@@ -201,7 +201,7 @@ class Rounds:
     def saw(self, entry: Execution, account: Account, asked_at: float) -> bool:
         """Note what a list shows of a run somebody waits for; tell whether it is news of an end."""
         watch = self._find(entry.execution_id, account.name)
-        if watch is None or watch.progress.told or watch.progress.ended:
+        if watch is None or watch.progress.over:
             return False
         is_news = watch.wanted
         self._date_by(watch, entry)

@@ -267,9 +267,8 @@ class Tracker:
         """Whether no list can tell what is still missing of a run."""
         progress = watch.progress
         wants_document = watch.wants_document or watch.document
-        is_over = progress.ended or progress.told is not None
         unlisted = watch.created is None or self._clock.monotonic() < watch.unlisted_until
-        return not self._policy.sweep or wants_document or is_over or unlisted
+        return not self._policy.sweep or wants_document or progress.over or unlisted
 
     def _account(self, name: str | None) -> Account:
         account = self._accounts.get(name)
