@@ -23,7 +23,15 @@ from refold_async._batch import (
 from refold_async._checks import Seconds
 from refold_async._client import ExecuteOptions, RefoldClient
 from refold_async._clock import Clock, SystemClock, Timer
-from refold_async._config import PollPolicy, RateLimit, RetryMode, RetryPolicy, Timeouts
+from refold_async._config import (
+    BodyForm,
+    Dialect,
+    PollPolicy,
+    RateLimit,
+    RetryMode,
+    RetryPolicy,
+    Timeouts,
+)
 from refold_async._errors import (
     ApiError,
     AuthenticationError,
@@ -71,7 +79,7 @@ from refold_async._models import (
     WaitTimeoutError,
     Workflow,
 )
-from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans
 from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._version import __version__
@@ -84,12 +92,15 @@ __all__ = [
     "BatchOutcome",
     "BatchProgress",
     "BatchReport",
+    "BodyForm",
     "BudgetStats",
     "ClientClosedError",
     "Clock",
     "ConfigError",
     "ConflictError",
     "ConnectionFailedError",
+    "Dialect",
+    "Events",
     "ExecuteOptions",
     "Execution",
     "ExecutionError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
@@ -22,6 +23,7 @@ from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
     DEFAULT_BASE_URL,
     MIB,
+    Dialect,
     PollPolicy,
     RateLimit,
     RetryPolicy,
@@ -34,7 +36,7 @@ from refold_async._errors import ConfigError, RefoldError
 from refold_async._handle import ExecutionHandle, handle_of_ref
 from refold_async._models import ExecutionRef
 from refold_async._parts import put_together
-from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._transport import check_connections
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class RefoldClient(FanOut):
             CA; the system's certificates if None. Verification can't be switched off.
         trust_env: use the proxy that HTTPS_PROXY (HTTP_PROXY, NO_PROXY) names; nothing else of the
             environment.
+        dialect: how your deployment speaks where the documentation leaves it open.
         max_payload_bytes: largest payload, serialised.
         max_reply_bytes: largest reply, after decompression.
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
@@ -121,6 +124,7 @@ class RefoldClient(FanOut):
         proxy: str | None = None,
         ssl: ssl.SSLContext | None = None,
         trust_env: bool = False,
+        dialect: Dialect = Dialect(),  # noqa: B008
         max_payload_bytes: int = 3 * MIB,
         max_reply_bytes: int = 16 * MIB,
         allow_insecure_http: bool = False,
@@ -159,6 +163,7 @@ class RefoldClient(FanOut):
             parts=parts,
             account=None if account is None else check_header(account, "linked_account_id"),
             max_payload_bytes=check_count(max_payload_bytes, "max_payload_bytes"),
+            dialect=check_kind(dialect, Dialect, "dialect"),
         )
         self._use(caller, is_view=False)
 
@@ -373,6 +378,9 @@ class RefoldClient(FanOut):
                 `WaitTimeoutError` that names the run.
             options: the other arguments of `execute`.
 
+        Cancelling it, as `asyncio.timeout` does, cancels no run: once it has started, its handle
+        is in `orphans`.
+
         Raises:
             RefoldError: whatever `execute` and `ExecutionHandle.result` raise. An error with an
                 `execution_id` is about a run that exists: don't start it again.
@@ -395,7 +403,12 @@ class RefoldClient(FanOut):
         limit = positive_seconds(timeout, "timeout")
         if limit is not None:
             limit = max(limit - (self._services.clock.monotonic() - began), 1e-9)
-        return await handle.result(timeout=limit)
+        try:
+            return await handle.result(timeout=limit)
+        except asyncio.CancelledError:
+            # The id of a run that goes on must not be lost with a stack.
+            self._caller.parts.starter.orphan(handle, "run left while it waited")
+            raise
 
     def handle(
         self, execution_id_or_ref: str | ExecutionRef, *, linked_account_id: str | None = None
@@ -499,6 +512,16 @@ class RefoldClient(FanOut):
     def workflows(self) -> Workflows:
         """Workflows, to list and to ask what they expect."""
         return Workflows(self._services, self._caller.account)
+
+    @property
+    def events(self) -> Events:
+        """Events of the client's linked account, to fire.
+
+        Raises:
+            ConfigError: no linked account is known; events belong to one.
+        """
+        caller = self._caller
+        return Events(self._services, caller.required(), caller.max_payload_bytes)
 
     @property
     def session_tokens(self) -> SessionTokens:

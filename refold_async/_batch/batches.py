@@ -72,12 +72,13 @@ class Batches:
         *,
         concurrency: int | None,
         wait: bool,
+        output: bool,
         ordered: bool,
         validate: bool,
     ) -> AsyncGenerator[BatchItem]:
         """Run many workflows; see `RefoldClient.map`."""
         preflight = Preflight(self.structure) if validate else None
-        carrier = Carrier(prepare=self.prepare, wait=wait, preflight=preflight)
+        carrier = Carrier(prepare=self.prepare, wait=wait, output=output, preflight=preflight)
         fan = self._fan(Input(requests), carrier, concurrency, ordered=ordered)
         return self._items(fan, preflight)
 
@@ -98,6 +99,7 @@ class Batches:
         journal: str | os.PathLike[str] | None,
         concurrency: int | None,
         wait: bool,
+        output: bool,
         stop_after_failures: int | None,
         progress: Callable[[BatchProgress], object] | None,
         validate: bool,
@@ -118,14 +120,14 @@ class Batches:
         tally = Tally(self.clock, progress)
         before = Counter(self.requests_made())
         opened, recovery = None if journal is None else Journal(journal), None
-        carrier = Carrier(prepare=self.prepare, wait=wait)
+        carrier = Carrier(prepare=self.prepare, wait=wait, output=output)
         try:
             if opened is not None:
                 recovery = self._recovery()
-                carrier = await self._journaled(opened, recovery, wait=wait)
+                carrier = await self._journaled(opened, recovery, wait=wait, output=output)
             fan = self._fan(source, carrier, concurrency, on_start=tally.started)
             if preflight is not None:
-                await self._check_first(source, fan, carrier, preflight)
+                await self._check_first(source, fan, carrier, preflight, stop)
             if stop is not None and stop.is_set():
                 fan.stop("it was asked to stop")
             report = await run(
@@ -136,7 +138,7 @@ class Batches:
                 stop_after_failures=stop_after_failures,
             )
         finally:
-            await _to_the_end(_close(opened, recovery, preflight))
+            await _to_the_end(_close(source, opened, carrier, recovery, preflight))
         if opened is not None:
             _mention_what_is_left(opened)
             report = attrs.evolve(report, journal_error=opened.broken)
@@ -163,10 +165,15 @@ class Batches:
         )
 
     async def _check_first(
-        self, source: Input, fan: Fan, carrier: Carrier, preflight: Preflight
+        self,
+        source: Input,
+        fan: Fan,
+        carrier: Carrier,
+        preflight: Preflight,
+        stop: asyncio.Event | None,
     ) -> None:
         """Read the whole input and check it; send nothing if anything is wrong."""
-        carrier.refused = await check_all(await source.read_all(), carrier, preflight)
+        carrier.refused = await check_all(await source.read_all(stop), carrier, preflight)
         if carrier.refused:
             count = len(carrier.refused)
             fan.stop(f"{count:,} of the items did not pass the check that goes before sending")
@@ -175,7 +182,7 @@ class Batches:
         return Recovery(lists=self.reconciler, clock=self.clock)
 
     async def _journaled(
-        self, journal: Journal, recovery: Recovery, *, wait: bool
+        self, journal: Journal, recovery: Recovery, *, wait: bool, output: bool
     ) -> JournaledCarrier:
         await journal.open(dict(self.meta))
         known = [row for row in journal.rows.values() if row.execution_id is not None]
@@ -185,6 +192,7 @@ class Batches:
         return JournaledCarrier(
             prepare=self.prepare,
             wait=wait,
+            output=output,
             journal=journal,
             recovery=recovery,
             reattach=self.reattach,
@@ -193,12 +201,19 @@ class Batches:
 
 
 async def _close(
-    journal: Journal | None, recovery: Recovery | None, preflight: Preflight | None
+    source: Input,
+    journal: Journal | None,
+    carrier: Carrier,
+    recovery: Recovery | None,
+    preflight: Preflight | None,
 ) -> None:
+    await source.aclose()
     if preflight is not None:
         await preflight.aclose()
     if recovery is not None:
         await recovery.aclose()
+    if isinstance(carrier, JournaledCarrier):
+        await carrier.collect()
     if journal is not None:
         await journal.aclose()
 

@@ -31,6 +31,7 @@ from refold_async._protocol.requests import (
     request_structure_request,
     rerun_request,
     stop_request,
+    trigger_event_request,
 )
 
 __all__ = [
@@ -62,4 +63,5 @@ __all__ = [
     "request_structure_request",
     "rerun_request",
     "stop_request",
+    "trigger_event_request",
 ]

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from refold_async._models import created_second
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from refold_async._clock import Clock
 
 _KEPT = 20
 """Runs, the latest: a machine that slept, or a host of the service that is off, is outlived."""
 _ABSURD = 86_400.0
-"""Seconds from the wall clock from which on a time that was read is taken for none."""
+"""Seconds from which on a time that was read is taken for none: counted from the wall clock, or
+from the service's `Date` where the wall clock is off by more."""
 
 
 class Moment(NamedTuple):
@@ -32,8 +35,9 @@ class Moment(NamedTuple):
 class ServiceTime:
     """Bounds the service's clock from below; nobody who sets a clock of this machine fools it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, offset: Callable[[], float | None] = lambda: None) -> None:
         self._clock = clock
+        self._offset = offset  # of the service's `Date` from the wall clock
         self._ours: deque[tuple[float | str, Moment]] = deque(maxlen=_KEPT)
         self._newest: tuple[float, Moment] | None = None
 
@@ -51,19 +55,24 @@ class ServiceTime:
 
     def earliest(self, moment: Moment) -> float | None:
         """Give the service's time at a moment, or an earlier one; None if nothing tells it."""
+        offsets = (0.0, self._offset() or 0.0)
         told = [
             (created, at)
             for said, at in self._ours
-            if (created := _second(said)) is not None and abs(created - at.wall) < _ABSURD
+            if (created := _second(said)) is not None
+            and min(abs(created - at.wall - offset) for offset in offsets) < _ABSURD
         ]
         if not told and self._newest is not None:
-            told = [self._newest]
-        elapsed = [
-            created + min(moment.monotonic - at.monotonic, moment.wall - at.wall)
-            for created, at in told
-            if created - at.wall < _ABSURD
-        ]
-        return min(elapsed, default=None)
+            created, at = self._newest
+            if min(created - at.wall - offset for offset in offsets) < _ABSURD:
+                told = [self._newest]
+        return min(
+            (
+                created + min(moment.monotonic - at.monotonic, moment.wall - at.wall)
+                for created, at in told
+            ),
+            default=None,
+        )
 
 
 def _second(told: float | str) -> float | None:

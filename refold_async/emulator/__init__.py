@@ -18,6 +18,7 @@ client, so that one mistake can't cancel out the other.
 import attrs
 
 from ._behaviour import Behaviour
+from ._events import Event, Fired
 from ._faults import Fault, Faults
 from ._records import Recorded, Requests
 from ._runs import Run
@@ -27,8 +28,10 @@ from ._workflows import NodeFailed, Outcome, Respond, Workflow, WorkflowError
 __all__ = [
     "Behaviour",
     "Emulator",
+    "Event",
     "Fault",
     "Faults",
+    "Fired",
     "NodeFailed",
     "Outcome",
     "Recorded",

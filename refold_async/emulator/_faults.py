@@ -25,6 +25,7 @@ OPERATIONS = frozenset(
         "request_structure",
         "create_session_token",
         "revoke_session_token",
+        "trigger_event",
         "unknown",
     }
 )

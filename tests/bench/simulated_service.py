@@ -87,6 +87,7 @@ class SimulatedApi:
             workflow_id=self.setting.kind(run).workflow,
             created_at=_at(float(int(start)) if self.setting.whole_seconds else start),
             completed_at=_at(self.world.ends[run]) if ended else None,
+            raw={"ended": ended},
         )
 
     def execution_id(self, run: int) -> str:

@@ -38,7 +38,9 @@ class StubHandle:
         """One per number."""
         return f"run_{self.number}"
 
-    async def wait(self, *, timeout: float | None = None) -> ExecutionResult[Any]:
+    async def wait(
+        self, *, timeout: float | None = None, output: bool = True
+    ) -> ExecutionResult[Any]:
         """Wait for `finish`."""
         async with asyncio.timeout(timeout):
             ending = await asyncio.shield(self.starts.ends[self.number])
@@ -71,6 +73,9 @@ class StubSubmission(Submission):
     async def rest(self) -> Any:
         """Tell what became of it."""
         return await self._answer() if self.left else None
+
+    def later(self, told: Any) -> None:
+        """Nobody is told: there is no journal."""
 
     @property
     def has_left(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from refold_async import BudgetStats
+from refold_async import BudgetStats, WaitingStats
 from refold_async._stats import Counters
 
 
@@ -26,7 +26,8 @@ def test_counting_begins_at_nothing() -> None:
     counted = attrs.asdict(stats)
     assert counted.pop("requests") == {}
     assert stats.budget == BudgetStats()
-    del counted["budget"]
+    assert stats.waiting == WaitingStats()
+    del counted["budget"], counted["waiting"]
     assert {*counted.values()} == {0}
 
 
@@ -43,11 +44,11 @@ def test_counters_of_two_clients_add_up() -> None:
     both = attrs.asdict(one.snapshot() + two.snapshot())
     assert both.pop("requests") == {"execute": 3, "stop": 1}
     assert both.pop("budget") == attrs.asdict(BudgetStats())
+    assert both.pop("waiting") == attrs.asdict(WaitingStats())
     assert both == {
         "retries": 2,
         "polls": 2,
         "settled": 2,
-        "abandoned": 0,
         "possible_duplicates": 2,
         "adopted": 4,
         "orphaned": 4,
@@ -94,3 +95,10 @@ def test_budgets_of_two_clients_add_up() -> None:
         refused=3,
         stopped_for=1.5,
     )
+
+
+def test_what_waits_where_adds_up() -> None:
+    """Counts are summed; the oldest look of either is the oldest of both."""
+    one = WaitingStats(lists_of_no_use=1, read_singly=20, overdue=3.0)
+    two = WaitingStats(lists_of_no_use=2, read_singly=5, overdue=0.5)
+    assert one + two == WaitingStats(lists_of_no_use=3, read_singly=25, overdue=3.0)
