@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async import ClientClosedError, PollPolicy, WaitTimeoutError
+from refold_async import (
+    ClientClosedError,
+    PollPolicy,
+    RequestTimeoutError,
+    Timeouts,
+    WaitTimeoutError,
+)
 from refold_async.emulator import Emulator, Fault
 from tests.support.endings import in_time_of, until
 
@@ -209,3 +215,17 @@ async def test_closing_in_the_middle_ends_all_waits(
         handle.execution_id for handle in handles
     ]
     assert tracked(refold) == (0, 0)
+
+
+async def test_an_id_that_is_never_answered_for_ends_the_wait(
+    service: Emulator, connect: Callable[..., RefoldClient]
+) -> None:
+    """Some deployments hang on an unknown id: each look is bounded, and counts as a failed one."""
+    service.faults.always("get_execution", Fault(delay=30))
+    polling = PollPolicy(first=0.05, failure_budget=0.3)
+    refold = connect(service, polling=polling, timeouts=Timeouts(read=0.1))
+    async with asyncio.timeout(20):
+        with pytest.raises(RequestTimeoutError) as info:
+            await refold.handle("6a314c54d4616e99e7fa5a02")
+    assert info.value.execution_id == "6a314c54d4616e99e7fa5a02"
+    assert service.counts["get_execution"] > 1

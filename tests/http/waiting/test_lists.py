@@ -182,3 +182,14 @@ async def test_durations_are_learned(connect: Callable[..., RefoldClient]) -> No
     delay = refold.stats.detection_delay
     assert delay is not None
     assert 0 <= delay < 1.0
+
+
+async def test_without_outputs_no_run_is_read(connect: Callable[..., RefoldClient]) -> None:
+    """Lists tell how each ended; whoever wants an output later has it read then."""
+    async with playing() as emulator:
+        refold = connect(emulator, polling=SOON)
+        handles = await asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(60)))
+        results = await asyncio.gather(*(handle.wait(output=False) for handle in handles))
+        assert all(result.ok and not result.output_is_read for result in results)
+        assert emulator.counts["get_response"] + emulator.counts["get_execution"] <= 6
+        assert (await handles[0]).output == {}
