@@ -149,8 +149,10 @@ async def test_cancelling_an_upload_leaves_nothing_behind(
     """No task goes on writing, and the slot is free."""
     async with wire(Step(read="head", end="stall"), STARTS) as server:
         refold = connect(server, max_connections=1, timeouts=Timeouts(abandoned=0.1))
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5):
-                await refold.execute("wf_1", slug="s", payload=LARGE)
+        call = asyncio.create_task(refold.execute("wf_1", slug="s", payload=LARGE))
+        await until(lambda: len(server.seen) == 1)
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
         await refold.execute("wf_1", slug="s")
     assert len(server.seen) == 2
