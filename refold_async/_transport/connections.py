@@ -1,8 +1,8 @@
 """Where connections come from: a pool of our own or a lent one, TLS, a proxy; and how old they get.
 
 All of them pass one door just before they are written to. There an attempt is marked as sent, and
-a connection that has been idle for too long is left: a POST on one that the server is just closing
-is a lost answer.
+a connection that has been idle for too long, or on which the server spoke unasked, is left: a POST
+on one that the server is just closing is a lost answer.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from refold_async._version import __version__
 if TYPE_CHECKING:
     import asyncio
 
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
@@ -57,10 +58,15 @@ class _Door(aiohttp.BaseConnector):
         while True:
             connection = await self._pool.connect(req, traces, timeout)
             kept = connection.protocol  # not its transport: uvloop's can't be referred to weakly
-            if kept is None or self._clock.monotonic() < _fresh_until.get(kept, math.inf):
+            if kept is None or self._is_usable(kept):
                 attempt.depart(kept)  # nothing is awaited before the write
                 return connection
             connection.close()
+
+    def _is_usable(self, kept: ResponseHandler) -> bool:
+        """Tell whether it is fresh, and silent: what came unasked would be taken for the answer."""
+        fresh = self._clock.monotonic() < _fresh_until.get(kept, math.inf)
+        return fresh and not kept.should_close
 
 
 @attrs.frozen
