@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 import attrs
 
-from refold_async._checks import Seconds, check_count, positive_seconds
+from refold_async._checks import Seconds, check_count, check_flag, positive_seconds
 from refold_async._config import Secret
 from refold_async._errors import ConfigError
 from refold_async._transport.attempt import under_way
@@ -171,14 +171,13 @@ def check_connections(
     session: object,
 ) -> Connections:
     """Check a client's arguments that say how it connects."""
-    if not isinstance(trust_env, bool):
-        raise ConfigError(f"must be True or False, not {trust_env!r:.80}", field="trust_env")
+    by_environment = check_flag(trust_env, "trust_env")
     seconds = positive_seconds(keepalive, "keepalive")
     if seconds is None:
         raise ConfigError("must be a number of seconds, not None", field="keepalive")
     limit = check_count(max_connections, "max_connections")
     via = None if proxy is None else check_proxy(proxy)
-    if via is None and trust_env:
+    if via is None and by_environment:
         via = _proxy_of_environment(base_url)
     lent = None if session is None else _connector_of(session)
     if lent is not None and lent.limit:
