@@ -60,6 +60,8 @@ class Together(Generic[Q, R]):
             reading.task = asyncio.get_running_loop().create_task(
                 self._run(account, reading), context=Context()
             )
+            # It may fail in the moment in which the last that wait for it leave.
+            reading.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         assert reading.task is not None  # noqa: S101 - made with it
         reading.questions.append(question)
         reading.waiting += 1

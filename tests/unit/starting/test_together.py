@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -128,3 +129,23 @@ async def test_who_comes_as_the_last_one_leaves_gets_a_reading(clock: FakeClock)
     await settle()
     shown.gates[1].set_result(None)
     assert (await first, await third) == (["first"], ["third"])
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_reading_that_fails_as_its_last_asker_leaves_is_silent(
+    clock: FakeClock, turns: int
+) -> None:
+    """As when a client is closed: nobody is there to be told, and asyncio does not complain."""
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said_: said.append(str(said_)))
+    shown = List()
+    call = asyncio.ensure_future(Together(shown.read, clock).ask("a", "q", None))
+    await settle()
+    shown.gates[0].set_exception(ServerError("down", status=503))
+    await settle(turns)
+    call.cancel()
+    await asyncio.wait([call])
+    del call, shown
+    await settle()
+    gc.collect()
+    assert said == []
