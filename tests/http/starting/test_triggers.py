@@ -115,7 +115,8 @@ async def test_what_was_turned_away_is_fired_again(connect: Connect, mode: str) 
     async with wire(
         Step(reply=http(429, {"message": "slow down"})), Step(reply=http(503, shed)), FIRED
     ) as server:
-        await connect(server, retry=at_once(mode)).events.trigger("Contact Created")
+        refold = connect(server, retry=at_once(mode, patience=30))
+        await refold.events.trigger("Contact Created")
 
     assert len(server.seen) == 3
 
