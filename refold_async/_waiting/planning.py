@@ -93,7 +93,7 @@ class Planner:
 
     def eta(self, watch: Watch) -> float | None:
         """Give the seconds a run will probably still take, None if nothing tells."""
-        if watch.ending is not None or watch.progress.ended or watch.progress.told:
+        if watch.ending is not None or watch.progress.over:
             return 0.0
         if watch.born is None:
             return None
@@ -172,7 +172,7 @@ class Planner:
     def due(self, watch: Watch) -> float:
         """Give when a run is to be read by itself."""
         now, progress = self._clock.monotonic(), watch.progress
-        if progress.told or progress.ended or watch.document or watch.going_at is None:
+        if progress.over or watch.document or watch.going_at is None:
             return max(now, watch.not_before)
         dearer = 1.0 if watch.page is None else self._pressure(watch.page.account, now)
         longest = self._longest(dearer)

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async import ClientClosedError, PollPolicy, WaitTimeoutError
+from refold_async import (
+    ClientClosedError,
+    PollPolicy,
+    RequestTimeoutError,
+    Timeouts,
+    WaitTimeoutError,
+)
 from refold_async.emulator import Emulator, Fault
-from tests.support.endings import until
+from tests.support.endings import in_time_of, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from refold_async import ExecutionHandle, RefoldClient
+    from tests.support.clock import FakeClock
 
 SOON = PollPolicy(first=0.05, max_interval=0.3, not_found_grace=0.2)
 RUNS = 80
@@ -41,12 +48,16 @@ GARBAGE: dict[str, Any] = {
 async def service() -> AsyncIterator[Emulator]:
     """An emulator whose runs take a moment, or as long as the payload says."""
     async with Emulator() as running:
-
-        @running.workflow("wf_1", slug="s", duration=lambda payload: payload.get("seconds", 0.3))
-        def work(payload: dict[str, Any]) -> Any:
-            return payload["n"]
-
+        add_work(running)
         yield running
+
+
+def add_work(emulator: Emulator) -> None:
+    """Give an emulator the workflow of these tests."""
+
+    @emulator.workflow("wf_1", slug="s", duration=lambda payload: payload.get("seconds", 0.3))
+    def work(payload: dict[str, Any]) -> Any:
+        return payload["n"]
 
 
 async def start(refold: RefoldClient, count: int = RUNS, **payload: Any) -> list[Any]:
@@ -58,7 +69,7 @@ async def start(refold: RefoldClient, count: int = RUNS, **payload: Any) -> list
 
 async def outputs(handles: list[ExecutionHandle[Any]]) -> list[Any]:
     """Wait for all, for as long as a test may take."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return [result.output for result in await asyncio.gather(*handles)]
 
 
@@ -76,14 +87,17 @@ async def outputs(handles: list[ExecutionHandle[Any]]) -> list[Any]:
     ],
 )
 async def test_no_run_is_lost_if_only_lists_fail(
-    service: Emulator, connect: Callable[..., RefoldClient], fault: Fault, most: int
+    connect: Callable[..., RefoldClient], clock: FakeClock, fault: Fault, most: int
 ) -> None:
     """Every wait ends with its own output, and lists are given up after a few."""
-    service.faults.always("list_executions", fault)
-    refold = connect(service, polling=SOON)
-    assert await outputs(await start(refold)) == list(range(RUNS))
-    assert 1 <= service.counts["list_executions"] <= most
-    assert refold.stats.settled == RUNS
+    async with Emulator(now=clock.time) as service:
+        add_work(service)
+        service.faults.always("list_executions", fault)
+        refold = connect(service, polling=SOON, clock=clock)
+        ends = asyncio.create_task(outputs(await start(refold)))
+        assert await in_time_of(clock, refold, ends) == list(range(RUNS))
+        assert 1 <= service.counts["list_executions"] <= most
+        assert refold.stats.settled == RUNS
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -179,7 +193,7 @@ async def test_waits_that_time_out_leave_nothing_behind(
     assert [e.execution_id for e in hasty if isinstance(e, WaitTimeoutError)] == [
         handle.execution_id for handle in handles[1::2]
     ]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         results = await patient
     assert [result.output for result in results] == list(range(0, RUNS, 2))
     await until(lambda: tracked(refold) == (0, 0))
@@ -201,3 +215,17 @@ async def test_closing_in_the_middle_ends_all_waits(
         handle.execution_id for handle in handles
     ]
     assert tracked(refold) == (0, 0)
+
+
+async def test_an_id_that_is_never_answered_for_ends_the_wait(
+    service: Emulator, connect: Callable[..., RefoldClient]
+) -> None:
+    """Some deployments hang on an unknown id: each look is bounded, and counts as a failed one."""
+    service.faults.always("get_execution", Fault(delay=30))
+    polling = PollPolicy(first=0.05, failure_budget=0.3)
+    refold = connect(service, polling=polling, timeouts=Timeouts(read=0.1))
+    async with asyncio.timeout(20):
+        with pytest.raises(RequestTimeoutError) as info:
+            await refold.handle("6a314c54d4616e99e7fa5a02")
+    assert info.value.execution_id == "6a314c54d4616e99e7fa5a02"
+    assert service.counts["get_execution"] > 1
