@@ -331,7 +331,7 @@ class Care:
         self.told(None)
         if heir := self._waiting_heir:
             cause = answer.error or RefoldError("the call was given up")
-            finding = Finding.UNPROVEN if found is None else found.finding
+            finding = None if found is None else found.finding
             unknown = outcome_unknown(self._request, answer.attempts, cause, finding)
             self._starter.counters.unknown += 1
             heir.set_exception(unknown)

@@ -156,7 +156,7 @@ class Call:
     patience: float = 0.0  # seconds of it that were left after the last
     uncertain: bool = False  # an earlier attempt may have started a run
     resent: bool = False  # and the request was sent again nevertheless
-    finding: Finding = Finding.UNPROVEN  # of the last look at the list
+    finding: Finding | None = None  # of the last look at the list; None if nobody looked
 
     async def persist(self, first: Answer) -> Answer:
         """Follow a failed first attempt up, until there is an outcome or a reason to stop.
@@ -246,7 +246,7 @@ class Call:
             sync=self.request.sync,
             status=answer.status,
             timed_out=isinstance(answer.error, RequestTimeoutError),
-            finding=self.finding,
+            finding=self.finding or Finding.UNPROVEN,
         )
         if action is Action.RETRY:
             raise _Again(answer)
@@ -324,9 +324,13 @@ _SEEN = {
 
 
 def outcome_unknown(
-    request: Request, attempts: int, cause: RefoldError, finding: Finding
+    request: Request, attempts: int, cause: RefoldError, finding: Finding | None
 ) -> ExecutionOutcomeUnknownError:
-    """Say what is known of a call of which nobody knows whether it started a run."""
+    """Say what is known of a call of which nobody knows whether it started a run.
+
+    `finding` is of the last look at the list, None if nobody looked.
+    """
+    seen = "" if finding is None else f"; {_SEEN[finding]}"
     tries = "1 try" if attempts == 1 else f"{attempts} tries"
     if request.operation is Operation.RERUN:
         look = "Before asking again, look through refold.executions.list(start_date=...)."
@@ -346,8 +350,7 @@ def outcome_unknown(
             " before sending it again, look through refold.executions.list(start_date=...)."
         )
     unknown = ExecutionOutcomeUnknownError(
-        f"after {tries} nobody knows whether a run started ({clip(cause.describe(), 200)};"
-        f" {_SEEN[finding]})",
+        f"after {tries} nobody knows whether a run started ({clip(cause.describe(), 200)}{seen})",
         instance_tag=request.instance_tag,
         workflow_id=request.workflow_id,
         execution_id=request.execution_id,
