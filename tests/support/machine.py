@@ -215,6 +215,7 @@ class Imagined(World):
     def __init__(self) -> None:
         super().__init__(LeapingLoop())
         self.clock = _LoopClock(self.loop)
+        self.ills: dict[tuple[str, str], Fault | None] = {}  # by account and operation
 
     def connect(self, **settings: Any) -> RefoldClient:
         """Give a client whose requests reach the emulator by callbacks."""
@@ -272,7 +273,8 @@ class _ImaginedWire(Wire):
         app.requests.append(asked)
         query = dict(parse_qsl(parts.query))
         call = Call(operation, ids, query, headers, request.body or b"")
-        fault = app.faults.next(operation, ids.get("execution_id")) or Fault()
+        ill = self.world.ills.get((headers["linked_account_id"], operation))
+        fault = ill or app.faults.next(operation, ids.get("execution_id")) or Fault()
         reply: Any = fault.false_reply()
         if fault.performs:
             performed = app._perform(handler, call)
