@@ -57,14 +57,14 @@ class Together(Generic[Q, R]):
         reading = self._next.get(account)
         if reading is None:
             reading = self._next[account] = _Reading()
+        reading.questions.append(question)
+        reading.waiting += 1
+        if reading.task is None:  # it may begin at once, and needs the question
             reading.task = asyncio.get_running_loop().create_task(
                 self._run(account, reading), context=Context()
             )
             # It may fail in the moment in which the last that wait for it leave.
             reading.task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        assert reading.task is not None  # noqa: S101 - made with it
-        reading.questions.append(question)
-        reading.waiting += 1
         left = None if deadline is None else deadline - self._clock.monotonic()
         try:
             done = await done_within(self._clock, reading.task, left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 
 import pytest
 
@@ -149,3 +150,17 @@ async def test_a_reading_that_fails_as_its_last_asker_leaves_is_silent(
     await settle()
     gc.collect()
     assert said == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks begin later there")
+async def test_a_reading_that_begins_where_it_is_made_knows_its_question(clock: FakeClock) -> None:
+    """As with `asyncio.eager_task_factory`: what is asked for stands before the task is made."""
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009
+    shown = List()
+    together = Together(shown.read, clock)
+    calls = [asyncio.ensure_future(together.ask("a", f"q{n}", None)) for n in range(3)]
+    await settle()
+    shown.gates[0].set_result(None)
+    await settle()
+    shown.gates[1].set_result(None)
+    assert await asyncio.gather(*calls) == [["q0"], ["q1", "q2"], ["q1", "q2"]]
