@@ -325,6 +325,9 @@ class Care:
             found = None if self._policy.mode == "never" else await self.reconcile()
         except (RefoldError, asyncio.CancelledError):
             found = None
+        except Exception:
+            logger.exception("looking a start up broke; that a run may exist is said all the same")
+            found = None
         if found is not None and found.finding is Finding.FOUND:
             self._keep(protocol.Started(execution_id=found.execution_id))
             return
