@@ -22,8 +22,17 @@ from refold_async._models.events import (
 )
 from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
 from refold_async._models.paging import Pages
+from refold_async._models.pushed import (
+    WORKFLOW_EVENTS,
+    ConnectionEvent,
+    WebhookEvent,
+    WebhookEventKind,
+    WorkflowEvent,
+)
 
 __all__ = [
+    "WORKFLOW_EVENTS",
+    "ConnectionEvent",
     "Execution",
     "ExecutionEvent",
     "ExecutionRef",
@@ -40,7 +49,10 @@ __all__ = [
     "RequestStructure",
     "SessionToken",
     "StatusChanged",
+    "WebhookEvent",
+    "WebhookEventKind",
     "Workflow",
+    "WorkflowEvent",
     "changes",
     "created_at",
     "created_second",

@@ -4,6 +4,7 @@ No network, no clock, no aiohttp: all of it can be read and tested alone.
 """
 
 from refold_async._protocol.evidence import Answer, Evidence, Reply, judge, read_http_date
+from refold_async._protocol.pushed import MAX_EVENT_BYTES, check_keys, read_event, signed_by
 from refold_async._protocol.replies import (
     Output,
     Started,
@@ -32,6 +33,7 @@ from refold_async._protocol.requests import (
 )
 
 __all__ = [
+    "MAX_EVENT_BYTES",
     "Answer",
     "Evidence",
     "Operation",
@@ -39,6 +41,7 @@ __all__ = [
     "Reply",
     "Request",
     "Started",
+    "check_keys",
     "create_session_token_request",
     "enabled_workflows_request",
     "execute_request",
@@ -48,6 +51,7 @@ __all__ = [
     "list_batches_request",
     "list_executions_request",
     "list_workflows_request",
+    "read_event",
     "read_execution",
     "read_http_date",
     "read_page",
@@ -58,5 +62,6 @@ __all__ = [
     "read_workflow",
     "request_structure_request",
     "rerun_request",
+    "signed_by",
     "stop_request",
 ]
