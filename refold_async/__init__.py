@@ -46,6 +46,8 @@ from refold_async._errors import (
     TransportError,
     UnexpectedReplyError,
     WaitTimeoutError,
+    WebhookBodyError,
+    WebhookSignatureError,
 )
 from refold_async._handle import ExecutionHandle
 from refold_async._models import (
@@ -127,6 +129,8 @@ __all__ = [
     "TransportError",
     "UnexpectedReplyError",
     "WaitTimeoutError",
+    "WebhookBodyError",
+    "WebhookSignatureError",
     "Workflow",
     "__version__",
 ]
