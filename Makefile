@@ -9,7 +9,7 @@ BIN  := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check pytest test-all format captures docs bench soak crashes clean
+.PHONY: demo test check pytest test-all format captures docs build bench soak crashes clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -29,6 +29,10 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e ".[cli]" --group docs
+	@touch $@
+
+$(VENV)/.build: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --group build
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -80,8 +84,18 @@ format: $(VENV)/.dev
 captures: $(VENV)/.dev
 	$(BIN)/python -m tests.captures
 
+# Built anew each time: Sphinx does not see that a docstring has changed.
 docs: $(VENV)/.docs
-	$(BIN)/python -m sphinx -W -q -b html docs docs/_build
+	$(BIN)/python -m sphinx -W -q -E -b html docs docs/_build
+	$(BIN)/python -m tests.packaging.reference docs/_build
+	@echo "file://$(CURDIR)/docs/_build/index.html"
+
+# What would be published: the sdist, the wheel built from it, and that wheel at work on its own.
+build: $(VENV)/.build
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m tests.packaging.wheel dist/*
 
 clean:
-	rm -rf $(VENV) .venv-* docs/_build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* dist docs/_build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

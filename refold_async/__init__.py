@@ -10,6 +10,8 @@
         print(handle.execution_id, result.output)
 """
 
+import attrs
+
 from refold_async._batch import (
     BatchItem,
     BatchOutcome,
@@ -18,9 +20,10 @@ from refold_async._batch import (
     ExecutionRequest,
     FailureGroup,
 )
-from refold_async._client import RefoldClient
-from refold_async._clock import Clock, SystemClock
-from refold_async._config import PollPolicy, RateLimit, RetryPolicy, Timeouts
+from refold_async._checks import Seconds
+from refold_async._client import ExecuteOptions, RefoldClient
+from refold_async._clock import Clock, SystemClock, Timer
+from refold_async._config import PollPolicy, RateLimit, RetryMode, RetryPolicy, Timeouts
 from refold_async._errors import (
     ApiError,
     AuthenticationError,
@@ -29,14 +32,10 @@ from refold_async._errors import (
     ConfigError,
     ConflictError,
     ConnectionFailedError,
-    ExecutionError,
-    ExecutionFailedError,
     ExecutionOutcomeUnknownError,
-    ExecutionStoppedError,
-    ExecutionTerminatedError,
-    ExecutionTimedOutError,
     JournalError,
     NotFoundError,
+    NotSentError,
     PayloadError,
     PermissionDeniedError,
     RateLimitError,
@@ -45,17 +44,21 @@ from refold_async._errors import (
     ServerError,
     TransportError,
     UnexpectedReplyError,
-    WaitTimeoutError,
     WebhookBodyError,
     WebhookSignatureError,
 )
 from refold_async._handle import ExecutionHandle
 from refold_async._models import (
     Execution,
+    ExecutionError,
     ExecutionEvent,
+    ExecutionFailedError,
     ExecutionRef,
     ExecutionResult,
     ExecutionStatus,
+    ExecutionStoppedError,
+    ExecutionTerminatedError,
+    ExecutionTimedOutError,
     NodeErrored,
     NodeFinished,
     NodeRetried,
@@ -67,8 +70,11 @@ from refold_async._models import (
     RequestStructure,
     SessionToken,
     StatusChanged,
+    WaitTimeoutError,
     Workflow,
 )
+from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._starting import Orphans
 from refold_async._stats import BudgetStats, Stats
 from refold_async._version import __version__
 
@@ -86,6 +92,7 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "ConnectionFailedError",
+    "ExecuteOptions",
     "Execution",
     "ExecutionError",
     "ExecutionEvent",
@@ -99,6 +106,7 @@ __all__ = [
     "ExecutionStoppedError",
     "ExecutionTerminatedError",
     "ExecutionTimedOutError",
+    "Executions",
     "FailureGroup",
     "JournalError",
     "NodeErrored",
@@ -107,6 +115,8 @@ __all__ = [
     "NodeRun",
     "NodeStarted",
     "NotFoundError",
+    "NotSentError",
+    "Orphans",
     "Page",
     "Pages",
     "PayloadError",
@@ -119,18 +129,34 @@ __all__ = [
     "RefoldError",
     "RequestStructure",
     "RequestTimeoutError",
+    "RetryMode",
     "RetryPolicy",
+    "Seconds",
     "ServerError",
     "SessionToken",
+    "SessionTokens",
     "Stats",
     "StatusChanged",
     "SystemClock",
     "Timeouts",
+    "Timer",
     "TransportError",
     "UnexpectedReplyError",
     "WaitTimeoutError",
     "WebhookBodyError",
     "WebhookSignatureError",
     "Workflow",
+    "Workflows",
     "__version__",
 ]
+
+# A class names the place it is imported from, and not the room it lives in: in tracebacks, in the
+# documentation, and in pickles, which so outlive a move between rooms. The types of its fields are
+# looked up before, while it still tells where its own imports are.
+for _name in __all__:
+    _class = globals()[_name]
+    if attrs.has(_class):
+        attrs.resolve_types(_class)
+        _class.__annotations__ = {f.name: f.type for f in attrs.fields(_class) if not f.inherited}
+    if isinstance(_class, type):
+        _class.__module__ = __name__

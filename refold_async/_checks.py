@@ -1,4 +1,8 @@
-"""Checks on what a caller gives: each names the field and the remedy, before any I/O."""
+"""Checks on what a caller gives: each names the field and the remedy, before any I/O.
+
+Each gives back the plain value, and that is what is used: a subclass may say something else of
+itself wherever it is printed (`str(Env.PROD)` of a `class Env(str, Enum)` is "Env.PROD").
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,15 @@ from datetime import timedelta
 from refold_async._errors import ConfigError
 
 Seconds = float | timedelta
+"""A duration, as every `timeout` takes it."""
 
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
+
+
+def plain(text: str) -> str:
+    """Give the text that a `str` or an instance of a subclass holds."""
+    return text if type(text) is str else str.__str__(text)
 
 
 def to_seconds(value: Seconds, field: str = "timeout") -> float:
@@ -42,7 +52,7 @@ def check_count(value: object, field: str) -> int:
     """Accept a whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"must be a whole number from 1, not {value!r}", field=field)
-    return value
+    return int.__int__(value)
 
 
 def check_header(value: object, field: str) -> str:
@@ -54,7 +64,7 @@ def check_header(value: object, field: str) -> str:
             "must be 1 to 1,024 printable ASCII characters without a space at either end",
             field=field,
         )
-    return value
+    return plain(value)
 
 
 def check_id(value: object, field: str) -> str:
@@ -67,4 +77,4 @@ def check_id(value: object, field: str) -> str:
             f" a URL; got {value[:40]!r}",
             field=field,
         )
-    return value
+    return plain(value)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import secrets
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
 import attrs
 
 from refold_async import _protocol as protocol
 from refold_async._batch import Batches
-from refold_async._checks import check_count, check_header, check_id, positive_seconds
+from refold_async._checks import check_count, check_header, check_id, plain, positive_seconds
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
     DEFAULT_BASE_URL,
@@ -25,11 +23,11 @@ from refold_async._config import (
     from_environment,
 )
 from refold_async._errors import ConfigError, RefoldError
-from refold_async._handle import ExecutionHandle, Services
+from refold_async._handle import ExecutionHandle, Services, handle_of_ref
 from refold_async._models import ExecutionRef
 from refold_async._pacing import Budget
 from refold_async._resources import Executions, SessionTokens, Workflows
-from refold_async._starting import Orphans, Reconciler, Starter, Submission
+from refold_async._starting import Orphans, Reconciler, Starter, Submission, new_tag
 from refold_async._stats import Counters
 from refold_async._transport import Api, Authenticator, Transport, Wire
 from refold_async._waiting import Tracker
@@ -39,9 +37,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import (
         AsyncGenerator,
+        AsyncIterable,
         Awaitable,
         Callable,
         Coroutine,
+        Iterable,
     )
     from types import TracebackType
 
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
         BatchProgress,
         BatchReport,
         ExecutionRequest,
-        Requests,
     )
     from refold_async._checks import Seconds
     from refold_async._models import ExecutionResult, RequestStructure
@@ -172,9 +171,6 @@ class RefoldClient:
         self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
         self._account = None if account is None else check_header(account, "linked_account_id")
         self._is_view = False
-        # 32 hex digits: 16 of this client's own, 16 that count its calls.
-        self._tag_stem = f"rfa-{secrets.token_hex(8)}"
-        self._tag_numbers = itertools.count(1)
 
     # -- accounts and life -------------------------------------------------------------------
 
@@ -339,7 +335,7 @@ class RefoldClient:
             account=account,
             instance_tag=instance_tag,
             unique_tag=unique_tag,
-            own_tag=f"{self._tag_stem}{next(self._tag_numbers):016x}",
+            own_tag=new_tag() if instance_tag is None else None,
             max_payload_bytes=self._max_payload_bytes,
             **options,
         )
@@ -394,14 +390,21 @@ class RefoldClient:
         """
         ref = execution_id_or_ref
         if not isinstance(ref, ExecutionRef):
-            ref = ExecutionRef(execution_id=check_id(ref, "execution_id"))
+            ref = ExecutionRef(execution_id=ref)
         elif ref.execution_id is None:
             raise ConfigError(
                 "this ref has none, so there is nothing to find", field="execution_id"
             )
         account = self._choose_account(linked_account_id or ref.linked_account_id)
         self._required(account)
-        return ExecutionHandle.of_ref(self._services, attrs.evolve(ref, linked_account_id=account))
+        ref = ExecutionRef(
+            execution_id=check_id(ref.execution_id, "execution_id"),
+            workflow_id=_plain_or_none(ref.workflow_id),
+            slug=_plain_or_none(ref.slug),
+            linked_account_id=account,
+            instance_tag=_plain_or_none(ref.instance_tag),
+        )
+        return handle_of_ref(self._services, ref)
 
     async def find(
         self, instance_tag: str, *, workflow_id: str, linked_account_id: str | None = None
@@ -422,8 +425,8 @@ class RefoldClient:
         See: "List Executions".
         """
         account = self._required(self._choose_account(linked_account_id))
-        check_id(workflow_id, "workflow_id")
-        check_header(instance_tag, "instance_tag")
+        workflow_id = check_id(workflow_id, "workflow_id")
+        instance_tag = check_header(instance_tag, "instance_tag")
         found = await self._reconciler.find(account, instance_tag, workflow_id)
         return [
             ExecutionHandle(
@@ -442,12 +445,12 @@ class RefoldClient:
         One request. Needs a run that was started with a tag, as `execute` makes one.
 
         Returns:
-            True: tags show; False: they don't, so "not in the list" proves nothing; None: none of
-            the workflow's newest runs can tell.
+            True if tags show, False if they don't, so that "not in the list" proves nothing, and
+            None if none of the workflow's newest runs can tell.
 
         See: "List Executions".
         """
-        check_id(workflow_id, "workflow_id")
+        workflow_id = check_id(workflow_id, "workflow_id")
         return await self._reconciler.check(self._required(self._account), workflow_id)
 
     @property
@@ -462,7 +465,7 @@ class RefoldClient:
 
     def map(
         self,
-        requests: Requests,
+        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
         *,
         concurrency: int | None = None,
         wait: bool = True,
@@ -512,7 +515,7 @@ class RefoldClient:
 
     async def run_batch(
         self,
-        requests: Requests,
+        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
         *,
         journal: str | os.PathLike[str] | None = None,
         concurrency: int | None = None,
@@ -620,7 +623,7 @@ class RefoldClient:
         """Settle on a linked account: the call's own wins over the client's."""
         if given is None:
             return self._account
-        check_header(given, "linked_account_id")
+        given = check_header(given, "linked_account_id")
         bound = self._transport.auth.bound_to_account
         if bound and self._account is not None and given != self._account:
             raise ConfigError(
@@ -637,6 +640,10 @@ class RefoldClient:
                 field="linked_account_id",
             )
         return account
+
+
+def _plain_or_none(text: str | None) -> str | None:
+    return None if text is None else plain(text)
 
 
 _P = TypeVar("_P")

@@ -9,15 +9,23 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, cast, get_args
 from urllib.parse import urlsplit
 
 import attrs
 
-from refold_async._checks import Seconds, check_count, check_header, positive_seconds, to_seconds
+from refold_async._checks import (
+    Seconds,
+    check_count,
+    check_header,
+    plain,
+    positive_seconds,
+    to_seconds,
+)
 from refold_async._errors import ConfigError
 
 RetryMode = Literal["transient", "safe", "never"]
+"""What a policy sends again; see `RetryPolicy`."""
 
 DEFAULT_BASE_URL = "https://app.refold.ai"
 MIB = 1024 * 1024
@@ -38,7 +46,7 @@ def _seconds_field(default: float, *, zero: bool = False) -> Any:
     return attrs.field(default=default, converter=_without_timedelta, validator=check)
 
 
-def _without_timedelta(value: Any) -> Any:
+def _without_timedelta(value: Seconds) -> float:
     """Convert what needs it; the validator, which knows the field's name, sees to the rest."""
     return value.total_seconds() if isinstance(value, timedelta) else value
 
@@ -73,6 +81,11 @@ def _deadline(value: Seconds | None) -> float | None:
     return positive_seconds(value, "RetryPolicy.deadline")
 
 
+def _plain_mode(value: RetryMode) -> RetryMode:
+    given: object = value
+    return cast("RetryMode", plain(given)) if isinstance(given, str) else value
+
+
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """When a request is tried again, and how long the pauses are.
@@ -91,7 +104,7 @@ class RetryPolicy:
         settle: how long a started run may take to show in the list, in seconds.
     """
 
-    mode: RetryMode = attrs.field(default="transient")
+    mode: RetryMode = attrs.field(default="transient", converter=_plain_mode)
     attempts: int = _count_field(4)
     wait: float = _seconds_field(0.5, zero=True)
     max_wait: float = _seconds_field(8.0, zero=True)
@@ -191,11 +204,17 @@ class Credential:
         api_key: the organisation's key.
         session_token: a JWT bound to one linked account.
         token_source: gives a session token whenever one is needed.
+        origin: what it is and where it came from, for errors.
     """
 
     api_key: Secret | None = None
     session_token: Secret | None = None
     token_source: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False)
+    origin: str = attrs.field(default="the credential", eq=False)
+
+
+_ENVIRONMENTS = {"pk": "production ", "tk": "test "}
+"""What a key's first letters tell. See: "Authentication"."""
 
 
 def from_environment(name: str, environ: dict[str, str] | None = None) -> str | None:
@@ -207,9 +226,9 @@ def choose_credential(
     api_key: str | None, session_token: str | Callable[[], Awaitable[str]] | None
 ) -> Credential:
     """Settle on one credential: an argument of either kind switches the environment off."""
-    key_field, token_field = "api_key", "session_token"
+    key_field, token_field, given = "api_key", "session_token", "given as"
     if api_key is None and session_token is None:
-        key_field, token_field = "REFOLD_API_KEY", "REFOLD_SESSION_TOKEN"
+        key_field, token_field, given = "REFOLD_API_KEY", "REFOLD_SESSION_TOKEN", "from"
         api_key, session_token = from_environment(key_field), from_environment(token_field)
         both = "REFOLD_API_KEY and REFOLD_SESSION_TOKEN are both set; unset one, or pass one"
     else:
@@ -217,7 +236,9 @@ def choose_credential(
     if api_key is not None and session_token is not None:
         raise ConfigError(both, field=key_field)
     if api_key is not None:
-        return Credential(api_key=Secret(check_header(api_key, key_field)))
+        secret = Secret(check_header(api_key, key_field))
+        kind = _ENVIRONMENTS.get(api_key[:2], "")
+        return Credential(api_key=secret, origin=f"the {kind}API key {given} {key_field}")
     if session_token is None:
         raise ConfigError(
             "no credential: pass api_key or session_token, or set REFOLD_API_KEY or"
@@ -225,8 +246,12 @@ def choose_credential(
             field="api_key",
         )
     if callable(session_token):
-        return Credential(token_source=session_token)
-    return Credential(session_token=Secret(check_header(session_token, token_field)))
+        origin = "the session token the session_token callable gave"
+        return Credential(token_source=session_token, origin=origin)
+    return Credential(
+        session_token=Secret(check_header(session_token, token_field)),
+        origin=f"the session token {given} {token_field}",
+    )
 
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -239,6 +264,7 @@ def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
     field = "base_url"
     if not isinstance(value, str):
         raise ConfigError(f"must be a string, not {type(value).__name__}", field=field)
+    value = plain(value)
     try:
         parts = urlsplit(value)
         host, port = parts.hostname or "", parts.port

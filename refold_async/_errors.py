@@ -25,16 +25,24 @@
     │   ├── ExecutionTimedOutError
     │   └── ExecutionTerminatedError
     ├── WaitTimeoutError (TimeoutError)      the wait ended, the run goes on
+    ├── NotSentError                         the batch was stopped before this item left
     ├── JournalError                         a batch's journal can't be used
     ├── WebhookSignatureError                what was delivered is not signed with the key
     └── WebhookBodyError (ValueError)        it is signed, and no event
 
-All of them can be pickled and copied, and none carries a secret.
+All of them can be pickled and copied, and none carries a secret. What `docs/how-to/errors.md` says
+of each is its "when", what is then known about the run, and what to do.
+
+`ExecutionError`, its kinds and `WaitTimeoutError` carry runs and results, typed as such: they stand
+beside those values, in `_models/endings.py`, since this module is below everything else.
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_REMOTE_TEXT = 500
 """Characters of remote text that reach a message or a log line."""
@@ -48,31 +56,91 @@ def clip(text: object, limit: int = MAX_REMOTE_TEXT) -> str:
     return safe if len(whole) <= limit else f"{safe}... ({len(whole)} characters)"
 
 
-def _restore(cls: type[RefoldError], args: tuple[Any, ...], state: dict[str, Any]) -> RefoldError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
+_WORDS = 430
+"""Characters of `describe()`, if what it is about leaves room: with its advice a line of a log."""
+_LEAST = 200
+"""Characters of the message itself that are told in any case."""
+_CONTEXT = ("execution_id", "workflow_id", "slug", "linked_account_id", "request_id")
+_SAID = 150
+"""Characters of each of the service's own words in a message; the attributes have more."""
+_SHORT = {"slug", "linked_account_id"}
+_NAME = 130
+"""Characters of a name in a message: no id is longer."""
 
 
 class RefoldError(Exception):
     """Base of everything this SDK raises.
 
+    `str(error)` says what went wrong, whose call it was, and what to do where that is known; the
+    attributes say the same one by one.
+
     Attributes:
+        operation: the call that failed (`execute`, `get_execution`, ...), or None if it was none.
         execution_id: the run the failure is about, if one is known: it exists all the same.
+        workflow_id: the workflow (or alias) it is about, if known.
+        slug: the application it was to be started with, if known.
+        linked_account_id: for whom the call was made, if known.
+        request_id: the service's own name of the request; quote it to Refold's support.
+        advice: what to do about it, in a sentence or two, or None.
     """
 
+    operation: str | None = None
     execution_id: str | None = None
+    workflow_id: str | None = None
+    slug: str | None = None
+    linked_account_id: str | None = None
+    request_id: str | None = None
+    advice: str | None = None
+
+    def about(self, **context: str | None) -> Self:
+        """Say whose failure it is; what is known already stays as it is."""
+        for name, value in context.items():
+            if value is not None and getattr(self, name) is None:
+                setattr(self, name, value)
+        return self
+
+    def describe(self) -> str:
+        """Say what went wrong and whose call it was, without the advice."""
+        said = str(self.args[0]) if self.args else ""
+        if self.operation is None:
+            return said
+        whose = ", ".join(self._whose(said))
+        room = max(_WORDS - len(whose), _LEAST)
+        words = said if len(said) <= room else f"{said[:room]}..."
+        return f"{self.operation}: {words} ({whose})" if whose else f"{self.operation}: {words}"
+
+    def _whose(self, said: str) -> Iterator[str]:
+        for name in _CONTEXT:
+            value = getattr(self, name)
+            # An id is long enough to be found in a message that names it.
+            if value is not None and (name in _SHORT or value not in said):
+                yield f"{name}={clip(value, _NAME)}"
+
+    def __str__(self) -> str:
+        words = self.describe()
+        if self.advice is None:
+            return words
+        return f"{words} {self.advice}" if words.endswith((".", "?")) else f"{words}. {self.advice}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls cls(*args), which loses keyword-only arguments.
-        return _restore, (type(self), self.args, self.__dict__.copy())
+        return self._restored, (self.args, self.__dict__.copy())
+
+    @classmethod
+    def _restored(cls, args: tuple[Any, ...], state: dict[str, Any]) -> Self:
+        error = cls.__new__(cls, *args)
+        error.args = args
+        error.__dict__.update(state)
+        return error
 
     def fresh(self) -> Self:
         """Copy the error, so that each of several awaiters raises a traceback of its own."""
-        copy = _restore(type(self), self.args, self.__dict__.copy())
-        copy.__cause__ = self.__cause__
-        return copy  # type: ignore[return-value]
+        twin = self._restored(self.args, self.__dict__.copy())
+        twin.__cause__ = self.__cause__
+        return twin
 
 
 class ConfigError(RefoldError, ValueError):
@@ -154,8 +222,8 @@ class ApiError(RefoldError):
         message: `message` of the answer, cut to 500 characters.
         error: `error` of the answer (a name, or the execute endpoint's detail).
         error_code: `error_code` of the answer.
-        request_id: `request_id` of the answer; quote it to Refold's support.
-        body: the JSON document, or the beginning of the text that came instead.
+        body: the JSON document, or the beginning of the text that came instead; of an HTML page no
+            more than its title.
         retry_after: seconds the service asked to wait, or None.
     """
 
@@ -169,15 +237,12 @@ class ApiError(RefoldError):
         request_id: str | None = None,
         body: Any = None,
         retry_after: float | None = None,
-        operation: str | None = None,
     ) -> None:
-        words = [f"{operation}: HTTP {status}" if operation else f"HTTP {status}", message]
-        if error and error != message:
-            words.append(error)
+        words = [f"HTTP {status}", clip(message, _SAID)]
         if retry_after is not None:
             words.append(f"retry after {retry_after:g} s")
-        if request_id:
-            words.append(f"request_id={request_id}")
+        if error and error != message:
+            words.append(clip(error, _SAID))
         super().__init__(", ".join(word for word in words if word))
         self.status = status
         self.message = message
@@ -237,7 +302,6 @@ class ExecutionOutcomeUnknownError(RefoldError):
 
     Attributes:
         instance_tag: the label the run carries, if it exists.
-        workflow_id: the workflow, if known.
         execution_id: the execution that was to be run again (None for an execute).
         attempts: how many times the request was tried.
     """
@@ -258,90 +322,8 @@ class ExecutionOutcomeUnknownError(RefoldError):
         self.attempts = attempts
 
 
-class ExecutionError(RefoldError):
-    """The run ended badly.
-
-    Attributes:
-        result: the `ExecutionResult`, with what is known about the run.
-        execution_id: the run.
-        failed_node: the `NodeRun` that failed, if the document names one.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        result: Any = None,
-        execution_id: str | None = None,
-        failed_node: Any = None,
-    ) -> None:
-        super().__init__(message)
-        self.result = result
-        self.execution_id = execution_id
-        self.failed_node = failed_node
-
-
-class ExecutionFailedError(ExecutionError):
-    """The run ended ERRORED."""
-
-
-class ExecutionStoppedError(ExecutionError):
-    """Somebody stopped the run."""
-
-
-class ExecutionTimedOutError(ExecutionError):
-    """The service ended the run because it took too long."""
-
-
-class ExecutionTerminatedError(ExecutionError):
-    """The service terminated the run."""
-
-
-class WaitTimeoutError(RefoldError, TimeoutError):
-    """The wait ended, the run goes on, and the handle stays usable.
-
-    Attributes:
-        execution_id: the run.
-        last_status: the last status seen, or None if no look has succeeded.
-        snapshot: the last `Execution` document seen, or None.
-        waited: seconds this wait took.
-        node: the `NodeRun` it stood at, or None; `node.attempts` of `node.max_attempts` tries.
-        node_age: seconds since a look first saw it there, or None; documents don't tell more.
-        completion_percentage: 0 to 100 as last seen, or None.
-        look_age: seconds since the last look that succeeded, or None if none has.
-        failed_looks: looks that have failed since then.
-        last_error: what the last of them failed with, or None.
-        reattach: the line of code that waits for it again, in any process.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        execution_id: str | None = None,
-        last_status: Any = None,
-        snapshot: Any = None,
-        waited: float = 0.0,
-        node: Any = None,
-        node_age: float | None = None,
-        completion_percentage: float | None = None,
-        look_age: float | None = None,
-        failed_looks: int = 0,
-        last_error: str | None = None,
-        reattach: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.execution_id = execution_id
-        self.last_status = last_status
-        self.snapshot = snapshot
-        self.waited = waited
-        self.node = node
-        self.node_age = node_age
-        self.completion_percentage = completion_percentage
-        self.look_age = look_age
-        self.failed_looks = failed_looks
-        self.last_error = last_error
-        self.reattach = reattach
+class NotSentError(RefoldError):
+    """The batch sends nothing more, and this item has not left: nothing ran."""
 
 
 class JournalError(RefoldError):

@@ -123,33 +123,6 @@ class ExecutionHandle(Generic[T]):
             # A run just started by us can't be over yet; one that is reattached may well be.
             self._first_look += services.polling.first
 
-    @classmethod
-    def of_ref(cls, services: Services, ref: ExecutionRef) -> ExecutionHandle[Any]:
-        """Make a handle of a run that was started before."""
-        return ExecutionHandle(
-            services,
-            ref.execution_id,
-            workflow_id=ref.workflow_id,
-            slug=ref.slug,
-            linked_account_id=ref.linked_account_id,
-            instance_tag=ref.instance_tag,
-        )
-
-    @classmethod
-    def of_started(
-        cls, services: Services, started: Started, request: Request
-    ) -> ExecutionHandle[Any]:
-        """Make the handle of a run that was just started."""
-        return ExecutionHandle(
-            services,
-            started.execution_id,
-            workflow_id=request.workflow_id,
-            slug=request.slug,
-            linked_account_id=request.account,
-            instance_tag=request.instance_tag,
-            started=started,
-        )
-
     @property
     def ref(self) -> ExecutionRef:
         """What is needed to find the run again; picklable, without secrets."""
@@ -357,3 +330,30 @@ class ExecutionHandle(Generic[T]):
                 fresh=self._fresh,
             )
         return self._watch
+
+
+def handle_of_ref(services: Services, ref: ExecutionRef) -> ExecutionHandle[Any]:
+    """Make a handle of a run that was started before."""
+    return ExecutionHandle(
+        services,
+        ref.execution_id,
+        workflow_id=ref.workflow_id,
+        slug=ref.slug,
+        linked_account_id=ref.linked_account_id,
+        instance_tag=ref.instance_tag,
+    )
+
+
+def handle_of_started(
+    services: Services, started: Started, request: Request
+) -> ExecutionHandle[Any]:
+    """Make the handle of a run that was just started."""
+    return ExecutionHandle(
+        services,
+        started.execution_id,
+        workflow_id=request.workflow_id,
+        slug=request.slug,
+        linked_account_id=request.account,
+        instance_tag=request.instance_tag,
+        started=started,
+    )

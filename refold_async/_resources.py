@@ -106,7 +106,7 @@ class Executions:
             self._services.learn(found)
             return found
 
-        return Pages(fetch, query)
+        return Pages(fetch, query, operation="list_executions", linked_account_id=self._account)
 
     async def stop(self, execution_id: str) -> None:
         """Ask the service to stop a run; may be repeated. See: "Stop Execution"."""
@@ -134,7 +134,13 @@ class Executions:
                 execution_id, node_id, account=self._account, query=page
             )
 
-        return Pages(fetch, query)
+        return Pages(
+            fetch,
+            query,
+            operation="list_batches",
+            execution_id=execution_id,
+            linked_account_id=self._account,
+        )
 
 
 class Workflows:
@@ -173,7 +179,7 @@ class Workflows:
         async def fetch(page: Mapping[str, Any]) -> Page[Workflow]:
             return await self._services.api.list_workflows(account=self._account, query=page)
 
-        return Pages(fetch, query)
+        return Pages(fetch, query, operation="list_workflows", linked_account_id=self._account)
 
     async def enabled(self) -> builtins.list[Workflow]:
         """Read the workflows enabled for the linked account. See: "List Enabled Workflows"."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import subprocess
 import sys
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -231,28 +230,3 @@ def test_importing_the_package_loads_no_more_than_it_needs() -> None:
         "refold_async.emulator",
     )
     assert [name for name in loaded if name.startswith((*unwanted, "refold_async.cli"))] == []
-
-
-def _public_members(cls: type) -> Iterator[tuple[str, Any]]:
-    for name, member in vars(cls).items():
-        is_ours = inspect.isfunction(member) or isinstance(member, (property, classmethod))
-        if is_ours and not name.startswith("_"):
-            yield f"{cls.__name__}.{name}", member
-
-
-def test_public_names_are_sorted_and_complete() -> None:
-    """`__all__` lists every name of the package that is no module of it."""
-    names = {
-        name
-        for name, value in vars(refold_async).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
-    }
-    assert refold_async.__all__ == sorted({*names, "__version__"})
-
-
-@pytest.mark.parametrize("name", [n for n in refold_async.__all__ if n != "__version__"])
-def test_public_name_has_a_docstring(name: str) -> None:
-    """Each public class says what it is, and each of its methods what it does."""
-    cls = getattr(refold_async, name)
-    silent = [each for each, member in [(name, cls), *_public_members(cls)] if not member.__doc__]
-    assert silent == []

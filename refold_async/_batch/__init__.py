@@ -8,7 +8,6 @@ from refold_async._batch.models import (
     ExecutionRequest,
 )
 from refold_async._batch.report import BatchReport, FailureGroup
-from refold_async._batch.source import Requests
 
 __all__ = [
     "BatchItem",
@@ -18,5 +17,4 @@ __all__ = [
     "Batches",
     "ExecutionRequest",
     "FailureGroup",
-    "Requests",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from refold_async._batch.fan import NotSentError, Submission
+from refold_async._batch.fan import Submission
 from refold_async._batch.models import BatchOutcome, ExecutionRequest
 from refold_async._batch.preflight import Preflight
 from refold_async._checks import positive_seconds
@@ -15,13 +15,14 @@ from refold_async._errors import (
     ApiError,
     ClientClosedError,
     ConfigError,
-    ExecutionError,
+    NotSentError,
     RateLimitError,
     RefoldError,
     ServerError,
     TransportError,
     UnexpectedReplyError,
 )
+from refold_async._models import ExecutionError
 
 if TYPE_CHECKING:
     from refold_async._batch.fan import Entry, Fan

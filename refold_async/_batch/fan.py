@@ -15,8 +15,8 @@ import attrs
 
 from refold_async._batch.models import BatchItem, BatchOutcome, ExecutionRequest
 from refold_async._batch.source import END, Input
-from refold_async._checks import check_count
-from refold_async._errors import RefoldError
+from refold_async._checks import check_count, plain
+from refold_async._errors import NotSentError, RefoldError
 from refold_async._handle import ExecutionHandle
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ CONCURRENCY = 10_000
 One that waits for its run costs some 5 KiB, so these cost some 50 MB; and at the documented 20
 starts per second a run may take 8 minutes before the starts have to wait for places.
 """
-
-
-class NotSentError(RefoldError):
-    """The batch sends nothing more, and this item has not left."""
 
 
 @attrs.define(eq=False)
@@ -59,7 +55,7 @@ class Entry:
     def of(cls, index: int, request: Any) -> Entry:
         """Make the entry of a request, or of what stands in the place of one."""
         key = request.key if isinstance(request, ExecutionRequest) else None
-        return cls(index, key if isinstance(key, str) and key else str(index), request)
+        return cls(index, plain(key) if isinstance(key, str) and key else str(index), request)
 
 
 class Submission(Protocol):

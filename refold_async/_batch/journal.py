@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
+from refold_async._checks import plain
 from refold_async._errors import ConfigError, JournalError, clip
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
-            self.path = str(Path(os.fsdecode(path)).absolute())
+            self.path = str(Path(plain(os.fsdecode(path))).absolute())
         except TypeError:
             raise ConfigError(
                 f"must be the path of a file, not {type(path).__name__}", field="journal"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from refold_async._errors import ApiError, ExecutionError, clip
-from refold_async._models import ExecutionResult, ExecutionStatus, NodeRun
+from refold_async._errors import ApiError, clip
+from refold_async._models import ExecutionError, ExecutionResult, ExecutionStatus, NodeRun
 
 _MESSAGE = 2_000
 """Characters of an error's message that are kept."""

@@ -9,9 +9,9 @@ import attrs
 
 from refold_async._checks import Seconds
 from refold_async._config import RetryPolicy
-from refold_async._errors import ApiError, ExecutionError, clip
+from refold_async._errors import ApiError, clip
 from refold_async._handle import ExecutionHandle
-from refold_async._models import ExecutionResult
+from refold_async._models import ExecutionError, ExecutionResult
 
 
 @attrs.frozen
@@ -55,15 +55,15 @@ class BatchOutcome(StrEnum):
     """How an item of a batch ended; each ends in exactly one of these."""
 
     SUCCEEDED = "succeeded"
-    """The run completed, and its Response node set no error status; with `wait=False`: it began."""
+    """The run completed, and its Response node set no error status; it began, with `wait=False`."""
     FAILED = "failed"
     """The run ended badly, or its Response node set 4xx or 5xx."""
     UNKNOWN = "unknown"
     """It may have run, or how its run ended could not be learned."""
     REJECTED = "rejected"
-    """The request is wrong or the service refused it: nothing ran."""
+    """The request is wrong or the service refused it, so nothing ran."""
     UNSENT = "unsent"
-    """It never left: nothing ran."""
+    """It never left, so nothing ran."""
 
 
 @attrs.frozen(kw_only=True)

@@ -153,7 +153,7 @@ class Recovery:
                     witnesses=witnesses,
                 )
             except RefoldError as error:
-                logger.info("the list of runs could not be read: %s", error)
+                logger.info("the list of runs could not be read: %s", error.describe())
                 for row in rows:
                     self._found.pop(row.tag or "", None)
                 caught_up = False

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import attrs
 
 from refold_async._batch.models import BatchItem, BatchOutcome
+from refold_async._checks import plain
 from refold_async._errors import clip
 
 _SLOWEST = 5
@@ -159,7 +160,7 @@ class BatchReport:
         """
         lines = (json.dumps(item.document()) + "\n" for item in self.all_items)
         if isinstance(path_or_file, str | os.PathLike):
-            with Path(path_or_file).open("w", encoding="utf-8") as file:
+            with Path(plain(os.fspath(path_or_file))).open("w", encoding="utf-8") as file:
                 file.writelines(lines)
         else:
             path_or_file.writelines(lines)

@@ -2,13 +2,21 @@
 
 from refold_async._models.documents import (
     ExecutionRef,
-    ExecutionResult,
     Page,
     RequestStructure,
     SessionToken,
     Workflow,
     created_at,
     created_second,
+)
+from refold_async._models.endings import (
+    ExecutionError,
+    ExecutionFailedError,
+    ExecutionResult,
+    ExecutionStoppedError,
+    ExecutionTerminatedError,
+    ExecutionTimedOutError,
+    WaitTimeoutError,
 )
 from refold_async._models.events import (
     ExecutionEvent,
@@ -34,10 +42,15 @@ __all__ = [
     "WORKFLOW_EVENTS",
     "ConnectionEvent",
     "Execution",
+    "ExecutionError",
     "ExecutionEvent",
+    "ExecutionFailedError",
     "ExecutionRef",
     "ExecutionResult",
     "ExecutionStatus",
+    "ExecutionStoppedError",
+    "ExecutionTerminatedError",
+    "ExecutionTimedOutError",
     "NodeErrored",
     "NodeFinished",
     "NodeRetried",
@@ -49,6 +62,7 @@ __all__ = [
     "RequestStructure",
     "SessionToken",
     "StatusChanged",
+    "WaitTimeoutError",
     "WebhookEvent",
     "WebhookEventKind",
     "Workflow",

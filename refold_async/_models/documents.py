@@ -9,84 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
-from refold_async import _errors as errors
-from refold_async._models.execution import Execution, ExecutionStatus
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 T = TypeVar("T")
 
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
-
-_ENDINGS: dict[ExecutionStatus, type[errors.ExecutionError]] = {
-    ExecutionStatus.ERRORED: errors.ExecutionFailedError,
-    ExecutionStatus.STOPPED: errors.ExecutionStoppedError,
-    ExecutionStatus.TIMED_OUT: errors.ExecutionTimedOutError,
-    ExecutionStatus.TERMINATED: errors.ExecutionTerminatedError,
-}
-
-
-@attrs.frozen(kw_only=True)
-class ExecutionResult(Generic[T]):
-    """How a run ended.
-
-    Attributes:
-        execution_id: the run (None for a sync reply that had none).
-        status: the terminal status.
-        output: the Response node's data: `return_value` of a sync run, `/response` of an async one.
-        status_code: the HTTP status the Response node set, if known.
-        execution: the document, if it was read.
-        error: `execution_error` of a sync run, or the output of the node that failed.
-        headers: the sanitised request headers, with `include_headers`.
-        raw: the reply or document this was read from.
-    """
-
-    execution_id: str | None
-    status: ExecutionStatus
-    output: T
-    status_code: int | None = None
-    execution: Execution | None = attrs.field(default=None, repr=False)
-    error: Any = None
-    headers: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
-    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-
-    @property
-    def ok(self) -> bool:
-        """Whether the run completed and its Response node set no error status."""
-        fine = self.status_code is None or self.status_code < 400  # noqa: PLR2004
-        return self.status is ExecutionStatus.COMPLETED and fine
-
-    def raise_for_status(self) -> None:
-        """Raise unless `ok`.
-
-        Raises:
-            ApiError: the run completed and its Response node set 4xx or 5xx; the class is that of
-                the status.
-            ExecutionError: the run ended badly; the class is that of the ending.
-        """
-        self.raise_for_ending()
-        if not self.ok and self.status_code is not None:
-            raise errors.api_error_class(self.status_code)(
-                f"the Response node of execution {self.execution_id} set this status: "
-                + errors.clip(self.output),
-                status=self.status_code,
-                body=self.output,
-            )
-
-    def raise_for_ending(self) -> None:
-        """Raise the `ExecutionError` of a run that did not complete."""
-        if self.status is ExecutionStatus.COMPLETED:
-            return
-        node = None if self.execution is None else self.execution.failed_node
-        words = f"execution {self.execution_id} ended {self.status}"
-        if node is not None:
-            words += f" at node {errors.clip(node.name or node.node_id)!r}"
-        if self.error is not None:
-            words += f": {errors.clip(self.error)}"
-        raise _ENDINGS.get(self.status, errors.ExecutionError)(
-            words, result=self, execution_id=self.execution_id, failed_node=node
-        )
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +59,16 @@ def created_at(execution_id: str) -> datetime | None:
 
 @attrs.frozen(kw_only=True)
 class Workflow:
-    """A workflow; `raw` is the document as received.
+    """A workflow.
+
+    Attributes:
+        workflow_id: its id.
+        name: what its author called it.
+        slug: the application it belongs to.
+        description: what its author says of it.
+        published: whether it is published, as a run needs.
+        config_id: the configuration it is enabled with, if the document says.
+        raw: the document as received.
 
     See: "List Workflows", "List Enabled Workflows".
     """

@@ -22,14 +22,23 @@ class ExecutionStatus(StrEnum):
     """
 
     QUEUED = "QUEUED"
+    """Accepted, and not begun."""
     RUNNING = "RUNNING"
+    """Under way."""
     WAITING = "WAITING"
+    """Under way, and waiting for somebody's answer."""
     STOPPING = "STOPPING"
+    """Somebody asked for it to stop, and it has not yet."""
     COMPLETED = "COMPLETED"
+    """Over, and it reached its end; its Response node may have set an error status."""
     ERRORED = "ERRORED"
+    """Over, since a node failed."""
     STOPPED = "STOPPED"
+    """Over, since somebody stopped it."""
     TIMED_OUT = "TIMED_OUT"
+    """Over, since it took longer than the service allows."""
     TERMINATED = "TERMINATED"
+    """Over, since the service ended it."""
 
     @classmethod
     def _missing_(cls, value: object) -> ExecutionStatus:

@@ -22,10 +22,14 @@ class Pages(Generic[T]):
     """
 
     def __init__(
-        self, fetch: Callable[[Mapping[str, Any]], Awaitable[Page[T]]], query: Mapping[str, Any]
+        self,
+        fetch: Callable[[Mapping[str, Any]], Awaitable[Page[T]]],
+        query: Mapping[str, Any],
+        **about: str | None,
     ) -> None:
         self._fetch = fetch
         self._query = query
+        self._about = about  # what and whose the list is, in the words of errors
 
     async def __aiter__(self) -> AsyncIterator[T]:
         async for page in self.pages():
@@ -48,7 +52,7 @@ class Pages(Generic[T]):
                 raise UnexpectedReplyError(
                     f"page {number} of the list repeats page {marked}; the service's paging"
                     " does not advance"
-                )
+                ).about(**self._about)
             # Brent's way to find a cycle of any length without keeping every page.
             if number.bit_count() == 1:
                 marked, before = number, page.items

@@ -3,7 +3,8 @@
 No network, no clock, no aiohttp: all of it can be read and tested alone.
 """
 
-from refold_async._protocol.evidence import Answer, Evidence, Reply, judge, read_http_date
+from refold_async._protocol.advice import explained
+from refold_async._protocol.evidence import Answer, Evidence, judge, read_http_date
 from refold_async._protocol.pushed import MAX_EVENT_BYTES, check_keys, read_event, signed_by
 from refold_async._protocol.replies import (
     Output,
@@ -16,6 +17,7 @@ from refold_async._protocol.replies import (
     read_started,
     read_workflow,
 )
+from refold_async._protocol.reply import Reply
 from refold_async._protocol.requests import (
     Operation,
     Request,
@@ -45,6 +47,7 @@ __all__ = [
     "create_session_token_request",
     "enabled_workflows_request",
     "execute_request",
+    "explained",
     "get_execution_request",
     "get_response_request",
     "judge",

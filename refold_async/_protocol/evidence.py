@@ -9,17 +9,14 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from refold_async._errors import (
-    ApiError,
-    RefoldError,
-    UnexpectedReplyError,
-    api_error_class,
-    clip,
-)
+from refold_async._protocol.refusals import refusal, strange
 from refold_async._protocol.requests import Operation, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from refold_async._errors import RefoldError
+    from refold_async._protocol.reply import Reply
 
 
 class Evidence(Enum):
@@ -31,22 +28,6 @@ class Evidence(Enum):
     UNCERTAIN = "the service may have acted on it"
     REFUSED = "the service will not act on it, however often it is asked"
     MISCONFIGURED = "the request can't be made like this"
-
-
-class Reply(NamedTuple):
-    """A reply as it came off the wire.
-
-    Attributes:
-        status: HTTP status.
-        headers: case-insensitive.
-        body: decompressed bytes.
-        received_at: the local clock when it came, in seconds since the epoch.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    received_at: float
 
 
 class Answer(NamedTuple):
@@ -80,6 +61,8 @@ _ENVELOPE = frozenset({"status_code", "http_error_type", "error_code", "error", 
 _GATEWAY_503 = {"message": "Service Unavailable"}
 """What API gateways answer by themselves when the app was too slow, the run notwithstanding."""
 
+_LISTS = frozenset({Operation.LIST_EXECUTIONS, Operation.LIST_BATCHES, Operation.LIST_WORKFLOWS})
+
 _NOTHING = object()
 _decode = json.JSONDecoder().raw_decode
 MAX_RETRY_AFTER = 7 * 24 * 3600.0
@@ -100,7 +83,7 @@ def judge(request: Request, reply: Reply) -> Answer:
         evidence=_weigh(status, document),
         status=status,
         document=None if document is _NOTHING else document,
-        error=_error(request, reply, document, retry_after),
+        error=_error(reply, document, retry_after),
         retry_after=retry_after,
     )
 
@@ -134,7 +117,16 @@ def _is_accepted(request: Request, status: int, document: Any) -> bool:
         new = rerun_id(document, trust_id=fine)
         # An error may name the run that was to be repeated.
         return new is not None and (fine or new != request.execution_id)
-    return fine
+    return fine and _is_whole(operation, document)
+
+
+def _is_whole(operation: Operation, document: Mapping[str, Any]) -> bool:
+    """Whether an answer holds what was asked for, where nothing could stand in for it."""
+    if operation in _LISTS:
+        return isinstance(document.get("docs"), list)
+    if operation is Operation.CREATE_SESSION_TOKEN:
+        return _is_text(document.get("token"))
+    return True
 
 
 def rerun_id(document: Mapping[str, Any], *, trust_id: bool = True) -> str | None:
@@ -171,46 +163,12 @@ def _is_own_refusal(document: Any) -> bool:
     )
 
 
-def _error(
-    request: Request, reply: Reply, document: Any, retry_after: float | None
-) -> ApiError | UnexpectedReplyError:
-    status = reply.status
-    if status < 400:  # noqa: PLR2004
-        return UnexpectedReplyError(_strange(request, reply, document), status=status)
-    fields = document if isinstance(document, dict) else {}
-    text = reply.body[:2000].decode("utf-8", "replace")
-    message = clip(fields.get("message") or ("" if fields else text) or "no message")
-    return api_error_class(status)(
-        message,
-        status=status,
-        error=_optional(fields.get("error")),
-        error_code=_optional(fields.get("error_code")),
-        request_id=_optional(fields.get("request_id")),
-        body=clip(text) if document is _NOTHING else document,
-        retry_after=retry_after,
-        operation=request.operation,
-    )
-
-
-def _optional(value: object) -> str | None:
-    return None if value is None else clip(value)
-
-
-def _strange(request: Request, reply: Reply, document: Any) -> str:
-    """Describe a reply that is neither an answer nor an error."""
-    if 300 <= reply.status < 400:  # noqa: PLR2004
-        where = clip(reply.headers.get("Location", "nowhere"), 200)
-        return (
-            f"{request.operation}: HTTP {reply.status} redirects to {where}; redirects are not"
-            " followed, as they would hand the key to another host: correct base_url"
-        )
-    if document is _NOTHING:
-        begin = clip(reply.body[:200].decode("utf-8", "replace"), 120)
-        return f"{request.operation}: HTTP {reply.status} with a body that is no JSON: {begin!r}"
-    return (
-        f"{request.operation}: HTTP {reply.status} with a JSON {type(document).__name__} that is"
-        " not the documented answer"
-    )
+def _error(reply: Reply, document: Any, retry_after: float | None) -> RefoldError:
+    is_json = document is not _NOTHING
+    known = document if is_json else None
+    if reply.status < 400:  # noqa: PLR2004
+        return strange(reply, known, is_json=is_json)
+    return refusal(reply, known, retry_after)
 
 
 def read_retry_after(reply: Reply) -> float | None:

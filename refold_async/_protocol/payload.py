@@ -7,6 +7,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from refold_async._checks import plain
 from refold_async._errors import PayloadError
 
 if TYPE_CHECKING:
@@ -132,7 +133,10 @@ def _diagnose(
 
 def _parts(container: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(container, dict):
-        return ((f".{key}", value) for key, value in container.items())
+        return (
+            (f".{plain(key) if isinstance(key, str) else key}", value)
+            for key, value in container.items()
+        )
     return ((f"[{at}]", value) for at, value in enumerate(container))
 
 
@@ -174,7 +178,7 @@ def _is_printable(number: int) -> bool:
 
 def _is_unicode(text: str) -> bool:
     try:
-        text.encode()
+        plain(text).encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from refold_async._errors import UnexpectedReplyError
 from refold_async._models import (
     Execution,
     ExecutionResult,
@@ -172,11 +171,8 @@ def read_response(answer: Answer) -> Output:
 def read_page(answer: Answer, read: Callable[[Mapping[str, Any]], Any]) -> Page[Any]:
     """Read one page of a list, with the pagination envelope. See: "List Executions"."""
     document = answer.document
-    docs = document.get("docs")
-    if not isinstance(docs, list):
-        raise UnexpectedReplyError("a list answer without its `docs`", status=answer.status)
     return Page(
-        items=tuple(read(doc) for doc in docs if isinstance(doc, dict)),
+        items=tuple(read(doc) for doc in document["docs"] if isinstance(doc, dict)),
         page=_whole(document.get("page")) or 1,
         has_next=document.get("hasNextPage") is True,
         total=_whole(document.get("totalDocs")),
@@ -214,11 +210,8 @@ def read_request_structure(answer: Answer) -> RequestStructure:
 def read_session_token(answer: Answer) -> SessionToken:
     """Read a session token. See: "Generate Session Token"."""
     document = answer.document
-    token = _text(document.get("token"))
-    if not token:
-        raise UnexpectedReplyError("an answer without the session token", status=answer.status)
     return SessionToken(
-        token=token,
+        token=document["token"],
         refresh_token=_text(document.get("refresh_token")),
         expires_in=_number(document.get("expires_in")),
         refresh_expires_in=_number(document.get("refresh_expires_in")),

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from refold_async._checks import check_header, check_id
+from refold_async._checks import check_header, check_id, plain
 from refold_async._errors import ConfigError
 from refold_async._protocol.payload import dump_payload
 
@@ -79,6 +79,17 @@ class Request(NamedTuple):
         return f"<Request {self.operation} {self.method} {self.target}>"  # a payload is private
 
     @property
+    def names(self) -> dict[str, str | None]:
+        """What and whose it is, in the words of errors."""
+        return {
+            "operation": self.operation.value,
+            "execution_id": self.execution_id,
+            "workflow_id": self.workflow_id,
+            "slug": self.slug,
+            "linked_account_id": self.account,
+        }
+
+    @property
     def repeatable(self) -> bool:
         """Whether sending it twice does no more than sending it once."""
         return self.operation not in STARTING
@@ -105,13 +116,15 @@ def execute_request(
 
     See: "Execute Workflow".
     """
-    common = workflow_id, slug, config_id, sync, include_headers
+    # Plain before the cache is asked: a class of the caller's may call two texts equal.
+    workflow_id, slug = _plain(workflow_id), _plain(slug)
+    common = workflow_id, slug, _plain(config_id), sync, include_headers
     try:
         target, headers = _target_and_headers(*common)
     except TypeError:  # one of them can't be hashed: no string, which is now said of the right one
         target, headers = _target_and_headers.__wrapped__(*common)
     if instance_tag is not None:
-        check_header(instance_tag, "instance_tag")
+        instance_tag = check_header(instance_tag, "instance_tag")
     elif own_tag is not None:
         instance_tag, unique_tag = own_tag, True
     if instance_tag is not None:
@@ -134,6 +147,10 @@ def execute_request(
     )
 
 
+def _plain(value: Any) -> Any:
+    return plain(value) if isinstance(value, str) else value
+
+
 @lru_cache(maxsize=1_024)
 def _target_and_headers(
     workflow_id: str,
@@ -143,7 +160,7 @@ def _target_and_headers(
     include_headers: bool,  # noqa: FBT001
 ) -> tuple[str, Mapping[str, str]]:
     """Check what the calls of one workflow have in common, once."""
-    check_id(workflow_id, "workflow_id")
+    check_id(workflow_id, "workflow_id")  # plain already, as are the others
     headers = {
         "Content-Type": "application/json",
         "slug": check_header(slug, "slug"),
@@ -159,7 +176,7 @@ def _target_and_headers(
 def _execution_request(
     operation: Operation, execution_id: str, account: str | None, target: str, method: str = "GET"
 ) -> Request:
-    check_id(execution_id, "execution_id")
+    execution_id = check_id(execution_id, "execution_id")
     return Request(
         operation=operation,
         method=method,
@@ -210,7 +227,7 @@ def list_batches_request(
     execution_id: str, node_id: str, *, account: str | None, query: Mapping[str, Any]
 ) -> Request:
     """Read one page of a node's batches. See: "List Node Batches"."""
-    check_id(node_id, "node_id")
+    node_id = check_id(node_id, "node_id")
     target = f"/api/v2/public/execution/{{}}/nodes/{node_id}/batches"
     request = _execution_request(Operation.LIST_BATCHES, execution_id, account, target)
     return request._replace(target=request.target + _query(query))
@@ -236,7 +253,7 @@ def enabled_workflows_request(*, account: str | None) -> Request:
 
 def request_structure_request(workflow_id: str, *, account: str | None) -> Request:
     """Read what a workflow expects. See: "Get Workflow Request Structure"."""
-    check_id(workflow_id, "workflow_id")
+    workflow_id = check_id(workflow_id, "workflow_id")
     return Request(
         operation=Operation.REQUEST_STRUCTURE,
         target=f"/api/v2/public/workflow/request-structure/{workflow_id}",
@@ -259,24 +276,22 @@ def create_session_token_request(account: str, *, force_refresh: bool) -> Reques
 def _query(parameters: Mapping[str, Any]) -> str:
     """Quote a query; None means "not asked", others are written as the service does."""
     pairs = [
-        (name, _text(_spelled(value), name))
-        for name, value in parameters.items()
-        if value is not None
+        (name, _spelled(value, name)) for name, value in parameters.items() if value is not None
     ]
     return "?" + urlencode(pairs, quote_via=quote) if pairs else ""
 
 
-def _spelled(value: Any) -> Any:
+def _spelled(value: Any, field: str) -> str:
     if isinstance(value, bool):
-        return str(value).lower()
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return int.__repr__(value)
     if isinstance(value, datetime):  # an aware one
         text = value.astimezone(UTC).isoformat(timespec="milliseconds")
         return text.replace("+00:00", "Z")
-    return value
-
-
-def _text(value: Any, field: str) -> str:
-    text = str(value)
+    if not isinstance(value, str):
+        raise ConfigError(f"must be text, not {type(value).__name__}", field=field)
+    text = plain(value)
     if not text or not text.isprintable():
         raise ConfigError(f"must be printable text, not {text[:40]!r}", field=field)
     return text

@@ -1,7 +1,7 @@
 """A run is started once, or it is said that nobody knows."""
 
 from refold_async._starting.reconcile import Found, Reconciler, Sightings
-from refold_async._starting.starter import Orphans, Starter, Submission
+from refold_async._starting.starter import Orphans, Starter, Submission, new_tag
 
 __all__ = [
     "Found",
@@ -10,4 +10,5 @@ __all__ = [
     "Sightings",
     "Starter",
     "Submission",
+    "new_tag",
 ]

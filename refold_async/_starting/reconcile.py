@@ -145,7 +145,7 @@ class Reconciler:
             try:
                 found = await self._match(request, since, deadline)
             except RefoldError as error:
-                logger.info("reconcile could not read the list: %s", error)
+                logger.info("reconcile could not read the list: %s", error.describe())
             if found.finding in {Finding.FOUND, Finding.AMBIGUOUS} or self._is_blind:
                 break
         return found

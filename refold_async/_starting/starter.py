@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
 from refold_async._errors import RefoldError
-from refold_async._handle import ExecutionHandle
+from refold_async._handle import handle_of_started
 from refold_async._pacing import Priority
 from refold_async._transport import Finding, outcome_unknown
 
@@ -19,13 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from refold_async._config import RetryPolicy
-    from refold_async._handle import Services
+    from refold_async._handle import ExecutionHandle, Services
     from refold_async._starting.reconcile import Found, Reconciler
     from refold_async._stats import Counters
 
 logger = logging.getLogger("refold_async")
 
 _KEPT = 1_000
+
+
+def new_tag() -> str:
+    """Make a tag that nobody else makes, in whatever process or copy of it: all of it is drawn now.
+
+    The system's own randomness is asked for it, which nothing that was forked or copied shares.
+    """
+    return "rfa-" + os.urandom(16).hex()
 
 
 class Orphans:
@@ -219,7 +228,7 @@ class Care:
         """Make the handle of the run, and remember that it is ours."""
         if started.execution_id is not None:
             self._starter.reconciler.own(started.execution_id, self._request.instance_tag)
-        return ExecutionHandle.of_started(self._starter.services, started, self._request)
+        return handle_of_started(self._starter.services, started, self._request)
 
     async def reconcile(self) -> Found:
         """Look for the run in the list."""
@@ -243,7 +252,8 @@ class Care:
             self._starter.tasks.add(task)
             task.add_done_callback(self._starter.tasks.discard)
         elif heir := self._waiting_heir:
-            heir.set_exception(answer.error or RefoldError("no answer"))
+            error = answer.error or RefoldError("no answer")
+            heir.set_exception(self._starter.services.api.transport.explained(error, self._request))
 
     @property
     def _waiting_heir(self) -> asyncio.Future[ExecutionHandle[Any]] | None:

@@ -18,6 +18,7 @@ class Authenticator:
     """Gives the header that proves who we are; knows when a token can be renewed."""
 
     def __init__(self, credential: Credential) -> None:
+        self.origin = credential.origin  # for errors
         self._api_key = credential.api_key
         self._token = credential.session_token
         self._source = credential.token_source
@@ -85,6 +86,6 @@ async def _fetch(source: Callable[[], Awaitable[str]], current: Secret | None) -
         raise ConnectionFailedError(
             f"the session_token callable failed with {type(error).__name__}; nothing was sent"
         ) from error
-    check_header(token, "session_token")
+    token = check_header(token, "session_token")
     same = current is not None and current.reveal() == token
     return current if same and current is not None else Secret(token)

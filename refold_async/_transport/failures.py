@@ -34,65 +34,96 @@ _MISCONFIGURED = (
 _BROKEN_REPLY = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, ValueError)
 
 
-def translate(error: Exception, request: Request, *, sent: bool, expired: bool) -> Answer:
+def translate(error: Exception, *, sent: bool, expired: bool) -> Answer:
     """Read a failure as evidence.
 
     Args:
         error: whatever was raised between connecting and the last byte of the reply.
-        request: what was asked.
         sent: whether bytes of it may have reached the service.
         expired: whether the call's own deadline has passed.
     """
     detail = f"{type(error).__name__}: {clip(error, 200)}" if str(error) else type(error).__name__
     if sent:
-        return Answer(evidence=Evidence.UNCERTAIN, error=_lost(error, request, detail))
+        return Answer(evidence=Evidence.UNCERTAIN, error=_lost(error, detail))
     if isinstance(error, _MISCONFIGURED):
         return Answer(
             evidence=Evidence.MISCONFIGURED,
-            error=ConnectionFailedError(f"{request.operation}: no secure connection ({detail})"),
+            error=ConnectionFailedError(f"no secure connection ({detail}); nothing was sent").about(
+                advice=_remedy(error)
+            ),
         )
     if expired:
         return Answer(
             evidence=Evidence.NOT_SENT,
             error=RequestTimeoutError(
-                f"{request.operation}: the call's timeout passed before a connection stood;"
-                " nothing was sent",
+                "the call's timeout passed before a connection stood; nothing was sent",
                 sent=False,
             ),
         )
     return Answer(
         evidence=Evidence.NOT_SENT,
-        error=ConnectionFailedError(
-            f"{request.operation}: no connection ({detail}); nothing was sent"
+        error=ConnectionFailedError(f"no connection ({detail}); nothing was sent").about(
+            advice=_remedy(error)
         ),
     )
 
 
-def _lost(error: Exception, request: Request, detail: str) -> TransportError:
+_REMEDIES: dict[type[Exception], str] = {
+    aiohttp.ClientProxyConnectionError: (
+        "Check the proxy's address, and that it is up: the service itself was not reached."
+    ),
+    aiohttp.ClientHttpProxyError: "The proxy refuses: check its credentials and its rules.",
+    ssl.SSLError: (
+        "Check that base_url is the right host and port, and that this machine trusts who signed"
+        " its certificate; a proxy that opens TLS signs with its own."
+    ),
+    aiohttp.ClientConnectorDNSError: "Check the host name in base_url, and this machine's DNS.",
+    ConnectionRefusedError: (
+        "Check host and port of base_url, and that the service is up: nothing listens there."
+    ),
+    TimeoutError: (
+        "Check the network and the firewalls on the way to base_url; Timeouts.connect is how long"
+        " a connection may take."
+    ),
+    OSError: "Check the network between this machine and base_url.",
+}
+"""What to do about a connection that did not come about; the first class that fits decides."""
+
+
+def _remedy(error: Exception) -> str | None:
+    # aiohttp's own connector errors wrap what the system said.
+    system = getattr(error, "os_error", None)
+    fitting = (
+        remedy
+        for kind, remedy in _REMEDIES.items()
+        if isinstance(error, kind) or isinstance(system, kind)
+    )
+    return next(fitting, None)
+
+
+def _lost(error: Exception, detail: str) -> TransportError:
     if isinstance(error, UnexpectedReplyError):
-        return UnexpectedReplyError(f"{request.operation}: {error}", status=error.status)
+        return error
     if isinstance(error, TimeoutError):
-        return RequestTimeoutError(f"{request.operation}: sent, but not answered in time")
+        return RequestTimeoutError("sent, but not answered in time")
     if isinstance(error, _BROKEN_REPLY):
-        return UnexpectedReplyError(f"{request.operation}: a broken reply ({detail})")
-    return TransportError(f"{request.operation}: the connection was lost ({detail})")
+        return UnexpectedReplyError(f"a broken reply ({detail})")
+    return TransportError(f"the connection was lost ({detail})")
 
 
-def no_slot(request: Request) -> Answer:
+def no_slot() -> Answer:
     """Say that the call's timeout passed while it queued for a slot."""
     return Answer(
         evidence=Evidence.NOT_SENT,
         error=RequestTimeoutError(
-            f"{request.operation}: no slot came within the call's timeout; nothing was sent."
-            " Raise the timeout, or rate_limit and max_connections",
-            sent=False,
-        ),
+            "no slot came within the call's timeout; nothing was sent", sent=False
+        ).about(advice="Raise the timeout, or rate_limit and max_connections."),
     )
 
 
 def closed(request: Request, *, sent: bool) -> Answer:
     """Say that the client was closed in the middle of an attempt."""
-    words = f"{request.operation}: the client was closed while this request was under way"
+    words = "the client was closed while this request was under way"
     if sent and not request.repeatable:
         return Answer(evidence=Evidence.UNCERTAIN, error=TransportError(words))
     error = ClientClosedError(words, execution_id=request.execution_id)

@@ -265,10 +265,11 @@ class Call:
         )
 
     def _log(self, state: RetryCallState) -> None:
+        failed = _failed(state).error or RefoldError("no answer")
         logger.info(
             "%s failed (%s), try %d of %d follows in %.1f s",
             self.request.operation,
-            clip(_failed(state).error, 200),
+            clip(failed.describe(), 200),
             state.attempt_number + 1,
             self.policy.attempts,
             state.upcoming_sleep,
@@ -307,27 +308,24 @@ def outcome_unknown(
     """Say what is known of a call of which nobody knows whether it started a run."""
     tries = "1 try" if attempts == 1 else f"{attempts} tries"
     if request.operation is Operation.RERUN:
-        what = f"rerun of execution {request.execution_id}"
-        look = "before asking again, look through refold.executions.list(start_date=...)"
+        look = "Before asking again, look through refold.executions.list(start_date=...)."
     elif request.unique_tag:
-        what = f"execute of workflow {request.workflow_id}"
         look = (
-            f"before sending it again, await refold.find({request.instance_tag!r},"
-            f" workflow_id={request.workflow_id!r}) looks for it"
+            f"Before sending it again, await refold.find({request.instance_tag!r},"
+            f" workflow_id={request.workflow_id!r}) looks for it."
         )
     else:
-        what = f"execute of workflow {request.workflow_id}"
         look = (
-            f"its instance_tag {request.instance_tag!r} is a label that other runs may carry too:"
-            " before sending it again, look through refold.executions.list(start_date=...)"
+            f"Its instance_tag {request.instance_tag!r} is a label that other runs may carry too:"
+            " before sending it again, look through refold.executions.list(start_date=...)."
         )
     unknown = ExecutionOutcomeUnknownError(
-        f"{what}: after {tries} nobody knows whether a run started ({cause};"
-        f" {_SEEN[finding]}); {look}",
+        f"after {tries} nobody knows whether a run started ({clip(cause.describe(), 200)};"
+        f" {_SEEN[finding]})",
         instance_tag=request.instance_tag,
         workflow_id=request.workflow_id,
         execution_id=request.execution_id,
         attempts=attempts,
     )
     unknown.__cause__ = cause
-    return unknown
+    return unknown.about(**request.names, advice=look)

@@ -11,9 +11,14 @@ import attrs
 
 from refold_async._clock import Clock, done_within
 from refold_async._config import RetryPolicy
-from refold_async._errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
+from refold_async._errors import (
+    ClientClosedError,
+    ConnectionFailedError,
+    RefoldError,
+    RequestTimeoutError,
+)
 from refold_async._pacing import Budget, Priority
-from refold_async._protocol import Answer, Evidence, Reply, judge
+from refold_async._protocol import Answer, Evidence, Reply, explained, judge
 from refold_async._stats import Counters
 from refold_async._transport import failures
 from refold_async._transport.credentials import Authenticator
@@ -81,7 +86,24 @@ class Transport:
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
-        policy = policy or self.policy
+        try:
+            return await self._send(request, policy or self.policy, deadline, care, priority)
+        except RefoldError as error:
+            failure = self.explained(error, request)
+        raise failure  # out here: as its context the old one would bring all its frames along
+
+    def explained(self, error: RefoldError, request: Request) -> RefoldError:
+        """Give a copy of an error that says whose call it ended, and what to do about it."""
+        return explained(error, request, credential=self.auth.origin)
+
+    async def _send(
+        self,
+        request: Request,
+        policy: RetryPolicy,
+        deadline: float | None,
+        care: Care | None,
+        priority: Priority,
+    ) -> Answer:
         if policy.deadline is not None:
             latest = self.clock.monotonic() + policy.deadline
             deadline = latest if deadline is None else min(deadline, latest)
@@ -152,7 +174,7 @@ class Transport:
         if phase is None:
             phase = await self.budget.acquire(priority, deadline)
         if phase is None:
-            return failures.no_slot(request)
+            return failures.no_slot()
         if care is not None and care.before is not None:
             try:
                 await care.before()

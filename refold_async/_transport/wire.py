@@ -183,9 +183,7 @@ class Wire:
     def _failed(self, error: Exception, request: Request, attempt: Attempt) -> Answer:
         if self.closed:
             return failures.closed(request, sent=attempt.may_have_left)
-        return failures.translate(
-            error, request, sent=attempt.may_have_left, expired=attempt.out_of_time
-        )
+        return failures.translate(error, sent=attempt.may_have_left, expired=attempt.out_of_time)
 
     def _request(
         self, request: Request, secret: Secret, attempt: Attempt

@@ -62,7 +62,7 @@ class Progress:
     def missed(self, error: RefoldError) -> None:
         """Note a look that failed."""
         self.failed_looks += 1
-        self.last_error = clip(f"{type(error).__name__}: {error}", _MAX_ERROR)
+        self.last_error = clip(f"{type(error).__name__}: {error.describe()}", _MAX_ERROR)
 
     def forget_failures(self) -> None:
         """Begin with a full budget again."""

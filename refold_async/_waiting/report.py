@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from refold_async._errors import WaitTimeoutError
+from refold_async._models import WaitTimeoutError
 
 if TYPE_CHECKING:
     from refold_async._waiting.progress import Progress
@@ -34,8 +34,8 @@ def wait_timeout(
         _standing(execution_id, progress, waited),
         _looks(progress, now),
         _whereabouts(progress, now),
-        f"Read it again: {line}" if progress.ended else f"It goes on: {line}",
     ]
+    advice = f"Read it again: {line}" if progress.ended else f"It goes on: {line}"
     return WaitTimeoutError(
         " ".join(filter(None, facts)),
         execution_id=execution_id,
@@ -49,7 +49,7 @@ def wait_timeout(
         failed_looks=progress.failed_looks,
         last_error=progress.last_error,
         reattach=line,
-    )
+    ).about(linked_account_id=account, advice=advice)
 
 
 def _age(moment: float | None, now: float) -> float | None:

@@ -112,7 +112,7 @@ def of_error(error: RefoldError, *, code: int, advice: str) -> Document:
     """A failure; `execution_id` and `instance_tag` say which run it is about."""
     about: Document = {
         "type": type(error).__name__,
-        "message": str(error),
+        "message": error.describe(),
         "advice": advice,
         "exit_code": code,
         "execution_id": error.execution_id,

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from refold_async import (
-    AuthenticationError,
-    BadRequestError,
+    ApiError,
     ConfigError,
-    ConnectionFailedError,
     ExecutionError,
     ExecutionOutcomeUnknownError,
     JournalError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitError,
     RefoldError,
-    ServerError,
     WaitTimeoutError,
 )
 
@@ -28,9 +22,7 @@ INTERRUPTED = 130
 NOBODY_READS = 141
 """As other programs end whose reader is gone: 128 and SIGPIPE."""
 
-_WRONG_REQUEST = "Check that the workflow is published, and that the slug is its application's."
-
-# The first class that fits decides.
+# The first class that fits decides; an error that knows its cause brings advice of its own.
 _ENDINGS: tuple[tuple[type[RefoldError], int, str], ...] = (
     (ConfigError, BAD_USAGE, "Nothing was sent."),
     (ExecutionError, RUN_FAILED, "Open the execution in Refold to see what its nodes did."),
@@ -41,29 +33,7 @@ _ENDINGS: tuple[tuple[type[RefoldError], int, str], ...] = (
         OUTCOME_UNKNOWN,
         "Look the run up in Refold's execution list before you start it again.",
     ),
-    (
-        AuthenticationError,
-        SERVICE_OR_NETWORK,
-        "Check REFOLD_API_KEY (or REFOLD_SESSION_TOKEN), and that it belongs to this deployment.",
-    ),
-    (
-        PermissionDeniedError,
-        SERVICE_OR_NETWORK,
-        "Check REFOLD_LINKED_ACCOUNT_ID, and what the credential may do.",
-    ),
-    (
-        NotFoundError,
-        SERVICE_OR_NETWORK,
-        "Check the id, and that what it names belongs to this linked account.",
-    ),
-    (BadRequestError, SERVICE_OR_NETWORK, _WRONG_REQUEST),
-    (RateLimitError, SERVICE_OR_NETWORK, "Wait before you try again, or start fewer runs."),
-    (ServerError, SERVICE_OR_NETWORK, "The service failed or sheds load; try again later."),
-    (
-        ConnectionFailedError,
-        SERVICE_OR_NETWORK,
-        "Check REFOLD_BASE_URL and the network between here and there.",
-    ),
+    (ApiError, SERVICE_OR_NETWORK, "Try again later; Refold's support can find the request_id."),
     (RefoldError, SERVICE_OR_NETWORK, "Check REFOLD_BASE_URL, and any proxy on the way."),
 )
 
@@ -83,4 +53,4 @@ def exit_code(error: RefoldError) -> int:
 
 def advice(error: RefoldError) -> str:
     """Say what to do about a failure."""
-    return _ending(error)[1]
+    return error.advice or _ending(error)[1]

@@ -151,17 +151,13 @@ def _tell(document: dict[str, Any]) -> None:
 
 def _in_shell_words(settings: Settings, error: RefoldError) -> tuple[str, str]:
     """Give message and advice; where the SDK names a line of Python, a command instead."""
+    remedy = advice(error)
     if isinstance(error, WaitTimeoutError) and error.execution_id and error.reattach:
         again = settings.line("watch", error.execution_id)
-        return str(error).replace(error.reattach, again), advice(error)
+        remedy = remedy.replace(error.reattach, again)
     if isinstance(error, ExecutionOutcomeUnknownError) and error.workflow_id:
-        tries = "1 try" if error.attempts == 1 else f"{error.attempts} tries"
-        why = "" if error.__cause__ is None else f": {error.__cause__}"
         look = ["list", "--workflow", error.workflow_id]
         if error.instance_tag:
             look += ["--tag", error.instance_tag]
-        return (
-            f"after {tries} nobody knows whether a run of {error.workflow_id} started{why}",
-            f"Before you start it again, look for it: {settings.line(*look)}",
-        )
-    return str(error), advice(error)
+        remedy = f"Before you start it again, look for it: {settings.line(*look)}"
+    return error.describe(), remedy

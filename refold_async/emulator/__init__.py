@@ -15,12 +15,14 @@ It is a real HTTP server, plays every documented answer, every answer the docume
 client, so that one mistake can't cancel out the other.
 """
 
-from ._app import Recorded
+import attrs
+
 from ._behaviour import Behaviour
 from ._faults import Fault, Faults
+from ._records import Recorded, Requests
 from ._server import Emulator
 from ._state import Run
-from ._workflows import NodeFailed, Respond, Workflow
+from ._workflows import NodeFailed, Outcome, Respond, Workflow
 
 __all__ = [
     "Behaviour",
@@ -28,8 +30,18 @@ __all__ = [
     "Fault",
     "Faults",
     "NodeFailed",
+    "Outcome",
     "Recorded",
+    "Requests",
     "Respond",
     "Run",
     "Workflow",
 ]
+
+# As in `refold_async`: a class names the place it is imported from.
+for _name in __all__:
+    _class = globals()[_name]
+    if attrs.has(_class):
+        attrs.resolve_types(_class)
+        _class.__annotations__ = {f.name: f.type for f in attrs.fields(_class) if not f.inherited}
+    _class.__module__ = __name__

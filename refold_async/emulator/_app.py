@@ -1,34 +1,35 @@
 """From a request on a socket to an operation, and back with whatever goes wrong on the way."""
 
 import asyncio
-import json
 import re
 import socket
 import struct
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-import attrs
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from . import _catalogue, _executions
-from ._executions import Held
+from . import _catalogue, _executions, _lists, _starts
+from ._bodies import check_headers, read_body
 from ._faults import Fault, Faults
+from ._records import Recorded, Requests
 from ._replies import RefusedError, Reply, http_date, refusal
 from ._service import Call, Service
+from ._starts import Held
 
 Handler = Callable[[Service, Call], Reply | Held]
 
 _V2 = "/api/v2/public"
 _ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    ("POST", f"{_V2}/workflow/{{workflow_id}}/execute", _executions.execute),
+    ("POST", f"{_V2}/workflow/{{workflow_id}}/execute", _starts.execute),
+    ("POST", "/api/v1/workflow/{workflow_id}/execute", _starts.execute_v1),
     ("GET", f"{_V2}/execution/{{execution_id}}", _executions.get_execution),
     ("GET", "/api/v1/execution/{execution_id}/response", _executions.get_response),
-    ("GET", f"{_V2}/execution", _executions.list_executions),
+    ("GET", f"{_V2}/execution", _lists.list_executions),
     ("POST", f"{_V2}/execution/{{execution_id}}/stop", _executions.stop),
-    ("POST", f"{_V2}/execution/{{execution_id}}/rerun", _executions.rerun),
+    ("POST", f"{_V2}/execution/{{execution_id}}/rerun", _starts.rerun),
     (
         "GET",
         f"{_V2}/execution/{{execution_id}}/nodes/{{node_id}}/batches",
@@ -50,29 +51,6 @@ _NO_QUERY: Mapping[str, str] = {}
 _LONGEST_NAP = 0.05
 
 
-@attrs.frozen
-class Recorded:
-    """One request as it arrived.
-
-    Attributes:
-        operation: The operation it asked for, `unknown` for a path that is none.
-        method: The HTTP method.
-        path: The path, prefix included.
-        query: The query parameters.
-        headers: The headers, whatever their case.
-        body: The body as parsed JSON, as bytes if it is none, None without one.
-        at: When it arrived, epoch seconds.
-    """
-
-    operation: str
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: Any
-    at: float
-
-
 class App:
     """The handler of every request: find, record, fail, perform, answer.
 
@@ -83,7 +61,7 @@ class App:
 
     def __init__(self, service: Service, prefix: str) -> None:
         self.faults = Faults()
-        self.requests: deque[Recorded] = deque(maxlen=100_000)
+        self.requests = Requests()
         self.counts: Counter[str] = Counter()
         self.recording = True
         self._service = service
@@ -95,11 +73,12 @@ class App:
         """Answer one request."""
         handler, ids = self._find(request)
         operation = "unknown" if handler is None else handler.__name__
-        body = await request.read() if request.can_read_body else b""
+        body, refused = await self._read(request)
         self.counts[operation] += 1
         if self.recording:
             self.requests.append(self._record(operation, request, body))
-        call = Call(operation, ids, _query(request), self._let_through(request.headers), body)
+        headers = self._let_through(request.headers)
+        call = Call(operation, ids, _query(request), headers, body, refused)
         fault = self.faults.next(operation, ids.get("execution_id"))
         if fault is None:
             reply = await self._finished(self._perform(handler, call))
@@ -107,6 +86,14 @@ class App:
                 body=reply.body, status=reply.status, headers=self._headers(reply.headers)
             )
         return await self._fail(request, fault, handler, call)
+
+    async def _read(self, request: web.BaseRequest) -> tuple[bytes, Reply | None]:
+        """The body, or why nothing can be made of the request."""
+        try:
+            check_headers(value for _, value in request.raw_headers)
+            return await read_body(request, self._service.max_body_bytes), None
+        except RefusedError as error:
+            return b"", error.reply
 
     async def end_waiting(self) -> None:
         """End all held and delayed requests without an answer."""
@@ -130,6 +117,8 @@ class App:
             return refusal(404, "Cannot find this path")
         try:
             self._service.admit(call)
+            if call.refused is not None:
+                return call.refused
             return handler(self._service, call)
         except RefusedError as error:
             return error.reply
@@ -186,20 +175,13 @@ class App:
             request.path,
             _query(request),
             request.headers,
-            _parsed(body),
+            body,
             self._service.now(),
         )
 
 
 def _query(request: web.BaseRequest) -> Mapping[str, str]:
     return request.query if request.query_string else _NO_QUERY
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return json.loads(body) if body else None
-    except (ValueError, RecursionError):
-        return body
 
 
 def _reset(request: web.BaseRequest) -> web.Response:

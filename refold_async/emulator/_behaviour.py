@@ -12,6 +12,9 @@ class Behaviour:
     The defaults are the most likely service. Durations are seconds.
 
     Attributes:
+        execute_body: Where the input is in the body of execute: `wrapped` in `payload`, `bare`, the
+            whole body, or `either`: a body of `payload` alone is a wrapped one. The v1 path takes
+            bare bodies whatever this says.
         payload_error_status: Status of a payload that fails the workflow's JSON Schema.
         payload_error_shape: Its body: `errors` a list of `{field, message}`, `fields` an object of
             lists by field, `text` one sentence in the execute envelope.
@@ -25,7 +28,10 @@ class Behaviour:
         rerun_keeps_tag: Whether a rerun bears the tag of the run it repeats.
         rerun_shape: The field in which a rerun's answer gives the new id.
         max_page_size: A larger `limit` is lowered to this without a word.
-        list_lag: How long a new run is missing from the list.
+        list_lag: Seconds by which the list is behind: it comes from a replica that shows runs,
+            and how far they are, as they were so long ago.
+        list_lead: Seconds by which the list is ahead: documents and responses show a run as it was
+            so long ago, a younger one as it began. With both, all of them are behind.
         ignores_filters: Whether the list ignores every filter in the query.
         object_ids: 24 hex digits that begin with the creation time, or another opaque id.
         extra_fields: Whether documents carry fields that no documentation knows.
@@ -39,8 +45,8 @@ class Behaviour:
         rate_limit_counts_reads: Whether reads count against it, or starts only.
         rate_limit_html: Whether the refusal is a proxy's page, or the service's own JSON.
         capacity: Starts accepted per second; the rest is shed with 503 in the service's own JSON.
-        retry_after: What the `Retry-After` of 429 and 503 says: seconds, `date` for an HTTP date
-            a second ahead, None for no such header.
+        retry_after: What the `Retry-After` of 429 and 503 says: seconds, rounded up to whole ones,
+            `date` for an HTTP date a second ahead, None for no such header.
         token_lifetime: How long a session token is valid.
         refresh_lifetime: How long its refresh token is.
         clock_skew: Seconds by which the server's clock is ahead, in every time it tells.
@@ -48,6 +54,7 @@ class Behaviour:
             names carry an underscore vanish.
     """
 
+    execute_body: Literal["wrapped", "bare", "either"] = "wrapped"
     payload_error_status: int = 400
     payload_error_shape: Literal["errors", "fields", "text"] = "errors"
     max_payload_bytes: int = 3 * 1024 * 1024
@@ -63,6 +70,7 @@ class Behaviour:
 
     max_page_size: int = 100
     list_lag: float = 0.0
+    list_lead: float = 0.0
     ignores_filters: bool = False
 
     object_ids: bool = True

@@ -7,7 +7,7 @@ from ._documents import (
     token_document,
     workflow_document,
 )
-from ._executions import paging
+from ._queries import is_true, paging
 from ._replies import RefusedError, Reply, json_reply, refusal
 from ._service import Call, Service
 
@@ -22,7 +22,7 @@ def list_workflows(service: Service, call: Call) -> Reply:
         if workflow.owned_by(account)
         and ("slug" not in query or workflow.slug in query["slug"].split(","))
         and name in workflow.name.lower()
-        and (published is None or workflow.published is (published == "true"))
+        and (published is None or workflow.published is is_true(published))
         and (query.get("scope") != "private" or workflow.accounts is not None)
     ]
     page, limit = paging(service, call)
@@ -58,5 +58,5 @@ def create_session_token(service: Service, call: Call) -> Reply:
     account = service.json_object(call).get("linked_account_id")
     if not isinstance(account, str) or not account:
         raise RefusedError(refusal(400, "linked_account_id is required"))
-    force = call.query.get("force_refresh") == "true"
+    force = is_true(call.query.get("force_refresh"))
     return json_reply(token_document(service.tokens.create(account, force=force), service.now()))

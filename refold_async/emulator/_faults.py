@@ -12,6 +12,7 @@ from ._replies import Reply, html_reply, json_reply, raw_reply, refusal
 OPERATIONS = frozenset(
     {
         "execute",
+        "execute_v1",
         "get_execution",
         "get_response",
         "list_executions",
@@ -27,6 +28,17 @@ OPERATIONS = frozenset(
 )
 ANY = "*"
 _READS = frozenset({"get_execution", "get_response"})
+
+
+def _final_status(_: object, __: object, status: int | None) -> None:
+    if status is not None and status not in range(200, 600):
+        raise ValueError(f"an answer has an HTTP status from 200 to 599, not {status!r}")
+
+
+def _one_line_each(_: object, __: object, headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not f"{name}{value}".isprintable():
+            raise ValueError(f"a header is one line of text, not {name!r}: {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -50,9 +62,9 @@ class Fault:
         perform: The operation happens although the answer is a false one.
     """
 
-    status: int | None = None
+    status: int | None = attrs.field(default=None, validator=_final_status)
     body: Any = None
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    headers: Mapping[str, str] = attrs.field(factory=dict, validator=_one_line_each)
     html: bool = False
     delay: float = 0.0
     drop: Literal["before", "after"] | None = None
@@ -60,7 +72,8 @@ class Fault:
     perform: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if self.drop is not None and (self.false_reply() is not None or self.truncate):
+        reply = self.false_reply()  # one that can't be written fails here, not on the wire
+        if self.drop is not None and (reply is not None or self.truncate):
             raise ValueError("a dropped connection carries no answer: leave the rest out")
         if self.drop == "before" and self.perform:
             raise ValueError('an operation that is performed is dropped "after"')

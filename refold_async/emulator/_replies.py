@@ -1,6 +1,5 @@
 """Answers before they are bytes on a socket: JSON, the error envelopes, a proxy's page."""
 
-import json
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
@@ -9,13 +8,15 @@ from typing import Any
 
 import attrs
 
+from ._strict_json import dump
+
 _JSON = "application/json; charset=utf-8"
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _request_numbers = count(1)
 
 _ERROR_TYPES = {
     400: ("BAD_REQUEST", "Bad request"),
     403: ("FORBIDDEN", "Forbidden"),
+    415: ("UNSUPPORTED_MEDIA_TYPE", "Unsupported media type"),
     413: ("PAYLOAD_TOO_LARGE", "Payload too large"),
     429: ("TOO_MANY_REQUESTS", "Too many requests, please retry later"),
     501: ("NOT_IMPLEMENTED", "Not implemented"),
@@ -50,7 +51,7 @@ class RefusedError(Exception):
 
 def json_reply(document: Any, status: int = 200) -> Reply:
     """An answer that carries a JSON document."""
-    return Reply(status, _encode(document).encode())
+    return Reply(status, dump(document))
 
 
 def raw_reply(body: str | bytes, status: int) -> Reply:

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
-from ._app import App, Recorded
+from ._app import App
 from ._behaviour import Behaviour
 from ._faults import Faults
+from ._records import Requests
 from ._service import Service
 from ._state import Run, State
 from ._workflows import Duration, Workflow, WorkflowFunction
@@ -95,7 +96,11 @@ class Emulator:
         if self._runner is not None:
             raise RuntimeError("the emulator has been started already")
         self._server = _CountingServer(
-            self._app, request_factory=_request, handler_cancellation=True, access_log=None
+            self._app,
+            request_factory=_request,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,  # it depends on what is installed, and knows no limit
         )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.2)
         await self._runner.setup()
@@ -129,8 +134,8 @@ class Emulator:
         return self._app.faults
 
     @property
-    def requests(self) -> deque[Recorded]:
-        """The latest 100,000 requests in order of arrival."""
+    def requests(self) -> Requests:
+        """The latest requests in order of arrival: at most 100,000, with at most 64 MiB."""
         return self._app.requests
 
     @property
@@ -149,7 +154,7 @@ class Emulator:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs in order of start: the truth about what really ran."""
+        """All runs in order of start; this is the truth about what really ran."""
         return self._state.runs
 
     @property

@@ -1,6 +1,6 @@
 """Who may ask, how often, and about what: the checks before an operation."""
 
-import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +10,13 @@ from ._behaviour import Behaviour
 from ._limits import Bucket
 from ._replies import RefusedError, Reply, html_reply, http_date, refusal
 from ._state import Run, State
+from ._strict_json import load
 from ._tokens import Tokens
 
 # The cap is "near" 3 MB and holds for the payload: room for what is around it in the body.
 _WRAPPER_BYTES = 1024
 
-_STARTS = frozenset({"execute", "rerun"})
+_STARTS = frozenset({"execute", "execute_v1", "rerun"})
 
 
 @attrs.frozen
@@ -28,6 +29,7 @@ class Call:
         query: Its query parameters.
         headers: Its headers, those a proxy lets through.
         body: Its body as bytes.
+        refused: The answer to a request of which nothing can be made, else None.
     """
 
     operation: str
@@ -35,6 +37,7 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
+    refused: Reply | None = None
 
 
 class Service:
@@ -51,6 +54,7 @@ class Service:
         self.api_key = api_key
         self.state = state
         self.now = state.now
+        self.max_body_bytes = behaviour.max_payload_bytes + _WRAPPER_BYTES
         self.tokens = Tokens(behaviour, state.now)
         self._requests = behaviour.rate_limit and Bucket(*behaviour.rate_limit, state.now)
         self._starts = behaviour.capacity and Bucket(
@@ -71,9 +75,10 @@ class Service:
 
     def caller(self, call: Call) -> str | None:
         """The linked account a request speaks for, None for an API key alone; refuses strangers."""
-        bearer = call.headers.get("Authorization")
-        if bearer is not None:
-            account = self.tokens.account(bearer.removeprefix("Bearer "))
+        credential = call.headers.get("Authorization")
+        if credential is not None:
+            scheme, _, token = credential.partition(" ")
+            account = self.tokens.account(token.strip()) if scheme.lower() == "bearer" else None
             if account is None:
                 raise RefusedError(refusal(401))
             return account
@@ -100,16 +105,20 @@ class Service:
             raise RefusedError(refusal(404))
         return run
 
+    def shown_at(self, run: Run) -> float:
+        """The moment as of which a run's documents show it."""
+        return max(run.created_at, self.now() - self.behaviour.list_lead)
+
     def json_object(self, call: Call) -> dict[str, Any]:
-        """The body as a JSON object; refuses what is too large or is none."""
-        if len(call.body) > self.behaviour.max_payload_bytes + _WRAPPER_BYTES:
-            raise RefusedError(refusal(413))
-        if not call.headers.get("Content-Type", "").startswith("application/json"):
+        """The body as a JSON object; refuses what calls itself something else or is none."""
+        media_type = call.headers.get("Content-Type", "").partition(";")[0]
+        if media_type.strip().lower() != "application/json":
             raise RefusedError(refusal(400, "Content-Type must be application/json"))
         try:
-            document = json.loads(call.body)
-        except (ValueError, RecursionError):
-            raise RefusedError(refusal(400, "Request body is not valid JSON")) from None
+            document = load(call.body)
+        except ValueError as error:
+            message = f"Request body is not valid JSON: {error}"
+            raise RefusedError(refusal(400, message)) from None
         if not isinstance(document, dict):
             raise RefusedError(refusal(400, "Request body must be a JSON object"))
         return document
@@ -118,5 +127,5 @@ class Service:
         after = self.behaviour.retry_after
         if after is None:
             return reply
-        value = http_date(self.now() + 1) if after == "date" else str(after)
+        value = http_date(self.now() + 1) if after == "date" else str(math.ceil(after))
         return attrs.evolve(reply, headers={**reply.headers, "Retry-After": value})

@@ -73,7 +73,7 @@ class Run:
         duration: The seconds it takes from then on, None without an end.
         ends_at: When it ends, None if nobody knows.
         ending: The status it has from then on.
-        stopping: Whether somebody asked to stop it.
+        stopping_since: When somebody asked to stop it, or None.
         outcome: What its function answered.
         rerun_of: The execution it repeats, or None.
     """
@@ -90,7 +90,7 @@ class Run:
     duration: float | None
     ends_at: float | None
     ending: str
-    stopping: bool = False
+    stopping_since: float | None = None
     outcome: Outcome
     rerun_of: str | None = None
 
@@ -103,7 +103,7 @@ class Run:
         """The status at a moment."""
         if self.ends_at is not None and now >= self.ends_at:
             return self.ending
-        if self.stopping:
+        if self.stopping_since is not None and now >= self.stopping_since:
             return "STOPPING"
         return "QUEUED" if now < self.begins_at else "RUNNING"
 
@@ -133,8 +133,8 @@ class Run:
 
     def stop(self, now: float, *, takes: float) -> None:
         """Ask it to stop; asking again changes nothing."""
-        if not self.stopping:
-            self.stopping, self.ending, self.ends_at = True, "STOPPED", now + takes
+        if self.stopping_since is None:
+            self.stopping_since, self.ending, self.ends_at = now, "STOPPED", now + takes
 
     def finish(self, now: float, *, status: str | None) -> None:
         """End it now, with the ending its function gave or another; an ended run keeps its own."""
@@ -194,7 +194,7 @@ class State:
         """Start a run: its function is called now, what it answered shows when its time is over."""
         # The wire tells milliseconds: a finer time would not be found by the one it told.
         now = math.floor(self.now() * 1000) / 1000
-        outcome, duration = workflow.perform(payload), workflow.seconds(payload)
+        outcome, duration = workflow.enact(payload)
         begins_at = now + self._behaviour.queued_for
         run = Run(
             execution_id=self._new_id(now),

@@ -1,14 +1,22 @@
 """Workflows as plain functions: what they take, what they answer, how they fail."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
+
+from ._strict_json import plain
 
 WorkflowFunction = Callable[[dict[str, Any]], Any]
 Duration = float | None | Callable[[dict[str, Any]], float | None]
 
 RESPONSE_NODE = "Response"
+_LONGEST_DURATION = 100 * 365 * 86_400.0  # beyond it there are no dates to tell
+
+
+def _final_status(_: object, __: object, status: int) -> None:
+    if status not in range(200, 600):
+        raise ValueError(f"a Response node sets an HTTP status from 200 to 599, not {status!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -23,7 +31,7 @@ class Respond:
         data: The JSON value that is the run's output.
     """
 
-    status: int = 200
+    status: int = attrs.field(default=200, validator=_final_status)
     data: Any = None
 
 
@@ -55,6 +63,24 @@ class Outcome:
     stops_at: int
 
 
+def check_duration(seconds: object) -> None:
+    """Refuse what is no number of seconds.
+
+    Raises:
+        ValueError: It is neither None nor a number from 0 on.
+    """
+    if seconds is None:
+        return
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not 0 <= cast("float", seconds) <= _LONGEST_DURATION:
+        raise ValueError(f"a run takes a number of seconds from 0 on, or None, not {seconds!r}")
+
+
+def _duration(_: object, __: object, duration: Duration) -> None:
+    if not callable(duration):
+        check_duration(duration)
+
+
 def _distinct(_: object, __: object, nodes: tuple[str, ...]) -> None:
     if not nodes or len(set(nodes)) != len(nodes):
         raise ValueError(f"a workflow needs one or more nodes with distinct names, not {nodes!r}")
@@ -64,7 +90,22 @@ def _distinct(_: object, __: object, nodes: tuple[str, ...]) -> None:
 class Workflow:
     """One workflow: a function and what the service knows about it.
 
-    The attributes are those of `Emulator.workflow`.
+    Attributes:
+        workflow_id: Its id.
+        function: From payload to output.
+        slug: The application it belongs to.
+        alias: Another name that works as its id.
+        name: Its title.
+        duration: Seconds a run takes, or a function from payload to seconds; None runs until it is
+            finished by hand.
+        published: Whether it can be run.
+        accounts: The linked accounts that own it; None for all.
+        schema: A JSON Schema its payload must meet.
+        nodes: Its nodes in order.
+        has_group_node: Whether it refuses sync runs.
+        ends: How a run ends whose function returns.
+        batches: The batches of nodes by node id.
+        validator: What checks payloads against `schema`, or None.
     """
 
     workflow_id: str
@@ -72,7 +113,7 @@ class Workflow:
     slug: str
     alias: str | None = None
     name: str
-    duration: Duration = 0.0
+    duration: Duration = attrs.field(default=0.0, validator=_duration)
     published: bool = True
     accounts: frozenset[str] | None = None
     schema: Mapping[str, Any] | None = None
@@ -96,37 +137,63 @@ class Workflow:
         return account is None or self.accounts is None or account in self.accounts
 
     def seconds(self, payload: dict[str, Any]) -> float | None:
-        """How long a run with this payload takes; None runs until it is finished by hand."""
-        return self.duration(payload) if callable(self.duration) else self.duration
+        """How long a run with this payload takes; None runs until it is finished by hand.
+
+        Raises:
+            ValueError: The function that tells it gives no duration.
+        """
+        if not callable(self.duration):
+            return self.duration
+        seconds = self.duration(payload)
+        check_duration(seconds)
+        return seconds
 
     def complaints(self, payload: dict[str, Any]) -> list[tuple[str, str]]:
         """What the JSON Schema finds wrong with a payload, as (field, message) pairs."""
         if self.validator is None:
             return []
         found: Iterable[Any] = self.validator.iter_errors(payload)
-        return [(".".join(map(str, error.absolute_path)), error.message) for error in found]
+        try:
+            return [(".".join(map(str, error.absolute_path)), error.message) for error in found]
+        except RecursionError:
+            return [("", "is nested too deeply for this schema")]
+
+    def enact(self, payload: dict[str, Any]) -> tuple[Outcome, float | None]:
+        """Call the function; say how the run will end, and after how many seconds."""
+        try:
+            seconds = self.seconds(payload)
+        except Exception as error:  # noqa: BLE001 - a mistake in it is the run's ending, too
+            return self._failed(f"duration of workflow {self.workflow_id!r}: {error!r}"), 0.0
+        return self.perform(payload), seconds
 
     def perform(self, payload: dict[str, Any]) -> Outcome:
         """Call the function and say how the run will end."""
-        middle = len(self.nodes) // 2
         try:
-            answer = self.function(payload)
+            answer = self.function(plain(payload))  # its own, to do with as it likes
         except NodeFailed as failure:
-            known = failure.node in self.nodes
-            stops_at = self.nodes.index(failure.node) if known else middle
-            return Outcome(status="ERRORED", error=failure.message, stops_at=stops_at)
+            return self._failed(failure.message, failure.node)
         except Exception as error:  # noqa: BLE001 - whatever the function raises is the run's ending
-            return Outcome(status="ERRORED", error=str(error) or repr(error), stops_at=middle)
+            return self._failed(str(error) or repr(error))
         if self.ends != "COMPLETED":
-            return Outcome(status=self.ends, error=f"Workflow ended {self.ends}", stops_at=middle)
-        if not isinstance(answer, Respond):
-            answer = Respond(data=answer)
+            return self._failed(f"Workflow ended {self.ends}", status=self.ends)
+        return self._completed(answer if isinstance(answer, Respond) else Respond(data=answer))
+
+    def _completed(self, answer: Respond) -> Outcome:
+        try:
+            output = plain(answer.data)
+        except ValueError as error:
+            return self._failed(f"workflow {self.workflow_id!r} returned no JSON: {error}")
         return Outcome(
             status="COMPLETED",
-            output=answer.data if self.answers else None,
+            output=output if self.answers else None,
             status_code=answer.status,
             stops_at=len(self.nodes) - 1,
         )
+
+    def _failed(self, error: str, node: str | None = None, *, status: str = "ERRORED") -> Outcome:
+        """An ending at a node; at the middle one if there is none of that name."""
+        stops_at = self.nodes.index(node) if node in self.nodes else len(self.nodes) // 2
+        return Outcome(status=status, error=error, stops_at=stops_at)
 
 
 def _schema_validator(schema: Mapping[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold_async import Execution, ExecutionStatus, RefoldError, UnexpectedReplyError
+from refold_async import Execution, ExecutionStatus, UnexpectedReplyError
 from refold_async._errors import ApiError
 from refold_async._protocol import (
     Answer,
@@ -152,8 +152,5 @@ def _accepted(document: Any) -> Answer:
 )
 @given(OBJECT)
 def test_no_reader_raises_a_foreign_exception(read: Callable[[Answer], Any], document: Any) -> None:
-    """Fields of any type give a model or one of our errors."""
-    try:
-        repr(read(_accepted(document)))
-    except RefoldError as error:
-        assert isinstance(error, UnexpectedReplyError)  # noqa: PT017 - either way is fine
+    """Fields of any type give a model, once an answer has what nothing could stand in for."""
+    repr(read(_accepted(document | {"docs": [document], "token": "t"})))

@@ -208,7 +208,7 @@ class _ImaginedWire(Wire):
 
     def _arrive(self, request: Request, headers: Any, answer: asyncio.Future[Any]) -> None:
         app, parts = self.world.emulator._app, urlsplit(request.target)
-        asked: Any = SimpleNamespace(method=request.method, path=parts.path)
+        asked: Any = SimpleNamespace(method=request.method, path=parts.path, raw=b"")
         handler, ids = app._find(asked)
         operation = getattr(handler, "__name__", "unknown")
         app.counts[operation] += 1

@@ -71,7 +71,7 @@ class Shedding:
 
 @attrs.define(eq=False)
 class Crowd:
-    """Callers of one client, who try again when they are refused, as `_retry` does."""
+    """Callers of one client, who try again when they are refused, as `_transport/retry.py` does."""
 
     service: Shedding
     budget: Budget

@@ -12,6 +12,7 @@ import pytest
 
 import refold_async
 from refold_async import _errors as errors
+from refold_async import _models as models
 from refold_async._models import Execution, ExecutionResult, ExecutionStatus, NodeRun
 
 TREE: dict[str, tuple[type[Exception], ...]] = {
@@ -33,11 +34,12 @@ TREE: dict[str, tuple[type[Exception], ...]] = {
     "ServerError": (errors.ApiError,),
     "ExecutionOutcomeUnknownError": (errors.RefoldError,),
     "ExecutionError": (errors.RefoldError,),
-    "ExecutionFailedError": (errors.ExecutionError,),
-    "ExecutionStoppedError": (errors.ExecutionError,),
-    "ExecutionTimedOutError": (errors.ExecutionError,),
-    "ExecutionTerminatedError": (errors.ExecutionError,),
+    "ExecutionFailedError": (models.ExecutionError,),
+    "ExecutionStoppedError": (models.ExecutionError,),
+    "ExecutionTimedOutError": (models.ExecutionError,),
+    "ExecutionTerminatedError": (models.ExecutionError,),
     "WaitTimeoutError": (errors.RefoldError, TimeoutError),
+    "NotSentError": (errors.RefoldError,),
     "JournalError": (errors.RefoldError,),
 }
 
@@ -55,11 +57,16 @@ def _api_error(cls: type[errors.ApiError], status: int) -> errors.ApiError:
         request_id="req-1",
         body={"message": "no", "list": [1, None]},
         retry_after=2.5,
+    ).about(
         operation="execute",
+        workflow_id="wf_1",
+        slug="hubspot",
+        linked_account_id="acct_1",
+        advice="Do something.",
     )
 
 
-def _ending(cls: type[errors.ExecutionError]) -> errors.ExecutionError:
+def _ending(cls: type[models.ExecutionError]) -> models.ExecutionError:
     return cls("ended badly", result=RESULT, execution_id="e1", failed_node=NODE)
 
 
@@ -83,12 +90,12 @@ SAMPLES = [
     errors.ExecutionOutcomeUnknownError(
         "who knows", instance_tag="rfa-1", workflow_id="wf_1", execution_id="e1", attempts=3
     ),
-    _ending(errors.ExecutionError),
-    _ending(errors.ExecutionFailedError),
-    _ending(errors.ExecutionStoppedError),
-    _ending(errors.ExecutionTimedOutError),
-    _ending(errors.ExecutionTerminatedError),
-    errors.WaitTimeoutError(
+    _ending(models.ExecutionError),
+    _ending(models.ExecutionFailedError),
+    _ending(models.ExecutionStoppedError),
+    _ending(models.ExecutionTimedOutError),
+    _ending(models.ExecutionTerminatedError),
+    models.WaitTimeoutError(
         "waited",
         execution_id="e1",
         last_status=DOCUMENT.status,
@@ -102,6 +109,7 @@ SAMPLES = [
         last_error="ServerError: down",
         reattach="await refold.handle('e1')",
     ),
+    errors.NotSentError("not sent: 3 items failed"),
     errors.JournalError("/data/run.sqlite", "it is corrupt", "keep it for a look by hand"),
 ]
 EACH = pytest.mark.parametrize(
@@ -110,8 +118,8 @@ EACH = pytest.mark.parametrize(
 
 
 def _defined() -> dict[str, type[Exception]]:
-    found = inspect.getmembers(errors, inspect.isclass)
-    return {name: cls for name, cls in found if issubclass(cls, Exception)}
+    found = [*inspect.getmembers(errors), *inspect.getmembers(models)]
+    return {name: cls for name, cls in found if inspect.isclass(cls) and issubclass(cls, Exception)}
 
 
 def test_tree_is_the_documented_one() -> None:
@@ -177,7 +185,7 @@ def test_notes_are_copied() -> None:
         pytest.param(errors.ConfigError("x"), ValueError, id="config"),
         pytest.param(errors.PayloadError("x"), ValueError, id="payload"),
         pytest.param(errors.RequestTimeoutError("x"), TimeoutError, id="request"),
-        pytest.param(errors.WaitTimeoutError("x"), TimeoutError, id="wait"),
+        pytest.param(models.WaitTimeoutError("x"), TimeoutError, id="wait"),
     ],
 )
 def test_builtin_handlers_catch_ours(error: Exception, builtin: type[Exception]) -> None:
@@ -228,15 +236,49 @@ def test_connection_failed_was_not_sent() -> None:
     assert errors.TransportError("x").sent is True
 
 
-def test_api_error_message_holds_what_helps() -> None:
-    """Operation, status, message, detail, advice and request id stand in one line."""
-    expected = "execute: HTTP 429, no, SERVER_ERROR, retry after 2.5 s, request_id=req-1"
-    assert str(_api_error(errors.RateLimitError, 429)) == expected
+def test_message_holds_what_helps() -> None:
+    """What went wrong, whose call it was and what to do stand in one line."""
+    error = _api_error(errors.RateLimitError, 429)
+    assert error.describe() == (
+        "execute: HTTP 429, no, retry after 2.5 s, SERVER_ERROR"
+        " (workflow_id=wf_1, slug=hubspot, linked_account_id=acct_1, request_id=req-1)"
+    )
+    assert str(error) == f"{error.describe()}. Do something."
+    assert repr(error) == f"RateLimitError({error.describe()!r})"
 
 
-def test_api_error_message_leaves_out_what_is_missing() -> None:
-    """An error that repeats the message is not said twice."""
+def test_message_leaves_out_what_is_missing() -> None:
+    """An error that repeats the message is not said twice, nor an id the message names."""
     assert str(errors.ApiError("no", status=400, error="no")) == "HTTP 400, no"
+    error = errors.RefoldError("execution 6a31 is gone").about(operation="stop", slug="gone")
+    assert str(error.about(execution_id="6a31")) == "stop: execution 6a31 is gone (slug=gone)"
+
+
+def test_what_is_known_of_an_error_stays() -> None:
+    """Whoever stands nearest to the cause has said it first, and best."""
+    error = errors.RefoldError("lost").about(operation="stop", advice=None)
+    assert error.about(operation="execute", advice="Wait.").operation == "stop"
+    assert error.advice == "Wait."
+
+
+def test_advice_follows_a_full_stop() -> None:
+    """However the message ends, the advice is a sentence of its own."""
+    for message in ("It is lost", "It is lost."):
+        assert str(errors.RefoldError(message).about(advice="Look.")) == "It is lost. Look."
+    assert str(errors.RefoldError()) == ""
+
+
+def test_message_is_short_whatever_the_service_says() -> None:
+    """A monstrous answer is one line of a log; the attributes have more."""
+    error = errors.ServerError(
+        "m" * 500, status=503, error="e" * 500, request_id="r" * 500, retry_after=7
+    ).about(operation="request_structure", execution_id="x" * 24, slug="s" * 1_000)
+    assert len(error.describe()) < 700
+    error = errors.ServerError("m" * 500, status=503, error="e" * 500, request_id="r" * 36)
+    error.about(
+        operation="execute", workflow_id="w" * 24, slug="hubspot", linked_account_id="a" * 24
+    )
+    assert len(error.describe()) < 480
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,9 @@ async def failing_run(refold: RefoldClient, work: Work) -> str:
     try:
         result = await handle
     except ExecutionFailedError as error:
-        return f"ExecutionFailedError, failed node {error.failed_node.name!r}:\n{error}"
+        node = error.failed_node
+        name = None if node is None else node.name
+        return f"ExecutionFailedError, failed node {name!r}:\n{error}"
     return f"{handle.execution_id} ended {result.status}, though it was made to fail."
 
 

@@ -17,7 +17,7 @@ from refold_async import (
 )
 from refold_async._errors import TransportError
 from refold_async._protocol import judge
-from tests.unit.making import EXECUTE, LOOK, reply
+from tests.support.making import EXECUTE, LOOK, reply
 
 
 def api_error(status: int, body: Any, **headers: str) -> ApiError:
@@ -48,7 +48,7 @@ def test_envelope_is_read_in_full() -> None:
     assert (error.status, error.message) == (404, "Execution not found")
     assert (error.error_code, error.error) == ("RESOURCE_NOT_FOUND", None)
     assert (error.request_id, error.body) == ("req-7", body)
-    assert str(error) == "get_execution: HTTP 404, Execution not found, request_id=req-7"
+    assert str(error) == "HTTP 404, Execution not found"
 
 
 def test_executes_own_envelope_is_read() -> None:
@@ -56,7 +56,7 @@ def test_executes_own_envelope_is_read() -> None:
     error = api_error(400, {"message": "Server Error", "error": "slug is required"})
     assert isinstance(error, BadRequestError)
     assert (error.message, error.error) == ("Server Error", "slug is required")
-    assert str(error) == "execute: HTTP 400, Server Error, slug is required"
+    assert str(error) == "HTTP 400, Server Error, slug is required"
 
 
 def test_documented_401_is_read() -> None:
@@ -97,10 +97,10 @@ def test_message_is_whatever_the_service_said(body: Any, message: str) -> None:
 
 
 def test_long_message_is_clipped() -> None:
-    """A page of HTML does not become a page of log."""
-    error = api_error(500, b"<p>" * 10_000)
+    """A stack trace does not become a page of log."""
+    error = api_error(500, b"why " * 10_000)
     assert isinstance(error, ServerError)
-    assert error.message.startswith("<p><p>")
+    assert error.message.startswith("why why")
     assert len(error.message) < 550
     assert len(error.body) < 550
     assert len(str(error)) < 600
@@ -122,8 +122,49 @@ def test_document_is_kept_whole() -> None:
 
 
 def test_body_that_is_no_json_is_kept_as_text() -> None:
-    """The beginning of a proxy's page is there for a look."""
-    assert api_error(502, b"<h1>Bad Gateway</h1>\r\n").body == "<h1>Bad Gateway</h1>\\r\\n"
+    """The beginning of a proxy's text is there for a look."""
+    assert api_error(502, b"Bad Gateway\r\n").body == "Bad Gateway\\r\\n"
+
+
+PAGE = (
+    b"<!DOCTYPE html>\n<html><head><TITLE lang='en'>502\n  Bad Gateway</TITLE></head>secret</html>"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "words"),
+    [
+        pytest.param(PAGE, {}, "an HTML page, '502 Bad Gateway'", id="titled"),
+        pytest.param(b"<html>secret", {}, "an HTML page", id="no-title"),
+        pytest.param(b"<title> </title>", {}, "an HTML page", id="empty-title"),
+        pytest.param(b"secret", {"Content_Type": "Text/HTML"}, "an HTML page", id="declared"),
+        pytest.param(b"<h1>secret</h1>", {}, "an HTML page", id="fragment"),
+    ],
+)
+def test_web_page_is_named_and_not_quoted(body: bytes, headers: Any, words: str) -> None:
+    """A debug page may show anything, the request itself too: its title is all that stays."""
+    error = api_error(502, body, **headers)
+    assert (error.message, error.body) == (words, words)
+    assert str(error) == f"HTTP 502, {words}"
+    assert words in str(strange(200, body, **headers))
+    assert "secret" not in str(strange(200, body, **headers))
+
+
+@pytest.mark.parametrize(
+    ("body", "known"),
+    [
+        pytest.param({"request_id": "body-1"}, "body-1", id="body-wins"),
+        pytest.param({"request_id": None}, "head-1", id="null"),
+        pytest.param({}, "head-1", id="header"),
+        pytest.param(b"gone", "head-1", id="no-json"),
+    ],
+)
+def test_request_id_is_read_from_body_or_header(body: Any, known: str) -> None:
+    """The service's name of a request is in its envelope, or in the header a gateway adds."""
+    headers = {"X_Request_Id": "head-1"}
+    assert api_error(500, body, **headers).request_id == known
+    assert strange(302, body, **headers).request_id == known
+    assert api_error(500, b"").request_id is None
 
 
 def test_retry_after_is_on_the_error() -> None:
@@ -139,7 +180,7 @@ def test_redirect_names_its_target_and_the_remedy() -> None:
     error = strange(307, b"", Location="https://login.example/\r\n?next=/")
     assert (error.status, error.sent) == (307, True)
     assert "redirects to https://login.example/\\r\\n?next=/" in str(error)
-    assert "correct base_url" in str(error)
+    assert "Correct base_url" in str(error)
 
 
 @pytest.mark.parametrize("status", [300, 302, 399])
@@ -148,12 +189,17 @@ def test_redirect_without_a_target(status: int) -> None:
     assert f"HTTP {status} redirects to nowhere" in str(strange(status, b""))
 
 
-def test_html_in_a_success_is_shown() -> None:
-    """A login page with status 200 is told apart by its beginning."""
+def test_html_in_a_success_is_told() -> None:
+    """A login page with status 200 is told by its title, with what to check."""
     error = strange(200, b"<!DOCTYPE html>\n<title>Sign in</title>" + b" " * 1000)
     assert error.status == 200
-    assert "no JSON: '<!DOCTYPE html>\\\\n<title>Sign in" in str(error)
-    assert len(str(error)) < 250
+    assert "with an HTML page, 'Sign in'. Check base_url" in str(error)
+
+
+def test_text_in_a_success_is_told_apart_by_its_beginning() -> None:
+    """Any other body that is no JSON is quoted, and cut."""
+    assert "no JSON: 'OK OK " in str(strange(200, b"OK " * 1000))
+    assert len(str(strange(200, b"OK " * 1000))) < 250
 
 
 @pytest.mark.parametrize(

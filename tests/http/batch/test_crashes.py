@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from refold_async import BatchReport
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SAFE_AND_TRANSIENT = pytest.mark.parametrize("mode", ["safe", "transient"])
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from refold_async import ExecutionHandle
     from tests.support.clock import FakeClock
 
-DOWN = ServerError("down", status=503, operation="get_execution")
+DOWN = ServerError("down", status=503).about(operation="get_execution")
 AGAIN = "await refold.handle('6a314c54d4616e99e7fa5a02', linked_account_id='acct')"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.soak.crashes import Row, judge
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 async def test_a_batch_that_is_killed_again_and_again_runs_each_item_once() -> None:

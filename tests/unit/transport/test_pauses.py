@@ -16,7 +16,7 @@ from refold_async import (
 )
 from refold_async._protocol import Answer, Evidence
 from tests.support.clock import FakeClock, settle
-from tests.unit.persisting import BAD_GATEWAY, STARTED, UNREACHED, Script, throttled
+from tests.support.persisting import BAD_GATEWAY, STARTED, UNREACHED, Script, throttled
 
 SAMPLES = 300
 """Enough that a full range is all but certain to show: 0.9 ** 300 is 2e-14."""

@@ -12,7 +12,7 @@ from tests.soak.__main__ import Row
 from tests.soak.calls import Told
 from tests.soak.cells import Cell
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 async def test_a_fifth_of_the_attempts_fail_and_no_run_is_lost_or_doubled_in_silence() -> None:

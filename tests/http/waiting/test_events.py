@@ -198,6 +198,7 @@ async def test_a_wait_in_vain_says_where_the_run_stands(connect: Connect) -> Non
             await handle.result(timeout=0.4)
         error = caught.value
 
+        assert error.node is not None
         assert (error.node.name, error.node.attempts, error.node.max_attempts) == ("Extract", 1, 3)
         assert (error.completion_percentage, error.failed_looks) == (30, 0)
         assert error.look_age is not None

@@ -10,7 +10,7 @@ from refold_async._errors import ApiError, ConnectionFailedError
 from refold_async._protocol import Answer, Evidence, Request
 from refold_async._stats import Counters
 from refold_async._transport.retry import Call, Care
-from tests.unit.making import EXECUTE, RUN, accepted
+from tests.support.making import EXECUTE, RUN, accepted
 
 if TYPE_CHECKING:
     from tests.support.clock import FakeClock

@@ -10,7 +10,7 @@ from refold_async import ServerError
 from refold_async._batch.recovery import Recovery, is_uncertain
 from refold_async._starting.reconcile import Found, Sightings
 from refold_async._transport.retry import Finding
-from tests.unit.test_journal import row
+from tests.unit.batch.test_journal import row
 
 if TYPE_CHECKING:
     from refold_async._batch.journal import Row

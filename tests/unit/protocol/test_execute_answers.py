@@ -10,7 +10,7 @@ import pytest
 from refold_async import ExecutionStatus
 from refold_async._protocol import read_started
 from refold_async._protocol.replies import read_execute_answer, read_rerun_answer
-from tests.unit.making import EXECUTE, RERUN, RUN, accepted, execute
+from tests.support.making import EXECUTE, RERUN, RUN, accepted, execute
 
 ACKNOWLEDGED = {"message": "Workflow execution started", "execution_id": RUN}
 SYNC_REPLY: dict[str, Any] = {

@@ -19,7 +19,7 @@ from refold_async import (
 )
 from refold_async._batch.journal import Journal
 from refold_async.emulator import Emulator, Fault, NodeFailed, Respond
-from tests.http.test_batch import numbered, outcomes
+from tests.http.batch.test_batch import numbered, outcomes
 from tests.support.endings import until
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ async def test_a_batch_that_is_done_makes_no_request(
         assert type(one.error) is type(other.error)
     failed = again.items()[3].error
     assert isinstance(failed, ExecutionFailedError)
+    assert failed.failed_node is not None
     assert (failed.failed_node.name, again.failures[0].node) == ("Work", "Work")
 
 

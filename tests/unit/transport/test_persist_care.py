@@ -13,8 +13,8 @@ from refold_async._errors import ApiError
 from refold_async._protocol import Answer, Evidence
 from refold_async._transport.retry import Finding, prepare
 from tests.support.clock import FakeClock, settle
-from tests.unit.making import LOOK, accepted
-from tests.unit.persisting import (
+from tests.support.making import LOOK, accepted
+from tests.support.persisting import (
     BAD_GATEWAY,
     LOST,
     REFUSED,

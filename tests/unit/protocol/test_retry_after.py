@@ -9,7 +9,7 @@ import pytest
 
 from refold_async._protocol import read_http_date
 from refold_async._protocol.evidence import MAX_RETRY_AFTER, read_retry_after
-from tests.unit.making import NOW, reply
+from tests.support.making import NOW, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

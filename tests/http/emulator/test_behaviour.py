@@ -267,7 +267,8 @@ async def test_reads_may_count_against_the_rate(counts: bool, status: int) -> No
     ("after", "header"),
     [
         pytest.param(None, None, id="none"),
-        pytest.param(1.5, "1.5", id="seconds"),
+        pytest.param(1.0, "1", id="seconds"),
+        pytest.param(1.5, "2", id="part-of-a-second"),
         pytest.param("date", "Sun, 09 Sep 2001 01:46:41 GMT", id="date"),
     ],
 )

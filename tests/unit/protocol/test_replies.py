@@ -9,6 +9,9 @@ import pytest
 
 from refold_async import ExecutionStatus, NodeRun, UnexpectedReplyError
 from refold_async._protocol import (
+    create_session_token_request,
+    judge,
+    list_executions_request,
     read_execution,
     read_page,
     read_request_structure,
@@ -17,7 +20,7 @@ from refold_async._protocol import (
     read_workflow,
 )
 from refold_async._protocol.replies import read_time
-from tests.unit.making import RUN, accepted
+from tests.support.making import RUN, accepted, reply
 
 DOCUMENT: dict[str, Any] = {
     "_id": RUN,
@@ -227,10 +230,11 @@ def test_bare_page_is_the_last(more: Any) -> None:
 
 @pytest.mark.parametrize("docs", [None, {}, "docs"])
 def test_list_without_docs_is_an_error(docs: Any) -> None:
-    """An envelope without its list is no empty list."""
-    with pytest.raises(UnexpectedReplyError, match="without its `docs`") as caught:
-        read_page(accepted({"docs": docs}), dict)
-    assert caught.value.status == 200
+    """An envelope without its list is no empty list, but a reply that is no answer."""
+    request = list_executions_request(account="acct_1", query={})
+    answer = judge(request, reply(200, {"docs": docs}))
+    assert isinstance(answer.error, UnexpectedReplyError)
+    assert answer.error.status == 200
 
 
 @pytest.mark.parametrize(
@@ -289,5 +293,6 @@ def test_session_token_is_read() -> None:
 @pytest.mark.parametrize("token", [None, "", 5])
 def test_answer_without_a_token_is_an_error(token: Any) -> None:
     """There is no empty session token."""
-    with pytest.raises(UnexpectedReplyError, match="without the session token"):
-        read_session_token(accepted({"token": token}))
+    request = create_session_token_request("acct_1", force_refresh=False)
+    answer = judge(request, reply(200, {"token": token}))
+    assert isinstance(answer.error, UnexpectedReplyError)

@@ -18,8 +18,8 @@ from refold_async import (
 from refold_async._errors import ApiError
 from refold_async._protocol import Answer, Evidence
 from tests.support.clock import FakeClock, settle
-from tests.unit.making import LOOK, RERUN, RUN, accepted, execute
-from tests.unit.persisting import (
+from tests.support.making import LOOK, RERUN, RUN, accepted, execute
+from tests.support.persisting import (
     BAD_GATEWAY,
     LOST,
     REFUSED,
@@ -189,9 +189,9 @@ async def test_unknown_outcome_says_how_to_look_the_run_up(clock: FakeClock) -> 
     with pytest.raises(ExecutionOutcomeUnknownError) as caught:
         await Script(clock, LOST).end()
     assert str(caught.value) == (
-        "execute of workflow wf_1: after 1 try nobody knows whether a run started (connection"
-        " lost; the list of runs does not tell); before sending it again, await"
-        " refold.find('rfa-1', workflow_id='wf_1') looks for it"
+        "execute: after 1 try nobody knows whether a run started (connection lost; the list of"
+        " runs does not tell) (workflow_id=wf_1, slug=hubspot). Before sending it again, await"
+        " refold.find('rfa-1', workflow_id='wf_1') looks for it."
     )
     assert pickle.loads(pickle.dumps(caught.value)).instance_tag == "rfa-1"  # noqa: S301
 
@@ -207,7 +207,8 @@ async def test_unknown_rerun_names_the_execution(clock: FakeClock) -> None:
     with pytest.raises(ExecutionOutcomeUnknownError) as caught:
         await Script(clock, BAD_GATEWAY, LOST, request=RERUN).end()
     assert (caught.value.execution_id, caught.value.workflow_id) == (RUN, None)
-    assert str(caught.value).startswith(f"rerun of execution {RUN}: after 2 tries nobody knows")
+    assert str(caught.value).startswith("rerun: after 2 tries nobody knows")
+    assert f"(execution_id={RUN}, linked_account_id=acct_1)" in str(caught.value)
 
 
 async def test_failure_without_an_error_still_raises_ours(clock: FakeClock) -> None:
