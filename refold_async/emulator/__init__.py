@@ -19,6 +19,7 @@ import attrs
 
 from ._behaviour import Behaviour
 from ._faults import Fault, Faults
+from ._pushing import Delivery, Pushes
 from ._records import Recorded, Requests
 from ._server import Emulator
 from ._state import Run
@@ -26,11 +27,13 @@ from ._workflows import NodeFailed, Outcome, Respond, Workflow
 
 __all__ = [
     "Behaviour",
+    "Delivery",
     "Emulator",
     "Fault",
     "Faults",
     "NodeFailed",
     "Outcome",
+    "Pushes",
     "Recorded",
     "Requests",
     "Respond",

@@ -23,6 +23,12 @@ OPERATIONS = frozenset(
         "enabled_workflows",
         "request_structure",
         "create_session_token",
+        "create_webhook",
+        "list_webhooks",
+        "get_webhook",
+        "update_webhook",
+        "delete_webhook",
+        "edit_webhook_group",
         "unknown",
     }
 )

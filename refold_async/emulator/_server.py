@@ -12,6 +12,7 @@ from aiohttp import web
 from ._app import App
 from ._behaviour import Behaviour
 from ._faults import Faults
+from ._pushing import Pusher, Pushes
 from ._records import Requests
 from ._service import Service
 from ._state import Run, State
@@ -67,6 +68,8 @@ class Emulator:
         self._now = _skewed(now, self.behaviour.clock_skew)
         self._state = State(self.behaviour, self._now)
         self._service = Service(self.behaviour, api_key, self._state)
+        self._pusher = Pusher(self._service.webhooks, api_key, self._now)
+        self._state.started = self._pusher.watch
         self._prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
         self._app = App(self._service, self._prefix)
         self._host = host
@@ -116,6 +119,7 @@ class Emulator:
         for site in runner.sites:
             await site.stop()
         await self._app.end_waiting()
+        await self._pusher.aclose()
         await runner.cleanup()
         # A transport ends in the loop's next turns, with unsent bytes only if aborted.
         for transport in self._server.transports.values():
@@ -132,6 +136,11 @@ class Emulator:
     def faults(self) -> Faults:
         """What goes wrong."""
         return self._app.faults
+
+    @property
+    def pushes(self) -> Pushes:
+        """How deliveries to webhooks fare, and those that were tried."""
+        return self._pusher.pushes
 
     @property
     def requests(self) -> Requests:

@@ -155,6 +155,7 @@ class State:
 
     def __init__(self, behaviour: Behaviour, now: Callable[[], float]) -> None:
         self.now = now
+        self.started: Callable[[Run], None] = lambda _: None  # who is told of each new run
         self.workflows: dict[str, Workflow] = {}
         self.runs: list[Run] = []
         self.tags: Counter[str] = Counter()
@@ -232,6 +233,7 @@ class State:
 
     def _file(self, run: Run) -> None:
         self.runs.append(run)
+        self.started(run)
         self._by_id[run.execution_id] = run
         if run.instance_tag is not None:
             self.tags[run.instance_tag] += 1
