@@ -31,6 +31,7 @@ from refold_async._starting import Orphans, Reconciler, Starter, Submission, new
 from refold_async._stats import Counters
 from refold_async._transport import Api, Authenticator, Transport, Wire
 from refold_async._waiting import Tracker
+from refold_async._webhooks import Webhooks
 
 if TYPE_CHECKING:
     import asyncio
@@ -613,6 +614,11 @@ class RefoldClient:
     def workflows(self) -> Workflows:
         """Workflows, to list and to ask what they expect."""
         return Workflows(self._services, self._account)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Webhooks, to make and to manage. What they deliver is read by `refold_async.webhooks`."""
+        return Webhooks(self._services)
 
     @property
     def session_tokens(self) -> SessionTokens:

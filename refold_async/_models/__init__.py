@@ -33,6 +33,7 @@ from refold_async._models.paging import Pages
 from refold_async._models.pushed import (
     WORKFLOW_EVENTS,
     ConnectionEvent,
+    Webhook,
     WebhookEvent,
     WebhookEventKind,
     WorkflowEvent,
@@ -63,6 +64,7 @@ __all__ = [
     "SessionToken",
     "StatusChanged",
     "WaitTimeoutError",
+    "Webhook",
     "WebhookEvent",
     "WebhookEventKind",
     "Workflow",

@@ -104,3 +104,36 @@ class ConnectionEvent(WebhookEvent):
     slug: str | None = None
     org_id: str | None = None
     created_at: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Webhook:
+    """A subscription: which events the service delivers, and where to.
+
+    Attributes:
+        webhook_id: its id.
+        url: where it delivers.
+        events: what it delivers.
+        is_enabled: whether it does so at present.
+        method: POST, PUT or PATCH.
+        type: `default`, `slack` or `custom`.
+        workflow_ids: the only workflows it is for; empty for all.
+        slug: the only application it is for, if any.
+        description: what its maker wrote about it.
+        environment: `test` or `production`: that of the key it was made with.
+        raw: the document as received.
+
+    See: "Create Webhook".
+    """
+
+    webhook_id: str
+    url: str
+    events: tuple[WebhookEventKind, ...]
+    is_enabled: bool = True
+    method: str = "POST"
+    type: str = "default"
+    workflow_ids: tuple[str, ...] = ()
+    slug: str | None = None
+    description: str | None = None
+    environment: str | None = None
+    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)

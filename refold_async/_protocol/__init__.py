@@ -33,6 +33,15 @@ from refold_async._protocol.requests import (
     rerun_request,
     stop_request,
 )
+from refold_async._protocol.webhooks import (
+    create_webhook_request,
+    delete_webhook_request,
+    get_webhook_request,
+    list_webhooks_request,
+    read_webhook,
+    update_webhook_request,
+    webhook_fields,
+)
 
 __all__ = [
     "MAX_EVENT_BYTES",
@@ -45,14 +54,18 @@ __all__ = [
     "Started",
     "check_keys",
     "create_session_token_request",
+    "create_webhook_request",
+    "delete_webhook_request",
     "enabled_workflows_request",
     "execute_request",
     "explained",
     "get_execution_request",
     "get_response_request",
+    "get_webhook_request",
     "judge",
     "list_batches_request",
     "list_executions_request",
+    "list_webhooks_request",
     "list_workflows_request",
     "read_event",
     "read_execution",
@@ -62,9 +75,12 @@ __all__ = [
     "read_response",
     "read_session_token",
     "read_started",
+    "read_webhook",
     "read_workflow",
     "request_structure_request",
     "rerun_request",
     "signed_by",
     "stop_request",
+    "update_webhook_request",
+    "webhook_fields",
 ]

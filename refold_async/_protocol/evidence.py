@@ -61,6 +61,7 @@ _ENVELOPE = frozenset({"status_code", "http_error_type", "error_code", "error", 
 _GATEWAY_503 = {"message": "Service Unavailable"}
 """What API gateways answer by themselves when the app was too slow, the run notwithstanding."""
 
+_ARRAYS = frozenset({Operation.ENABLED_WORKFLOWS, Operation.LIST_WEBHOOKS})
 _LISTS = frozenset({Operation.LIST_EXECUTIONS, Operation.LIST_BATCHES, Operation.LIST_WORKFLOWS})
 
 _NOTHING = object()
@@ -109,8 +110,10 @@ def _is_accepted(request: Request, status: int, document: Any) -> bool:
         return isinstance(document, dict) and (
             _is_text(document.get("execution_id")) or any(m in document for m in RAN_MARKS)
         )
-    if operation is Operation.ENABLED_WORKFLOWS:
+    if operation in _ARRAYS:
         return fine and isinstance(document, list)
+    if operation is Operation.DELETE_WEBHOOK:  # answers the remaining ones, if anything
+        return fine
     if not isinstance(document, dict):
         return False
     if operation is Operation.RERUN:

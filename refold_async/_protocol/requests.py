@@ -35,6 +35,11 @@ class Operation(StrEnum):
     ENABLED_WORKFLOWS = "enabled_workflows"
     REQUEST_STRUCTURE = "request_structure"
     CREATE_SESSION_TOKEN = "create_session_token"  # noqa: S105 - an operation's name
+    CREATE_WEBHOOK = "create_webhook"
+    LIST_WEBHOOKS = "list_webhooks"
+    GET_WEBHOOK = "get_webhook"
+    UPDATE_WEBHOOK = "update_webhook"
+    DELETE_WEBHOOK = "delete_webhook"
 
 
 STARTING = frozenset({Operation.EXECUTE, Operation.RERUN})
@@ -95,7 +100,7 @@ class Request(NamedTuple):
         return self.operation not in STARTING
 
 
-_JSON = {"Content-Type": "application/json"}
+JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 def execute_request(
@@ -268,7 +273,7 @@ def create_session_token_request(account: str, *, force_refresh: bool) -> Reques
         operation=Operation.CREATE_SESSION_TOKEN,
         method="POST",
         target="/api/v2/public/session-token" + ("?force_refresh=true" if force_refresh else ""),
-        headers=_JSON,
+        headers=JSON_HEADERS,
         body=json.dumps({"linked_account_id": check_header(account, "linked_account_id")}).encode(),
     )
 
