@@ -1,15 +1,22 @@
 # Two commands do everything, on a machine that has Python >= 3.11, pip and make:
 #   make demo   see it work, over real HTTP against a local Refold
 #   make test   format check, lint, types, tests with branch coverage
+# While typing: make quick, and make pytest ARGS="tests/unit/waiting -x"
 VENV ?= .venv
 ARGS ?=
 BIN  := $(VENV)/bin
+
+# Most tests wait, for sockets and for processes: more of them at a time than there are cores.
+WORKERS ?= 6
+
+# Tests start a hundred processes: without bytecode each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first interpreter that runs and is new enough; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check pytest test-all format captures docs build bench soak crashes clean
+.PHONY: demo test check side-by-side quick pytest test-all format captures docs build bench soak crashes clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -43,16 +50,31 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check pytest
+test: check side-by-side
 
+# As strict in each worker as in one process: `-X dev -W error` is not inherited. As variables
+# (PYTHONDEVMODE, PYTHONWARNINGS) it would be, by the commands under test too.
+STRICT   := $(BIN)/python -X dev -W error
+parallel  = --dist worksteal --tx '$(1)*popen//python=$(STRICT)'
+
+# All tests with branch coverage, WORKERS at a time.
+side-by-side: $(VENV)/.dev
+	$(STRICT) -m pytest $(call parallel,$(WORKERS)) --cov --cov-report=term $(ARGS)
+
+# What needs no sockets and little computing, in seconds: for use while typing.
+quick: $(VENV)/.dev
+	$(STRICT) -m pytest -q $(call parallel,2) -m "not long" --hypothesis-profile=quick \
+		tests/unit tests/property tests/test_architecture.py $(ARGS)
+
+# Some tests, one after the other: make pytest ARGS="tests/unit/waiting -x"
 pytest: $(VENV)/.dev
-	$(BIN)/python -X dev -W error -m pytest --cov --cov-report=term $(ARGS)
+	$(STRICT) -m pytest $(ARGS)
 
 # The tests on every supported Python that runs here, each in an environment of its own.
 test-all:
 	@for p in python3.11 python3.12 python3.13; do \
 		if $$p -c '' 2>/dev/null; then \
-			echo "== $$p" && $(MAKE) --no-print-directory pytest PYTHON=$$p VENV=.venv-$$p || exit 1; \
+			echo "== $$p" && $(MAKE) --no-print-directory side-by-side PYTHON=$$p VENV=.venv-$$p || exit 1; \
 		else echo "== $$p is not installed: skipped"; fi; done
 
 # Figures, not assertions: CPU, memory, import time, waiting, and goodput at a service that sheds, each

@@ -75,7 +75,7 @@ from refold_async._models import (
 )
 from refold_async._resources import Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans
-from refold_async._stats import BudgetStats, Stats
+from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._version import __version__
 
 __all__ = [
@@ -143,6 +143,7 @@ __all__ = [
     "TransportError",
     "UnexpectedReplyError",
     "WaitTimeoutError",
+    "WaitingStats",
     "WebhookBodyError",
     "WebhookSignatureError",
     "Workflow",

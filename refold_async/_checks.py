@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
+from typing import TypeVar
 
 from refold_async._errors import ConfigError
+
+_K = TypeVar("_K")
 
 Seconds = float | timedelta
 """A duration, as every `timeout` takes it."""
@@ -78,3 +81,10 @@ def check_id(value: object, field: str) -> str:
             field=field,
         )
     return plain(value)
+
+
+def check_kind(value: object, kind: type[_K], field: str) -> _K:
+    """Accept an object of one class, as a policy."""
+    if not isinstance(value, kind):
+        raise ConfigError(f"must be a {kind.__name__}, not {value!r:.80}", field=field)
+    return value

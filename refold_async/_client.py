@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import attrs
 
-from refold_async import _protocol as protocol
-from refold_async._batch import Batches
-from refold_async._checks import check_count, check_header, check_id, plain, positive_seconds
+from refold_async._batch import FanOut
+from refold_async._caller import Caller
+from refold_async._checks import (
+    check_count,
+    check_header,
+    check_id,
+    check_kind,
+    plain,
+    positive_seconds,
+    to_seconds,
+)
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
     DEFAULT_BASE_URL,
@@ -23,39 +31,24 @@ from refold_async._config import (
     from_environment,
 )
 from refold_async._errors import ConfigError, RefoldError
-from refold_async._handle import ExecutionHandle, Services, handle_of_ref
+from refold_async._handle import ExecutionHandle, handle_of_ref
 from refold_async._models import ExecutionRef
-from refold_async._pacing import Budget
+from refold_async._parts import put_together
 from refold_async._resources import Executions, SessionTokens, Workflows
-from refold_async._starting import Orphans, Reconciler, Starter, Submission, new_tag
-from refold_async._stats import Counters
-from refold_async._transport import Api, Authenticator, Transport, Wire
-from refold_async._waiting import Tracker
+from refold_async._transport import check_connections
 from refold_async._webhooks import Webhooks
 
 if TYPE_CHECKING:
-    import asyncio
-    import os
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterable,
-        Awaitable,
-        Callable,
-        Coroutine,
-        Iterable,
-    )
+    import ssl
+    from collections.abc import Awaitable, Callable, Coroutine
     from types import TracebackType
 
     import aiohttp
 
-    from refold_async._batch import (
-        BatchItem,
-        BatchProgress,
-        BatchReport,
-        ExecutionRequest,
-    )
+    from refold_async._batch import Batches
     from refold_async._checks import Seconds
-    from refold_async._models import ExecutionResult, RequestStructure
+    from refold_async._models import ExecutionResult
+    from refold_async._starting import Orphans
     from refold_async._stats import Stats
 
 
@@ -72,16 +65,16 @@ class ExecuteOptions(TypedDict, total=False):
     retry: RetryPolicy | None
 
 
-class RefoldClient:
+class RefoldClient(FanOut):
     """A client of one Refold deployment, for one event loop.
 
     Making one does no I/O and needs no running loop. End it with `async with` or `aclose()`.
 
     Args:
         api_key: the organisation's key (`pk...`, `tk...`); or set REFOLD_API_KEY.
-        session_token: a token bound to one linked account, or an async callable that gives one and
-            is called again after a 401, once per token; or set REFOLD_SESSION_TOKEN. Exactly one
-            of the two credentials.
+        session_token: a token bound to one linked account, or a callable (async, or one that does
+            not block) that gives one and is called again after a 401, once per token; or set
+            REFOLD_SESSION_TOKEN. Exactly one of the two credentials.
         linked_account_id: for whom calls are made unless they say otherwise; or set
             REFOLD_LINKED_ACCOUNT_ID. A session token brings its own, and this is then not sent.
         base_url: where the service is; https (http to loopback), a path prefix is kept; or set
@@ -90,13 +83,21 @@ class RefoldClient:
         retry: when requests are tried again.
         polling: how pending runs are looked at.
         rate_limit: ceiling on requests of all kinds; None for no ceiling.
-        max_connections: sockets at most, and so requests in flight.
+        max_connections: sockets at most, and so requests in flight; no more than a lent connector
+            allows.
+        keepalive: seconds (or a timedelta) for which an idle connection may be used again, at
+            most; below what the server allows, which may say so (`Keep-Alive: timeout=N`).
+        proxy: URL of an HTTP proxy, `http://user:password@host:port`; what it holds of credentials
+            shows nowhere.
+        ssl: what TLS connections trust, as `ssl.create_default_context(cafile=...)` for a private
+            CA; the system's certificates if None. Verification can't be switched off.
+        trust_env: use the proxy that HTTPS_PROXY (HTTP_PROXY, NO_PROXY) names; nothing else of the
+            environment.
         max_payload_bytes: largest payload, serialised.
         max_reply_bytes: largest reply, after decompression.
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
-        session: your own aiohttp session to send with: its connector and proxy settings are used,
-            its headers, cookies, credentials and middlewares are not. It is never closed. Without
-            our trace hooks every failure after a call began counts as sent.
+        session: an aiohttp session of your own that lends its connector, and with it its pool and
+            TLS settings; nothing else of it is used. Neither is ever closed.
         clock: what tells the time, for tests.
 
     Raises:
@@ -109,7 +110,7 @@ class RefoldClient:
         self,
         *,
         api_key: str | None = None,
-        session_token: str | Callable[[], Awaitable[str]] | None = None,
+        session_token: str | Callable[[], Awaitable[str] | str] | None = None,
         linked_account_id: str | None = None,
         base_url: str | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
@@ -117,68 +118,63 @@ class RefoldClient:
         polling: PollPolicy = PollPolicy(),  # noqa: B008
         rate_limit: RateLimit | None = RateLimit(),  # noqa: B008
         max_connections: int = 100,
+        keepalive: Seconds = 4.0,
+        proxy: str | None = None,
+        ssl: ssl.SSLContext | None = None,
+        trust_env: bool = False,
         max_payload_bytes: int = 3 * MIB,
         max_reply_bytes: int = 16 * MIB,
         allow_insecure_http: bool = False,
         session: aiohttp.ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
-        auth = Authenticator(choose_credential(api_key, session_token))
         account = linked_account_id
         if account is None:
             account = from_environment("REFOLD_LINKED_ACCOUNT_ID")
         url = base_url
         if url is None:
             url = from_environment("REFOLD_BASE_URL") or DEFAULT_BASE_URL
-        clock = clock or SystemClock()
-        counters = Counters()
-        wire = Wire(
-            base_url=check_base_url(url, allow_insecure_http=allow_insecure_http),
-            auth=auth,
-            timeouts=_expect(timeouts, Timeouts, "timeouts"),
-            clock=clock,
-            max_connections=check_count(max_connections, "max_connections"),
-            max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
-            theirs=session,
-        )
-        transport = Transport(
-            wire=wire,
-            auth=auth,
-            policy=_expect(retry, RetryPolicy, "retry"),
-            budget=Budget(
-                None if rate_limit is None else _expect(rate_limit, RateLimit, "rate_limit"),
-                max_connections,
-                clock,
+        url = check_base_url(url, allow_insecure_http=allow_insecure_http)
+        parts = put_together(
+            base_url=url,
+            credential=choose_credential(api_key, session_token),
+            timeouts=check_kind(timeouts, Timeouts, "timeouts"),
+            retry=check_kind(retry, RetryPolicy, "retry"),
+            polling=check_kind(polling, PollPolicy, "polling"),
+            rate_limit=(
+                None if rate_limit is None else check_kind(rate_limit, RateLimit, "rate_limit")
             ),
-            clock=clock,
-            counters=counters,
+            connections=check_connections(
+                url,
+                max_connections=max_connections,
+                keepalive=keepalive,
+                ssl=ssl,
+                proxy=proxy,
+                trust_env=trust_env,
+                session=session,
+            ),
+            max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
+            clock=clock or SystemClock(),
         )
-        api = Api(transport)
-        tracker = Tracker(
-            api,
-            _expect(polling, PollPolicy, "polling"),
-            clock,
-            counters,
-            at_once=max(1, max_connections // 4),
+        caller = Caller(
+            parts=parts,
+            account=None if account is None else check_header(account, "linked_account_id"),
+            max_payload_bytes=check_count(max_payload_bytes, "max_payload_bytes"),
         )
-        self._transport = transport
-        self._services = Services(api, tracker, polling, clock)
-        self._reconciler = Reconciler(api, clock, polling.page_size)
-        self._starter = Starter(self._services, self._reconciler, counters)
-        self._services.start = self._starter.start
-        self._services.learn = tracker.learn = self._reconciler.learn
-        self._counters = counters
-        self._max_connections = max_connections
-        self._max_payload_bytes = check_count(max_payload_bytes, "max_payload_bytes")
-        self._account = None if account is None else check_header(account, "linked_account_id")
-        self._is_view = False
+        self._use(caller, is_view=False)
+
+    def _use(self, caller: Caller, *, is_view: bool) -> None:
+        self._caller = caller
+        self._services = caller.parts.services
+        self._transport = caller.parts.transport
+        self._is_view = is_view
 
     # -- accounts and life -------------------------------------------------------------------
 
     @property
     def linked_account_id(self) -> str | None:
         """For whom calls are made unless they say otherwise."""
-        return self._account
+        return self._caller.account
 
     def for_account(self, linked_account_id: str) -> RefoldClient:
         """Give a view of this client for another linked account.
@@ -191,15 +187,45 @@ class RefoldClient:
             ConfigError: the client authenticates with a session token, which is bound to one
                 account.
         """
-        if self._transport.auth.bound_to_account:
+        if self._caller.bound:
             raise ConfigError(
                 "a session token is bound to one linked account; use an API key, or make a client"
                 " with that account's token",
                 field="linked_account_id",
             )
+        account = check_header(linked_account_id, "linked_account_id")
+        return self._view(attrs.evolve(self._caller, account=account))
+
+    def with_options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        linked_account_id: str | None = None,
+    ) -> RefoldClient:
+        """Give a view of this client with other options; as cheap as `for_account`, and as shared.
+
+        They hold for all calls made through the view, and through the handles it gives. How waits
+        look at runs does not change with them: looks are shared by all who wait.
+
+        Args:
+            retry: another retry policy; a call's own `retry` wins over it.
+            timeouts: other bounds on attempts and, by `Timeouts.call`, on starts.
+            linked_account_id: another linked account, as of `for_account`.
+
+        Raises:
+            ConfigError: an option is wrong; names it.
+        """
+        parts = self._caller.parts.viewed(
+            None if retry is None else check_kind(retry, RetryPolicy, "retry"),
+            None if timeouts is None else check_kind(timeouts, Timeouts, "timeouts"),
+        )
+        view = self._view(attrs.evolve(self._caller, parts=parts))
+        return view if linked_account_id is None else view.for_account(linked_account_id)
+
+    def _view(self, caller: Caller) -> RefoldClient:
         view = copy.copy(self)
-        view._account = check_header(linked_account_id, "linked_account_id")  # noqa: SLF001
-        view._is_view = True  # noqa: SLF001
+        view._use(caller, is_view=True)  # noqa: SLF001
         return view
 
     async def __aenter__(self) -> Self:
@@ -214,37 +240,50 @@ class RefoldClient:
     ) -> None:
         await self.aclose()
 
-    async def aclose(self) -> None:
-        """Close the client; runs go on. Safe to call again.
+    async def aclose(self, *, grace: Seconds = 0.0) -> None:
+        """Close the client; runs go on. Safe to call again, and to cancel: it is closed then too.
 
         Pending waits and queued calls end with `ClientClosedError`. A session of your own stays
         open.
 
+        Args:
+            grace: seconds (or a timedelta) for which calls that are under way, and attempts whose
+                callers have left, may go on; nothing more is started meanwhile. Waits for runs are
+                not waited for.
+
         Raises:
+            ConfigError: `grace` is no duration.
             ClientClosedError: the client lives on another event loop, or in the process this one
                 was forked from: close it there.
         """
-        if self._is_view:
-            return
-        ended = self._transport.loop_has_ended()
-        self._transport.wire.closed = True
-        if not ended:
-            await self._services.tracker.aclose()
-            await self._transport.aclose()
-            await self._starter.aclose()
-        await self._transport.wire.aclose()
+        seconds = to_seconds(grace, "grace")
+        if not self._is_view:
+            await self._caller.parts.aclose(seconds)
 
     def __repr__(self) -> str:
-        transport = self._transport
-        state = "closed" if transport.closed else "open"
-        return (
-            f"<RefoldClient {transport.wire.base_url} linked_account_id={self._account!r} {state}>"
-        )
+        url, account = self._transport.wire.base_url, self._caller.account
+        state = "closed" if self._transport.closed else "open"
+        return f"<RefoldClient {url} linked_account_id={account!r} {state}>"
+
+    async def ping(self) -> None:
+        """Ask whether the service is there and takes the credential: one request, tried once.
+
+        Raises:
+            AuthenticationError: it does not.
+            RefoldError: the service is not there, or not well.
+
+        See: "List Executions"; "List Workflows" for an API key without a linked account.
+        """
+        api, once = self._services.api, RetryPolicy(mode="never")
+        if self._caller.account is None and not self._caller.bound:
+            await api.list_workflows(account=None, query={"limit": 1}, policy=once)
+        else:
+            await api.list_executions(account=self._caller.account, query={"limit": 1}, policy=once)
 
     @property
     def stats(self) -> Stats:
         """The client's counters and its budget as they stand, shared by all its views."""
-        return self._counters.snapshot(self._transport.budget.stats())
+        return self._caller.parts.stats()
 
     # -- starting and finding runs -----------------------------------------------------------
 
@@ -299,10 +338,10 @@ class RefoldClient:
         See: "Execute Workflow".
         """
         try:
-            limit = positive_seconds(timeout, "timeout")
-            policy = None if retry is None else _expect(retry, RetryPolicy, "retry")
-            request = self._request(
+            start = self._caller.planned(
                 workflow_id,
+                timeout=timeout,
+                retry=retry,
                 slug=slug,
                 payload=payload,
                 sync=sync,
@@ -316,30 +355,7 @@ class RefoldClient:
             # Raised where it is awaited: in the middle of a gather's argument list it would leave
             # the calls made so far unawaited.
             return _raise(error)
-        return self._starter.start(request, policy=policy, limit=limit)
-
-    def _request(
-        self,
-        workflow_id: str,
-        *,
-        linked_account_id: str | None,
-        instance_tag: str | None,
-        unique_tag: bool,
-        **options: Any,
-    ) -> protocol.Request:
-        """Check the arguments of a start; one without a tag gets one of its own."""
-        account = self._required(self._choose_account(linked_account_id))
-        if unique_tag and instance_tag is None:
-            raise ConfigError("says something about an instance_tag", field="unique_tag")
-        return protocol.execute_request(
-            workflow_id,
-            account=account,
-            instance_tag=instance_tag,
-            unique_tag=unique_tag,
-            own_tag=new_tag() if instance_tag is None else None,
-            max_payload_bytes=self._max_payload_bytes,
-            **options,
-        )
+        return start()
 
     def run(
         self,
@@ -364,14 +380,19 @@ class RefoldClient:
 
         See: "Execute Workflow".
         """
-        submit = self.execute(workflow_id, slug=slug, timeout=timeout, **options)
-        return self._run(submit, timeout)
+        try:
+            start = self._caller.planned(workflow_id, slug=slug, timeout=timeout, **options)
+        except RefoldError as error:
+            return _raise(error)
+        return self._run(start, timeout)
 
     async def _run(
-        self, submit: Coroutine[Any, Any, ExecutionHandle[Any]], timeout: Seconds | None
+        self,
+        start: Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]],
+        timeout: Seconds | None,
     ) -> ExecutionResult[Any]:
         began = self._services.clock.monotonic()
-        handle = await submit
+        handle = await start()
         limit = positive_seconds(timeout, "timeout")
         if limit is not None:
             limit = max(limit - (self._services.clock.monotonic() - began), 1e-9)
@@ -396,8 +417,7 @@ class RefoldClient:
             raise ConfigError(
                 "this ref has none, so there is nothing to find", field="execution_id"
             )
-        account = self._choose_account(linked_account_id or ref.linked_account_id)
-        self._required(account)
+        account = self._caller.required(linked_account_id or ref.linked_account_id)
         ref = ExecutionRef(
             execution_id=check_id(ref.execution_id, "execution_id"),
             workflow_id=_plain_or_none(ref.workflow_id),
@@ -425,10 +445,10 @@ class RefoldClient:
 
         See: "List Executions".
         """
-        account = self._required(self._choose_account(linked_account_id))
+        account = self._caller.required(linked_account_id)
         workflow_id = check_id(workflow_id, "workflow_id")
         instance_tag = check_header(instance_tag, "instance_tag")
-        found = await self._reconciler.find(account, instance_tag, workflow_id)
+        found = await self._caller.parts.reconciler.find(account, instance_tag, workflow_id)
         return [
             ExecutionHandle(
                 self._services,
@@ -452,7 +472,7 @@ class RefoldClient:
         See: "List Executions".
         """
         workflow_id = check_id(workflow_id, "workflow_id")
-        return await self._reconciler.check(self._required(self._account), workflow_id)
+        return await self._caller.parts.reconciler.check(self._caller.required(), workflow_id)
 
     @property
     def orphans(self) -> Orphans:
@@ -460,144 +480,10 @@ class RefoldClient:
 
         Iterating takes them out; at most 1,000 are kept, the oldest dropped with a log line.
         """
-        return self._starter.orphans
-
-    # -- batches -----------------------------------------------------------------------------
-
-    def map(
-        self,
-        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
-        *,
-        concurrency: int | None = None,
-        wait: bool = True,
-        ordered: bool = False,
-        validate: bool = False,
-    ) -> AsyncGenerator[BatchItem]:
-        """Run many workflows and give each item as it settles, whatever became of it.
-
-        ::
-
-            async with aclosing(refold.map(requests)) as items:
-                async for item in items:
-                    print(item.key, item.outcome)
-
-        The input is pulled as the request budget lets items through, so it may be endless, and
-        memory does not grow with it. An item takes one of `concurrency` places from when it is
-        pulled to when it is yielded: a slow reader slows the pulling. Not repeatable: it starts
-        runs.
-
-        Leaving early (`break` inside `aclosing`, or being cancelled) cancels no run and sends
-        nothing more. Handles of runs that were started and not yielded are then in `orphans`.
-
-        Args:
-            requests: an iterable or async iterable of `ExecutionRequest`. If it raises, what was
-                pulled is still yielded, and then its error is raised.
-            concurrency: items under way at most; 10,000 by default, since each costs a few KiB and
-                runs that take long must not hold up starts. How fast starts leave is the rate
-                limit's and the service's business, and no more than `max_connections` of them are
-                being started at one time.
-            wait: wait for the runs to end; False: an item has succeeded once its run has started.
-            ordered: yield in the order of the input, within the same number of places.
-            validate: check each payload against its workflow's JSON Schema before it is sent
-                (needs the extra `validate`); items that don't fit are `rejected`.
-
-        Yields:
-            Each item once, with exactly one outcome; failures are in `item.error`, not raised.
-
-        Raises:
-            ConfigError: an argument is wrong, or an extra is missing.
-            ClientClosedError: the client is closed, or belongs to another loop.
-
-        See: "Execute Workflow".
-        """
-        return self._batches().map(
-            requests, concurrency=concurrency, wait=wait, ordered=ordered, validate=validate
-        )
-
-    async def run_batch(
-        self,
-        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
-        *,
-        journal: str | os.PathLike[str] | None = None,
-        concurrency: int | None = None,
-        wait: bool = True,
-        stop_after_failures: int | None = None,
-        progress: Callable[[BatchProgress], object] | None = None,
-        validate: bool = False,
-        stop: asyncio.Event | None = None,
-    ) -> BatchReport:
-        """Run many workflows and report what became of each; failures don't raise.
-
-        Keeps every item for the report: for inputs without end there is `map`. With a journal it
-        may be repeated after a crash, with the same input: what is done is not run again. Without
-        one, repeating it starts everything again. Cancelling it cancels no run and sends nothing
-        more.
-
-        Args:
-            requests: as of `map`; what it raises ends up in `report.input_error`.
-            journal: a file that remembers the batch (needs the extra `batch`): made if it is not
-                there, resumed from if it is. See "Batches" in the documentation.
-            concurrency: as of `map`.
-            wait: as of `map`.
-            stop_after_failures: after so many items that are failed, rejected or unknown nothing
-                more is sent; what runs is waited for, and the rest of the input is `unsent`.
-            progress: called on every change with how far the batch is; must not block.
-            validate: read the whole input first and check every payload against its workflow's
-                JSON Schema (needs the extra `validate`); if one does not fit, nothing is sent.
-            stop: set it to stop the batch as `stop_after_failures` does.
-
-        Raises:
-            ConfigError: an argument is wrong, or an extra is missing.
-            JournalError: the journal can't be used; nothing was sent.
-            ClientClosedError: the client is closed, or belongs to another loop.
-
-        See: "Execute Workflow".
-        """
-        return await self._batches().run(
-            requests,
-            journal=journal,
-            concurrency=concurrency,
-            wait=wait,
-            stop_after_failures=stop_after_failures,
-            progress=progress,
-            validate=validate,
-            stop=stop,
-        )
+        return self._caller.parts.starter.orphans
 
     def _batches(self) -> Batches:
-        transport, services = self._transport, self._services
-        return Batches(
-            prepare=self._prepare,
-            reattach=self.handle,
-            structure=self._structure,
-            reconciler=self._reconciler,
-            orphaned=self._starter.orphans.add,
-            check_usable=transport.check_usable,
-            requests_made=lambda: dict(self._counters.requests),
-            at_once=self._max_connections,
-            clock=services.clock,
-            meta={"base_url": transport.wire.base_url, "linked_account_id": self._account},
-        )
-
-    def _prepare(self, wanted: ExecutionRequest) -> Submission:
-        """Make a start that can be sent later, or raise what is wrong with it."""
-        options = attrs.asdict(wanted, recurse=False)
-        limit = positive_seconds(options.pop("timeout"), "timeout")
-        policy = options.pop("retry")
-        policy = None if policy is None else _expect(policy, RetryPolicy, "retry")
-        del options["key"]
-        return Submission(
-            self._starter,
-            self._request(**options),
-            policy=policy,
-            limit=limit,
-            tag_is_ours=wanted.instance_tag is None,
-        )
-
-    async def _structure(self, workflow_id: str, account: str | None) -> RequestStructure:
-        return await self._services.api.request_structure(
-            workflow_id, account=self._choose_account(account)
-        )
+        return self._caller.batches(self.handle)
 
     # -- the other operations ----------------------------------------------------------------
 
@@ -608,12 +494,12 @@ class RefoldClient:
         Raises:
             ConfigError: no linked account is known; runs belong to one.
         """
-        return Executions(self._services, self._required(self._account))
+        return Executions(self._services, self._caller.required())
 
     @property
     def workflows(self) -> Workflows:
         """Workflows, to list and to ask what they expect."""
-        return Workflows(self._services, self._account)
+        return Workflows(self._services, self._caller.account)
 
     @property
     def webhooks(self) -> Webhooks:
@@ -625,40 +511,9 @@ class RefoldClient:
         """Session tokens, to create."""
         return SessionTokens(self._services)
 
-    def _choose_account(self, given: str | None) -> str | None:
-        """Settle on a linked account: the call's own wins over the client's."""
-        if given is None:
-            return self._account
-        given = check_header(given, "linked_account_id")
-        bound = self._transport.auth.bound_to_account
-        if bound and self._account is not None and given != self._account:
-            raise ConfigError(
-                "the session token is bound to another linked account", field="linked_account_id"
-            )
-        return given
-
-    def _required(self, account: str | None) -> str | None:
-        """Refuse calls for which no linked account is known (a session token brings its own)."""
-        if account is None and not self._transport.auth.bound_to_account:
-            raise ConfigError(
-                "with an API key this call needs one: pass it to the call or the client, use"
-                " for_account(...), or set REFOLD_LINKED_ACCOUNT_ID",
-                field="linked_account_id",
-            )
-        return account
-
 
 def _plain_or_none(text: str | None) -> str | None:
     return None if text is None else plain(text)
-
-
-_P = TypeVar("_P")
-
-
-def _expect(value: object, kind: type[_P], field: str) -> _P:
-    if not isinstance(value, kind):
-        raise ConfigError(f"must be a {kind.__name__}, not {value!r:.80}", field=field)
-    return value
 
 
 async def _raise(error: RefoldError) -> Any:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
+
+_ROUNDING = 1e-6
+"""Seconds by which a timer may ring early: loops and floats round."""
 
 
 class Timer(Protocol):
@@ -76,3 +81,88 @@ async def done_within(clock: Clock, future: asyncio.Future[Any], timeout: float 
         if timer is not None:
             timer.cancel()
     return future.done()
+
+
+def is_cancelled() -> bool:
+    """Tell whether somebody cancelled the running task: else a `CancelledError` is another's."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+class Deadline:
+    """`asyncio.timeout_at`, by an injected clock: `async with Deadline(clock, when): ...`.
+
+    Raises `TimeoutError` if the time passes within the block. A cancellation that is not its own,
+    even one of the same moment, is passed on. Moving a deadline to a later time costs nothing: its
+    timer finds that out when it rings.
+    """
+
+    __slots__ = ("_cancelling", "_clock", "_expired", "_rings_at", "_task", "_timer", "when")
+
+    def __init__(self, clock: Clock, when: float = math.inf) -> None:
+        self.when = when  # monotonic seconds
+        self._clock = clock
+        self._task: asyncio.Task[Any] | None = None  # set while within the block
+        self._cancelling = 0  # what it had been asked before
+        self._timer: Timer | None = None
+        self._rings_at = math.inf
+        self._expired = False
+
+    @property
+    def expired(self) -> bool:
+        """Whether it has struck."""
+        return self._expired
+
+    def move(self, when: float) -> None:
+        """Set another time; without effect once the deadline has struck or the block is left."""
+        self.when = when
+        if when < self._rings_at and self._task is not None and not self._expired:
+            self._set_timer()
+
+    def strike(self) -> None:
+        """End the block now, as if the time had passed; harmless if it has, or outside of it."""
+        if self._task is not None and not self._expired:
+            self._expired = True
+            self._stop_timer()
+            self._task.cancel()
+
+    def _set_timer(self) -> None:
+        self._stop_timer()
+        if self.when < math.inf:
+            delay = max(self.when - self._clock.monotonic(), 0.0)
+            self._timer, self._rings_at = self._clock.call_later(delay, self._ring), self.when
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._rings_at = None, math.inf
+
+    def _ring(self) -> None:
+        if self._clock.monotonic() < self.when - _ROUNDING:
+            self._set_timer()
+        else:
+            self.strike()
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._task, self._cancelling = task, task.cancelling()
+        self._set_timer()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task, self._task = self._task, None
+        self._stop_timer()
+        assert task is not None  # noqa: S101 - it was entered
+        # As `asyncio.Timeout`: one request to cancel is ours, any other is somebody else's.
+        if (
+            self._expired
+            and task.uncancel() <= self._cancelling
+            and isinstance(error, asyncio.CancelledError)
+        ):
+            raise TimeoutError from error

@@ -31,24 +31,29 @@ DEFAULT_BASE_URL = "https://app.refold.ai"
 MIB = 1024 * 1024
 
 
-def _seconds_field(default: float, *, zero: bool = False) -> Any:
-    """Declare a policy field in seconds: finite, above zero (or from zero on)."""
-
-    def check(instance: object, attribute: attrs.Attribute[float], value: Any) -> None:
-        field = f"{type(instance).__name__}.{attribute.name}"
-        seconds = to_seconds(value, field)
-        if not (math.isfinite(seconds) and (seconds > 0 or (zero and seconds == 0))):
-            least = "0 or more" if zero else "above 0"
-            raise ConfigError(
-                f"must be a finite number of seconds {least}, not {seconds}", field=field
-            )
-
-    return attrs.field(default=default, converter=_without_timedelta, validator=check)
-
-
-def _without_timedelta(value: Seconds) -> float:
+def _seconds(value: Seconds) -> float:
     """Convert what needs it; the validator, which knows the field's name, sees to the rest."""
     return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _above_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+    field = _name(policy, attribute)
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(f"must be a finite number of seconds above 0, not {seconds}", field=field)
+
+
+def _from_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+    field = _name(policy, attribute)
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ConfigError(
+            f"must be a finite number of seconds 0 or more, not {seconds}", field=field
+        )
+
+
+def _name(policy: object, attribute: attrs.Attribute[Any]) -> str:
+    return f"{type(policy).__name__}.{attribute.name}"
 
 
 def _count_field(default: int) -> Any:
@@ -60,9 +65,13 @@ def _count_field(default: int) -> Any:
     return attrs.field(default=default, validator=check)
 
 
+def _call_timeout(value: Seconds | None) -> float | None:
+    return positive_seconds(value, "Timeouts.call")
+
+
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """Bounds on one attempt, in seconds; none of them counts the wait for a slot.
+    """Bounds on one attempt, in seconds; none but `call` counts the wait for a slot.
 
     Attributes:
         connect: until a connection stands: DNS, TCP, TLS. Ten seconds cross any healthy network.
@@ -70,15 +79,17 @@ class Timeouts:
             body is being sent, each 64 KiB of it must be taken within the same time.
         sync: the same as `read` for a sync run, which holds the connection until the workflow ends;
             330 s is above the five minutes at which most proxies cut.
+        abandoned: what is left of them once the caller of a start is gone, be it by cancelling or
+            by its own timeout; then the run is looked up instead of waited for.
+        call: bounds a whole `execute` that is given no `timeout`: slot, attempts and pauses; None
+            for no bound.
     """
 
-    connect: float = _seconds_field(10.0)
-    read: float = _seconds_field(30.0)
-    sync: float = _seconds_field(330.0)
-
-
-def _deadline(value: Seconds | None) -> float | None:
-    return positive_seconds(value, "RetryPolicy.deadline")
+    connect: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
+    read: float = attrs.field(default=30.0, converter=_seconds, validator=_above_zero)
+    sync: float = attrs.field(default=330.0, converter=_seconds, validator=_above_zero)
+    abandoned: float = attrs.field(default=10.0, converter=_seconds, validator=_above_zero)
+    call: float | None = attrs.field(default=None, converter=_call_timeout)
 
 
 def _plain_mode(value: RetryMode) -> RetryMode:
@@ -96,21 +107,21 @@ class RetryPolicy:
     Attributes:
         mode: `transient` sends again after failures that prove no start, and after a 5xx, flagged
             as `possible_duplicate`; `safe` never sends what may have started; `never` tries once.
-        attempts: tries in all, the first one included.
+        attempts: tries in all, the first one included; refusals by load (a 429, and a 503 of the
+            service's own) are not counted.
         wait: the first pause's upper end, in seconds.
         max_wait: no pause is drawn from a longer range than this, in seconds.
-        max_retry_after: a longer Retry-After fails at once instead of sleeping, in seconds.
-        deadline: bounds all tries and pauses together, in seconds; None for no bound.
+        patience: how long refusals by load are waited out, in seconds from the first one; a
+            Retry-After beyond what is left of it fails at once.
         settle: how long a started run may take to show in the list, in seconds.
     """
 
     mode: RetryMode = attrs.field(default="transient", converter=_plain_mode)
     attempts: int = _count_field(4)
-    wait: float = _seconds_field(0.5, zero=True)
-    max_wait: float = _seconds_field(8.0, zero=True)
-    max_retry_after: float = _seconds_field(120.0, zero=True)
-    deadline: float | None = attrs.field(default=None, converter=_deadline)
-    settle: float = _seconds_field(1.0, zero=True)
+    wait: float = attrs.field(default=0.5, converter=_seconds, validator=_from_zero)
+    max_wait: float = attrs.field(default=8.0, converter=_seconds, validator=_from_zero)
+    patience: float = attrs.field(default=120.0, converter=_seconds, validator=_from_zero)
+    settle: float = attrs.field(default=1.0, converter=_seconds, validator=_from_zero)
 
     @mode.validator
     def _check_mode(self, _: attrs.Attribute[str], value: str) -> None:
@@ -124,22 +135,25 @@ class PollPolicy:
     """How a pending run is looked at.
 
     Attributes:
-        first: seconds from the start of a run to the first look, and the first interval, until the
-            durations of its workflow are known.
-        max_interval: intervals grow by half each time up to this many seconds; no pause is longer.
+        first: seconds from the start of a run to the first look, until the durations of its
+            workflow are known; and the shortest pause between two looks.
+        max_interval: pauses grow up to this many seconds, like the square root of the run's age;
+            beyond it only while so many reads are made that each has become dearer. An hour-long
+            run reaches 36 s, so this bounds runs of three hours and more.
         sweep: whether the runs of an account may be looked at together, by list requests.
         page_size: documents asked for per list request.
-        not_found_grace: a fresh run may be unknown to the service for this many seconds.
-        failure_budget: looks may fail for this many seconds in a row before the wait gives up;
-            time the service itself told us to wait does not count.
+        not_found_grace: a run that was started so many seconds ago, by this client or by what its
+            id tells, may be unknown to the service still; any other 404 is raised at once.
+        failure_budget: looks may fail for this many seconds in a row before the wait gives up,
+            counted from the first of them; refusals by load (429) for two minutes.
     """
 
-    first: float = _seconds_field(0.5)
-    max_interval: float = _seconds_field(10.0)
+    first: float = attrs.field(default=0.5, converter=_seconds, validator=_above_zero)
+    max_interval: float = attrs.field(default=60.0, converter=_seconds, validator=_above_zero)
     sweep: bool = attrs.field(default=True)
     page_size: int = _count_field(100)
-    not_found_grace: float = _seconds_field(5.0, zero=True)
-    failure_budget: float = _seconds_field(60.0, zero=True)
+    not_found_grace: float = attrs.field(default=5.0, converter=_seconds, validator=_from_zero)
+    failure_budget: float = attrs.field(default=60.0, converter=_seconds, validator=_from_zero)
 
     @sweep.validator
     def _check_sweep(self, _: attrs.Attribute[bool], value: bool) -> None:  # noqa: FBT001
@@ -186,14 +200,27 @@ class Secret:
         return self._value
 
     def hidden_in(self, text: bytes) -> bytes:
-        """Give a text that came back, without the string: debug pages show what they were sent."""
-        return text.replace(self._value.encode(), b"***")
+        """Give a text that came back, without the string, also as JSON, HTML and URLs spell it."""
+        spelled = b"".join(map(_spellings, self._value.encode()))
+        return re.sub(spelled, b"***", text, flags=re.IGNORECASE)
 
     def __repr__(self) -> str:
         return "Secret('***')"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a credential is not pickled; make the client where it is used")
+
+
+_NEVER_ESCAPED = re.compile(rb"[A-Za-z0-9._~-]")
+
+
+def _spellings(byte: int) -> bytes:
+    """Write a pattern for a byte of a secret: most are spelled in one way only."""
+    plain = bytes([byte])
+    if _NEVER_ESCAPED.match(plain):
+        return re.escape(plain)
+    other = b"\\\\+u00%02x|%%%02x|&#0*%d;|&#x0*%x;" % (byte, byte, byte, byte)
+    return b"(?:\\\\*%b|%b)" % (re.escape(plain), other)
 
 
 @attrs.frozen
@@ -209,7 +236,7 @@ class Credential:
 
     api_key: Secret | None = None
     session_token: Secret | None = None
-    token_source: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False)
+    token_source: Callable[[], Awaitable[str] | str] | None = attrs.field(default=None, repr=False)
     origin: str = attrs.field(default="the credential", eq=False)
 
 
@@ -223,7 +250,7 @@ def from_environment(name: str, environ: dict[str, str] | None = None) -> str | 
 
 
 def choose_credential(
-    api_key: str | None, session_token: str | Callable[[], Awaitable[str]] | None
+    api_key: str | None, session_token: str | Callable[[], Awaitable[str] | str] | None
 ) -> Credential:
     """Settle on one credential: an argument of either kind switches the environment off."""
     key_field, token_field, given = "api_key", "session_token", "given as"

@@ -64,8 +64,8 @@ class ExecutionHandle(Generic[T]):
 
     __slots__ = (
         "__weakref__",
-        "_first_look",
         "_fresh",
+        "_known_at",
         "_result",
         "_services",
         "_watch",
@@ -112,7 +112,7 @@ class ExecutionHandle(Generic[T]):
         self.instance_tag = instance_tag
         self._result: ExecutionResult[T] | None = None
         self._watch: Watch | None = None
-        self._first_look = services.clock.monotonic()
+        self._known_at = services.clock.monotonic()
         self._fresh = started is not None
         self.attempts = 0
         self.possible_duplicate = False
@@ -120,8 +120,6 @@ class ExecutionHandle(Generic[T]):
             self._result = started.result
             self.attempts = started.attempts
             self.possible_duplicate = started.possible_duplicate
-            # A run just started by us can't be over yet; one that is reattached may well be.
-            self._first_look += services.polling.first
 
     @property
     def ref(self) -> ExecutionRef:
@@ -140,7 +138,7 @@ class ExecutionHandle(Generic[T]):
         return None if self.execution_id is None else created_at(self.execution_id)
 
     def __repr__(self) -> str:
-        result = self._known()
+        result = self._ending()
         state = "pending" if result is None else str(result.status)
         return f"<ExecutionHandle {self.execution_id} {state}>"
 
@@ -172,35 +170,42 @@ class ExecutionHandle(Generic[T]):
         result.raise_for_ending()
         return result
 
-    async def wait(self, *, timeout: Seconds | None = None) -> ExecutionResult[T]:
+    async def wait(
+        self, *, timeout: Seconds | None = None, output: bool = True
+    ) -> ExecutionResult[T]:
         """Wait for the run and give its result, whatever the ending.
 
         Args:
             timeout: seconds (or a timedelta) this wait may take; None for no limit.
+            output: whether to read what the run returned, and for one that ended badly why. Without
+                it the status that a list shows is enough, which saves a request per run; asking
+                the result for its `output` then raises an error.
 
         Raises:
             WaitTimeoutError: the time is over; the run goes on and the handle stays usable.
             ClientClosedError: the client was closed meanwhile.
-            ApiError: the run can't be read: 401 and 403 at once, 404 after
-                `PollPolicy.not_found_grace`, others after `PollPolicy.failure_budget`.
+            ApiError: the run can't be read: 401 and 403 at once, 404 too unless the run was
+                started in the last `PollPolicy.not_found_grace` seconds, others after
+                `PollPolicy.failure_budget`.
             TransportError: no answer came for `PollPolicy.failure_budget` seconds.
 
         See: "Get Execution", "Workflow API".
         """
         limit = positive_seconds(timeout, "timeout")
-        result = self._known()
+        result = self._known() if output else self._ending()
         if result is not None:
             return result
+        tracker, watch = self._services.tracker, self._watched()
         if limit is None:
-            return await self._services.tracker.wait(self._watched())
-        return await self._services.tracker.wait_within(self._watched(), limit)
+            return await tracker.wait(watch, output=output)
+        return await tracker.wait_within(watch, limit, output=output)
 
     def done(self) -> bool:
         """Whether the end of the run is known; makes no request.
 
         Looking begins with the first waiter, so `while not handle.done()` alone never ends.
         """
-        return self._known() is not None
+        return self._ending() is not None
 
     async def status(self) -> ExecutionStatus:
         """Ask for the run's status: one request. See: "Get Execution"."""
@@ -315,9 +320,20 @@ class ExecutionHandle(Generic[T]):
         return self.execution_id
 
     def _known(self) -> ExecutionResult[T] | None:
-        if self._result is None and self._watch is not None:
-            self._result = self._watch.result
+        """Give the whole result, if it is known, by whichever handle of the run."""
+        if self._result is None and (watch := self._found()) is not None:
+            self._result = watch.result
         return self._result
+
+    def _ending(self) -> ExecutionResult[T] | None:
+        """Give the same, or a result without the output."""
+        watch = self._found()
+        return self._known() or (None if watch is None else watch.ending)
+
+    def _found(self) -> Watch | None:
+        if self._watch is None and self.execution_id is not None:
+            self._watch = self._services.tracker.find(self.execution_id, self.linked_account_id)
+        return self._watch
 
     def _watched(self, verb: str = "wait") -> Watch:
         self._services.api.transport.check_usable()
@@ -325,7 +341,7 @@ class ExecutionHandle(Generic[T]):
             self._watch = self._services.tracker.watch(
                 self._id(verb),
                 self.linked_account_id,
-                first_look=self._first_look,
+                known_at=self._known_at,
                 workflow=self.workflow_id,
                 fresh=self._fresh,
             )

@@ -55,6 +55,29 @@ def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 
 @attrs.frozen(kw_only=True)
+class WaitingStats:
+    """What waits where at one moment: `refold.stats.waiting`.
+
+    Attributes:
+        lists_of_no_use: accounts whose lists are of no use just now; they are tried again.
+        read_singly: runs that are read by themselves, because no list would tell more.
+        overdue: seconds for which the oldest look that is due has been waiting for its turn.
+    """
+
+    lists_of_no_use: int = 0
+    read_singly: int = 0
+    overdue: float = 0.0
+
+    def __add__(self, other: WaitingStats) -> WaitingStats:
+        """Put two clients together: counts add up, of delays the longer."""
+        return WaitingStats(
+            lists_of_no_use=self.lists_of_no_use + other.lists_of_no_use,
+            read_singly=self.read_singly + other.read_singly,
+            overdue=max(self.overdue, other.overdue),
+        )
+
+
+@attrs.frozen(kw_only=True)
 class Stats:
     """A client's counters at one moment; views made by `for_account` share them.
 
@@ -70,8 +93,10 @@ class Stats:
         possible_duplicates: starts sent again although an earlier try may have started a run.
         adopted: runs found in the list after their answer was lost.
         orphaned: runs whose caller was cancelled after the request had left.
+        abandoned: attempts at starts whose callers are gone and that are still under way.
         unknown: calls that ended with `ExecutionOutcomeUnknownError`.
         budget: how requests are paced.
+        waiting: what waits where.
     """
 
     requests: Mapping[str, int] = attrs.field(factory=dict)
@@ -85,8 +110,10 @@ class Stats:
     possible_duplicates: int = 0
     adopted: int = 0
     orphaned: int = 0
+    abandoned: int = 0
     unknown: int = 0
     budget: BudgetStats = attrs.field(factory=BudgetStats)
+    waiting: WaitingStats = attrs.field(factory=WaitingStats)
 
     def __add__(self, other: Stats) -> Stats:
         """Add up the counters of two clients."""
@@ -128,9 +155,12 @@ class Counters:
         self.possible_duplicates = 0
         self.adopted = 0
         self.orphaned = 0
+        self.abandoned = 0
         self.unknown = 0
 
-    def snapshot(self, budget: BudgetStats | None = None) -> Stats:
+    def snapshot(
+        self, budget: BudgetStats | None = None, waiting: WaitingStats | None = None
+    ) -> Stats:
         """Give the counters as they stand."""
         return Stats(
             requests=dict(self.requests),
@@ -144,6 +174,8 @@ class Counters:
             possible_duplicates=self.possible_duplicates,
             adopted=self.adopted,
             orphaned=self.orphaned,
+            abandoned=self.abandoned,
             unknown=self.unknown,
             budget=budget or BudgetStats(),
+            waiting=waiting or WaitingStats(),
         )

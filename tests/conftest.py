@@ -13,6 +13,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import TimerNoop
 from aiohttp.streams import StreamReader
+from hypothesis import settings
 
 from refold_async import PollPolicy, RefoldClient, RetryPolicy
 from refold_async.emulator import Emulator
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 ACCOUNT = "acct_1"
 QUICK = PollPolicy(first=0.02, max_interval=0.1)
 """Looks close together, for runs that take a tenth of a second."""
+
+# Hypothesis looks briefly and always alike; `--hypothesis-profile=default` explores.
+settings.register_profile("gate", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile("quick", settings.get_profile("gate"), max_examples=8)
+settings.load_profile("gate")
 
 
 def pytest_configure() -> None:
@@ -74,7 +80,7 @@ async def connect() -> AsyncIterator[Callable[..., RefoldClient]]:
             "linked_account_id": ACCOUNT,
             "rate_limit": None,
             "polling": QUICK,
-            "retry": RetryPolicy(wait=0.0, max_wait=0.0),
+            "retry": RetryPolicy(wait=0.0, max_wait=0.0, patience=1.0),
         }
         if "session_token" not in settings:
             defaults["api_key"] = getattr(server, "api_key", "tk_test")

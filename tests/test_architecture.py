@@ -27,7 +27,7 @@ INNER = {"cli.batch", "cli.demo"}
 """Rooms inside a room: they know their house, which enters them by their front doors."""
 
 FOREIGN = {
-    "aiohttp": {"_transport.wire", "_transport.failures"},
+    "aiohttp": {"_transport.connections", "_transport.failures", "_transport.wire"},
     "tenacity": {"_transport.retry"},
 }
 """Which modules of the client touch these at run time."""

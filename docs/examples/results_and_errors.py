@@ -29,7 +29,7 @@ async def finish(handle: ExecutionHandle[Any], timeout: float) -> None:
         result = await handle.result(timeout=timeout)
     except ExecutionError as error:  # the run ended badly
         node = error.failed_node
-        print(handle.workflow_id, "failed at", node.name if node else "?", error.result.error)
+        print(handle.workflow_id, "failed at", node.name if node else "?", node and node.output)
     except WaitTimeoutError as error:  # the run goes on
         print(handle.workflow_id, "was last seen", error.last_status, "and goes on")
     except (ApiError, TransportError) as error:  # the run exists, but can't be read

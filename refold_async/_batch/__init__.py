@@ -1,6 +1,7 @@
 """One outcome per item, a crash at any instant included."""
 
 from refold_async._batch.batches import Batches
+from refold_async._batch.fanout import FanOut
 from refold_async._batch.models import (
     BatchItem,
     BatchOutcome,
@@ -17,4 +18,5 @@ __all__ = [
     "Batches",
     "ExecutionRequest",
     "FailureGroup",
+    "FanOut",
 ]

@@ -172,9 +172,7 @@ class Batches:
             fan.stop(f"{count:,} of the items did not pass the check that goes before sending")
 
     def _recovery(self) -> Recovery:
-        return Recovery(
-            look=self.reconciler.look_for, pause=self.reconciler.pause, clock=self.clock
-        )
+        return Recovery(lists=self.reconciler, clock=self.clock)
 
     async def _journaled(
         self, journal: Journal, recovery: Recovery, *, wait: bool

@@ -3,6 +3,11 @@
 Rows are written whole. All that is to be written at one time goes into one transaction, so that a
 disk that takes milliseconds to be sure does not slow many items down. The file is locked for as
 long as it is open, and nothing of a file that is no journal of ours is ever changed.
+
+Each commit ends in the file itself, in SQLite's oldest way: a write-ahead log beside it could be
+lost, and the file would look as if nothing had happened. Only what a kill interrupts stands in a
+file beside it (`-journal`). Should that be lost, or a byte change anywhere, the sum of all rows
+tells.
 """
 
 from __future__ import annotations
@@ -15,8 +20,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import attrs
-
+from refold_async._batch.journal_rows import (
+    READ,
+    SCHEMA,
+    SCHEMA_VERSION,
+    SUM,
+    WRITE,
+    WRITE_META,
+    Row,
+    read_row,
+    total,
+    values,
+    weigh,
+)
 from refold_async._checks import plain
 from refold_async._errors import ConfigError, JournalError, clip
 
@@ -26,33 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("refold_async")
 
 APPLICATION_ID = 0x52464C44  # "RFLD"
-SCHEMA_VERSION = 1
 _MAGIC = b"SQLite format 3\x00"
-
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE items (
-    key TEXT PRIMARY KEY,
-    position INTEGER NOT NULL,       -- index in the input
-    fingerprint TEXT NOT NULL,       -- hash of all that is sent
-    tag TEXT,                        -- the instance_tag it is sent with
-    findable INTEGER NOT NULL,       -- whether that tag is this item's alone, and may be looked up
-    workflow_id TEXT NOT NULL,
-    account TEXT,
-    state TEXT NOT NULL,             -- intended, started, settled
-    session INTEGER NOT NULL,        -- which opening of the journal intended it first
-    intended_at REAL NOT NULL,       -- times are local epoch seconds
-    started_in INTEGER,              -- which opening learned of its run
-    started_at REAL,
-    settled_at REAL,
-    execution_id TEXT,
-    attempts INTEGER NOT NULL,
-    possible_duplicate INTEGER NOT NULL,
-    outcome TEXT,
-    result TEXT,                     -- JSON
-    error TEXT                       -- JSON
-) WITHOUT ROWID;
-"""
 
 _CORRUPT = (
     "keep it for a look by hand, and run the batch with the journal's backup, if there is one"
@@ -63,45 +53,11 @@ _OPEN: set[tuple[int, int]] = set()
 first bytes, would drop the locks of all (as POSIX has it)."""
 
 
-@attrs.define(eq=False, kw_only=True)
-class Row:
-    """One item as the journal knows it; the fields are those of the table."""
-
-    key: str
-    position: int
-    fingerprint: str
-    tag: str | None
-    findable: bool = attrs.field(converter=bool)
-    workflow_id: str
-    account: str | None
-    state: str
-    session: int
-    intended_at: float
-    started_in: int | None = None
-    started_at: float | None = None
-    settled_at: float | None = None
-    execution_id: str | None = None
-    attempts: int = 0
-    possible_duplicate: bool = attrs.field(default=False, converter=bool)
-    outcome: str | None = None
-    result: str | None = None
-    error: str | None = None
-
-
-_COLUMNS = [field.name for field in attrs.fields(Row)]
-_WRITE = (
-    f"INSERT OR REPLACE INTO items ({', '.join(_COLUMNS)})"  # noqa: S608 - our own names
-    f" VALUES ({', '.join('?' * len(_COLUMNS))})"
-)
-_READ = f"SELECT {', '.join(_COLUMNS)} FROM items ORDER BY position"  # noqa: S608
-
-
 class Journal:
     """An open journal: its rows as they were found, and a writer.
 
     Attributes:
         path: the file.
-        session: the number of this opening, from 1.
         rows: what earlier openings wrote, by key.
         broken: why nothing can be written any more, if so.
     """
@@ -113,7 +69,7 @@ class Journal:
             raise ConfigError(
                 f"must be the path of a file, not {type(path).__name__}", field="journal"
             ) from None
-        self.session = 1
+        self._sum = 0  # of all rows, those that are pending included
         self.rows: dict[str, Row] = {}
         self.broken: JournalError | None = None
         self._connection: aiosqlite.Connection | None = None
@@ -176,6 +132,8 @@ class Journal:
 
     async def _read(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
         await connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        await connection.execute("PRAGMA synchronous=FULL")
+        await connection.execute("BEGIN EXCLUSIVE")  # and the lock stays
         kind, version = await self._pragma("application_id"), await self._pragma("user_version")
         tables = await connection.execute_fetchall("SELECT name FROM sqlite_master")
         if (kind, version) == (0, 0) and not tables:
@@ -193,49 +151,43 @@ class Journal:
         for (said,) in await connection.execute_fetchall("PRAGMA quick_check(1)"):
             if said != "ok":
                 self._refuse(f"it is corrupt ({clip(said, 200)})", _CORRUPT)
-        await self._compare(connection, meta)
-        await self._durable(connection)
-        rows = await connection.execute_fetchall(_READ)
-        for values in rows:
-            row = Row(**dict(zip(_COLUMNS, values, strict=True)))
-            self.rows[row.key] = row
-        last = await connection.execute_fetchall("SELECT value FROM meta WHERE name = 'session'")
-        self.session = int(next(iter(last))[0]) + 1
-        await connection.execute(
-            "UPDATE meta SET value = ? WHERE name = 'session'", (str(self.session),)
-        )
+        await self._load(connection, meta)
+        # So it is known to be writable before anything is sent.
+        await connection.execute(WRITE_META, (SUM, str(self._sum)))
         await connection.commit()
 
-    async def _make(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
-        await self._durable(connection)
-        values = {**meta, "created_at": str(time.time()), "session": "1"}
-        # One transaction: after a crash there is a whole journal or an empty file.
-        await connection.execute("BEGIN EXCLUSIVE")
-        for statement in _SCHEMA.split(";")[:-1]:
-            await connection.execute(statement)
-        await connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
-        await connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        await connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        await connection.commit()
-
-    async def _durable(self, connection: aiosqlite.Connection) -> None:
-        await connection.execute("PRAGMA journal_mode=WAL")
-        await connection.execute("PRAGMA synchronous=FULL")
-
-    async def _pragma(self, name: str) -> Any:
-        assert self._connection is not None  # noqa: S101 - `open` made it
-        (row,) = await self._connection.execute_fetchall(f"PRAGMA {name}")
-        return row[0]
-
-    async def _compare(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
-        rows = await connection.execute_fetchall("SELECT name, value FROM meta")
-        held = {name: value for name, value in rows}  # noqa: C416 - sqlite rows are no pairs to mypy
+    async def _load(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
+        """Read all of it, once it is proven whole and to be for this batch."""
+        named = [*await connection.execute_fetchall("SELECT name, value FROM meta")]
+        held = {name: value for name, value in named}  # noqa: C416 - sqlite rows are no pairs to mypy
+        stored = [*await connection.execute_fetchall(READ)]
+        told = held.pop(SUM, None)
+        self._sum = total(map(weigh, [*held.items(), *stored]))
+        if told != str(self._sum):
+            self._refuse("it is corrupt (something was changed or lost beside SQLite)", _CORRUPT)
         for name, wanted in meta.items():
             if held.get(name) != wanted:
                 self._refuse(
                     f"it belongs to a batch with {name} {held.get(name)!r}, not {wanted!r}",
                     "use the settings of that batch, or choose another path",
                 )
+        self.rows = {row.key: row for row in map(read_row, stored)}
+
+    async def _make(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
+        """Make the tables, in the transaction that is open: a kill leaves all of them or none."""
+        for statement in SCHEMA.split(";")[:-1]:
+            await connection.execute(statement)
+        held = {**meta, "created_at": str(time.time())}
+        self._sum = total(map(weigh, held.items()))
+        await connection.executemany(WRITE_META, [*held.items(), (SUM, str(self._sum))])
+        await connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        await connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        await connection.commit()
+
+    async def _pragma(self, name: str) -> Any:
+        assert self._connection is not None  # noqa: S101 - `open` made it
+        (row,) = await self._connection.execute_fetchall(f"PRAGMA {name}")
+        return row[0]
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -259,7 +211,10 @@ class Journal:
         if self.broken is not None:
             done.set_exception(self.broken.fresh())
             return done
-        self._pending.append((attrs.astuple(row), done))
+        stored = values(row)
+        change, row.weight = -row.weight, weigh(stored)
+        self._sum = total((self._sum, change, row.weight))
+        self._pending.append((stored, done))
         if self._writer is None:
             self._writer = loop.create_task(self._write_all())
         return done
@@ -269,7 +224,7 @@ class Journal:
         while self._pending:
             group, self._pending = self._pending, []
             try:
-                await self._commit([values for values, _ in group])
+                await self._commit([stored for stored, _ in group], self._sum)
             except Exception as error:
                 if not isinstance(error, sqlite3.Error):
                     logger.exception("the journal %s broke", self.path)
@@ -284,9 +239,10 @@ class Journal:
                     done.set_exception(self.broken.fresh())
         self._writer = None
 
-    async def _commit(self, rows: list[tuple[Any, ...]]) -> None:
+    async def _commit(self, rows: list[tuple[Any, ...]], said: int) -> None:
         assert self._connection is not None  # noqa: S101 - `open` made it
-        await self._connection.executemany(_WRITE, rows)
+        await self._connection.executemany(WRITE, rows)
+        await self._connection.execute(WRITE_META, (SUM, str(said)))
         await self._connection.commit()
 
     async def aclose(self) -> None:

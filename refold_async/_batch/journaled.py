@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from refold_async._batch.carrier import Carrier, UnsentError, outcome_of_start
-from refold_async._batch.journal import Journal, Row
+from refold_async._batch.journal import Journal
+from refold_async._batch.journal_rows import Row
 from refold_async._batch.journal_values import dump_error, dump_result, load_failure, load_result
 from refold_async._batch.models import BatchOutcome
-from refold_async._batch.recovery import Recovery, is_uncertain
+from refold_async._batch.recovery import PATIENCE, Recovery, is_uncertain
+from refold_async._clock import done_within
 from refold_async._errors import (
     ConfigError,
     ExecutionOutcomeUnknownError,
@@ -50,7 +52,7 @@ class JournaledCarrier(Carrier):
     reattach: Callable[[ExecutionRef], ExecutionHandle[Any]]
     _keys: set[str] = attrs.field(factory=set)
     has_runs: bool = False
-    _led: asyncio.Event | None = None  # set once the journal's first start is through
+    _led: asyncio.Future[None] | None = None  # done once the journal's first start is through
 
     async def carry(self, entry: Entry, fan: Fan) -> Ending:
         """Do what is left to do for the item."""
@@ -93,7 +95,6 @@ class JournaledCarrier(Carrier):
                 workflow_id=request.workflow_id or "",
                 account=request.account,
                 state="new",
-                session=self.journal.session,
                 intended_at=self.recovery.clock.time(),
             )
         if row.fingerprint != submission.fingerprint:
@@ -155,7 +156,7 @@ class JournaledCarrier(Carrier):
         logger.info("item %s: its run %s was found by its tag", entry.key, execution_id)
         row.execution_id = execution_id
         row.attempts = max(row.attempts, 1)
-        self._has_started(row)
+        row.state = "started"
         await self._keep(fan, row)
         return await self._go_on(entry, fan, row)
 
@@ -180,14 +181,14 @@ class JournaledCarrier(Carrier):
         try:
             if self.preflight is not None:
                 await self.check(entry, self.preflight)
-            async with self._turn(submission):
+            async with self._turn(row, submission):
                 handle = await self._send(entry, fan, row, submission, again=again)
                 handle.possible_duplicate = handle.possible_duplicate or row.possible_duplicate
                 fan.acknowledged(entry, handle)
                 row.attempts += handle.attempts
                 row.execution_id = handle.execution_id
                 row.possible_duplicate = handle.possible_duplicate
-                self._has_started(row)
+                row.state = "started"
                 self.recovery.started(row)
                 await self._keep(fan, row)
         except (UnsentError, RefoldError) as error:
@@ -233,24 +234,25 @@ class JournaledCarrier(Carrier):
         return ending if row.state == "new" else await self._settled(fan, row, ending)
 
     @asynccontextmanager
-    async def _turn(self, submission: Submission) -> AsyncIterator[None]:
-        """Let the first start of a journal go alone.
+    async def _turn(self, row: Row, submission: Submission) -> AsyncIterator[None]:
+        """Let the first start of a journal go alone, unless it takes long.
 
-        After a crash it shows whether lists show tags, and the service's clock: were the first
-        hundred to leave together, a crash in that moment would leave nothing to prove things by.
+        After a crash it shows whether lists show tags: were the first hundred to leave together, a
+        crash in that moment might leave nothing to prove things by. A sync run may take hours.
         """
-        if self._led is None and not submission.request.sync:
-            self._led = asyncio.Event()
+        await self.recovery.meet(row.account)
+        if submission.request.sync or self.has_runs:
+            yield
+        elif self._led is not None:
+            await done_within(self.recovery.clock, self._led, PATIENCE)
+            yield
+        else:
+            self._led = asyncio.get_running_loop().create_future()
             try:
-                if self.has_runs:
-                    self._led.set()
                 yield
             finally:
-                self._led.set()
-        else:
-            if self._led is not None and not submission.request.sync:
-                await self._led.wait()
-            yield
+                if not self._led.done():
+                    self._led.set_result(None)
 
     def _intend(self, row: Row, submission: Submission, *, again: bool) -> None:
         if again:
@@ -266,12 +268,11 @@ class JournaledCarrier(Carrier):
                 ": possible duplicate" if row.possible_duplicate else "",
             )
         else:
-            row.session, row.intended_at = self.journal.session, self.recovery.clock.time()
+            row.since, row.intended_at = (
+                self.recovery.lists.service_now(),
+                self.recovery.clock.time(),
+            )
         row.state, row.outcome, row.result, row.error = "intended", None, None, None
-
-    def _has_started(self, row: Row) -> None:
-        row.state = "started"
-        row.started_in, row.started_at = self.journal.session, self.recovery.clock.time()
 
     async def _finish(self, entry: Entry, fan: Fan, row: Row) -> Ending:
         return await self._settled(fan, row, await self.end(entry, fan))

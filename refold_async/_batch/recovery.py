@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from refold_async._batch.journal import Row
-from refold_async._clock import Clock
+from refold_async._batch.journal_rows import Row
+from refold_async._clock import Clock, done_within
 from refold_async._errors import RefoldError
-from refold_async._models import created_at
 from refold_async._starting import Found
 from refold_async._transport import Finding
 
@@ -27,18 +26,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("refold_async")
 
-_ABSURD = 86_400.0
-"""Seconds from which on an id that looks like an ObjectId is taken for none."""
 _WITNESSES = 1_000
 """Runs started now that are remembered, to see whether the list has caught up."""
 _LOOKS = 3
 """Looks, each after a longer pause, until a run that was started now shows in the list."""
 
 
-class Look(Protocol):
-    """Looks for many tags in one reading of an account's list (`Reconciler.look_for`)."""
+PATIENCE = 5.0
+"""Seconds that the other starts wait for what the first needs to know."""
 
-    async def __call__(
+
+class Lists(Protocol):
+    """What a `Reconciler` knows of the lists of runs."""
+
+    async def look_for(
         self,
         tags: Collection[str],
         *,
@@ -48,7 +49,16 @@ class Look(Protocol):
         service_time: float | None,
         witnesses: Collection[str],
     ) -> Sightings:
-        """Look."""
+        """Look for many tags in one reading of an account's list."""
+
+    async def meet(self, account: str | None) -> None:
+        """See to it that the service's time is known."""
+
+    def service_now(self) -> float | None:
+        """Give the service's time, or an earlier one; None if nothing has told it."""
+
+    async def pause(self, seconds: float) -> bool:
+        """Sleep; tell whether the client was closed meanwhile."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -56,44 +66,30 @@ class Recovery:
     """Finds runs by their tags: once when a journal is opened, once when all others have begun.
 
     Attributes:
-        look: reads the list.
-        pause: sleeps, and tells whether the client was closed meanwhile.
+        lists: reads the lists of runs.
         clock: the local clock.
     """
 
-    look: Look
-    pause: Pause
+    lists: Lists
     clock: Clock
     _found: dict[str, Found] = attrs.field(factory=dict)
     _waiting: dict[str, Row] = attrs.field(factory=dict)
     _witnesses: dict[str, Row] = attrs.field(factory=dict)
-    _bounds: dict[int, float] = attrs.field(factory=dict)
     _settle: float = 0.0
     _is_safe: bool = False
     _opened_at: float = 0.0
     _last_look: asyncio.Task[None] | None = None
+    _meeting: asyncio.Task[None] | None = None
 
     async def begin(self, journal: Journal) -> None:
         """Look for all rows of which nobody knows whether they have run."""
         self._opened_at = self.clock.monotonic()
         rows = journal.rows.values()
-        for row in rows:
-            self._note_clock(row)
         lost = {row.tag: row for row in rows if is_uncertain(row) and row.findable and row.tag}
         if lost:
             await self._look(lost)
             # What is not there yet is looked for again.
             self._found = {tag: self._found[tag] for tag in lost if self._is_settled(tag)}
-
-    def _note_clock(self, row: Row) -> None:
-        """Bound the service's clock by a run that a process learned of by its own clock."""
-        if row.execution_id is None or row.started_at is None or row.started_in is None:
-            return
-        created = created_at(row.execution_id)
-        if created is None or abs(created.timestamp() - row.started_at) > _ABSURD:
-            return
-        bound = created.timestamp() - row.started_at
-        self._bounds[row.started_in] = max(bound, self._bounds.get(row.started_in, bound))
 
     def started(self, row: Row) -> None:
         """Note a run that was started now: it shows when the list has caught up."""
@@ -117,17 +113,30 @@ class Recovery:
         await asyncio.shield(self._last_look)
         return self.known(row)
 
+    async def meet(self, account: str | None) -> None:
+        """Learn the service's time, once, before anything is intended; don't wait long for it."""
+        if self._meeting is None:
+            self._meeting = asyncio.get_running_loop().create_task(self._meet(account))
+        await done_within(self.clock, self._meeting, PATIENCE)
+
+    async def _meet(self, account: str | None) -> None:
+        try:
+            await self.lists.meet(account)
+        except RefoldError as error:
+            logger.info("the list of runs does not tell the service's time: %s", error)
+
     async def aclose(self) -> None:
-        """End a look that is under way."""
-        if self._last_look is not None:
-            self._last_look.cancel()
-            await asyncio.gather(self._last_look, return_exceptions=True)
+        """End what is under way."""
+        tasks = [task for task in (self._meeting, self._last_look) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look_again(self) -> None:
         elapsed = self.clock.monotonic() - self._opened_at
         for number in range(_LOOKS if self._is_safe or self._witnesses else 1):
             wait = self._settle * 2**number - (elapsed if number == 0 else 0.0)
-            if wait > 0 and await self.pause(wait):
+            if wait > 0 and await self.lists.pause(wait):
                 return
             left = {tag: row for tag, row in self._waiting.items() if not self._is_settled(tag)}
             if not left or await self._look(left):
@@ -140,16 +149,16 @@ class Recovery:
     async def _look(self, lost: dict[str, Row]) -> bool:
         """Look for rows, account by account; tell whether every list has caught up with us."""
         caught_up = True
-        for account, rows in _by_account(lost.values()).items():
+        for (account, is_dated), rows in _readings(lost.values()).items():
             workflow_ids = {row.workflow_id for row in rows}
             witnesses = self._witnesses_of(account, workflow_ids)
             try:
-                sightings = await self.look(
+                sightings = await self.lists.look_for(
                     [row.tag or "" for row in rows],
                     account=account,
                     workflow_ids=workflow_ids,
                     intended_at=min(row.intended_at for row in rows),
-                    service_time=self._since(rows),
+                    service_time=min(row.since or 0.0 for row in rows) if is_dated else None,
                     witnesses=witnesses,
                 )
             except RefoldError as error:
@@ -173,30 +182,18 @@ class Recovery:
             if row.account == account and (len(workflow_ids) > 1 or row.workflow_id in workflow_ids)
         }
 
-    def _since(self, rows: list[Row]) -> float | None:
-        """Give the service's time before the first of these intents; None if nothing tells it.
-
-        By the clock of the process that wrote the intent: this one's may have been set since.
-        """
-        if any(row.session not in self._bounds for row in rows):
-            return None
-        return min(row.intended_at + self._bounds[row.session] for row in rows)
-
-
-class Pause(Protocol):
-    """Sleeps; tells whether the client was closed meanwhile."""
-
-    async def __call__(self, seconds: float, /) -> bool:
-        """Sleep."""
-
 
 def is_uncertain(row: Row) -> bool:
     """Whether a run of this row may exist whose id is not known."""
     return row.execution_id is None and (row.state != "settled" or row.outcome == "unknown")
 
 
-def _by_account(rows: Iterable[Row]) -> dict[str | None, list[Row]]:
-    groups: dict[str | None, list[Row]] = {}
+def _readings(rows: Iterable[Row]) -> dict[tuple[str | None, bool], list[Row]]:
+    """Group rows that one reading can tell of: one account's, with the service's time, or without.
+
+    An intent without it proves nothing, and must not take the others' proof away.
+    """
+    groups: dict[tuple[str | None, bool], list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.account, []).append(row)
+        groups.setdefault((row.account, row.since is not None), []).append(row)
     return groups

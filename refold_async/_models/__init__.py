@@ -10,6 +10,7 @@ from refold_async._models.documents import (
     created_second,
 )
 from refold_async._models.endings import (
+    UNREAD,
     ExecutionError,
     ExecutionFailedError,
     ExecutionResult,
@@ -40,6 +41,7 @@ from refold_async._models.pushed import (
 )
 
 __all__ = [
+    "UNREAD",
     "WORKFLOW_EVENTS",
     "ConnectionEvent",
     "Execution",

@@ -7,6 +7,7 @@ stand in `_errors`, which is below the models.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -21,7 +22,17 @@ _SAID = 300
 """Characters of a name, and of what the run said, in a message."""
 
 
-@attrs.frozen(kw_only=True)
+class _Unread(Enum):
+    """A value of its own, which survives pickling."""
+
+    OUTPUT = "unread"
+
+
+UNREAD: Any = _Unread.OUTPUT
+"""The output of a run that was waited for without it."""
+
+
+@attrs.frozen(kw_only=True, repr=False)
 class ExecutionResult(Generic[T]):
     """How a run ended.
 
@@ -29,6 +40,8 @@ class ExecutionResult(Generic[T]):
         execution_id: the run (None for a sync reply that had none).
         status: the terminal status.
         output: the Response node's data: `return_value` of a sync run, `/response` of an async one.
+            Of a run that was waited for with `output=False` it was not read, and asking for it
+            raises a `RefoldError` that says so.
         status_code: the HTTP status the Response node set, if known.
         execution: the document, if it was read.
         error: `execution_error` of a sync run, or the output of the node that failed.
@@ -38,12 +51,38 @@ class ExecutionResult(Generic[T]):
 
     execution_id: str | None
     status: ExecutionStatus
-    output: T
+    _output: T
     status_code: int | None = None
-    execution: Execution | None = attrs.field(default=None, repr=False)
+    execution: Execution | None = None
     error: Any = None
-    headers: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
-    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    headers: Mapping[str, Any] | None = None
+    raw: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def output(self) -> T:
+        """The Response node's data.
+
+        Raises:
+            RefoldError: it was not read: the run was waited for with `output=False`.
+        """
+        if not self.output_is_read:
+            raise RefoldError(
+                f"the output of execution {self.execution_id} was not read, because it was waited"
+                " for with output=False; `await handle.result()` reads it"
+            )
+        return self._output
+
+    @property
+    def output_is_read(self) -> bool:
+        """Whether the output is here: always, unless the run was waited for without it."""
+        return self._output is not UNREAD
+
+    def __repr__(self) -> str:
+        output = repr(self._output) if self.output_is_read else "<not read>"
+        return (
+            f"ExecutionResult(execution_id={self.execution_id!r}, status={self.status!r},"
+            f" output={output}, status_code={self.status_code!r}, error={self.error!r})"
+        )
 
     @property
     def ok(self) -> bool:

@@ -88,7 +88,7 @@ class NodeRun:
         attempts: how often the node was tried.
         max_attempts: how often it may be tried.
         duration: seconds it took, so far if it is not over, or None.
-        output: the latest output.
+        output: the latest output, without what the service may show it in (`raw` has that).
         raw: the node as received.
 
     See: "Get Execution".

@@ -8,6 +8,7 @@ from refold_async._errors import (
     ApiError,
     AuthenticationError,
     BadRequestError,
+    ConflictError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
@@ -51,10 +52,12 @@ def _advice(error: RefoldError, request: Request, credential: str) -> str | None
             "Check that the workflow is published and this linked account's, that slug is its"
             " application, and that the payload fits it."
         )
+    if isinstance(error, BadRequestError | ConflictError) and request.operation is Operation.STOP:
+        return "The run may be over: read its status; one that has ended needs no stop."
     if isinstance(error, RateLimitError) or (isinstance(error, ApiError) and error.status == _SHED):
         return (
-            "The service takes less than it was asked: lower rate_limit, or let RetryPolicy wait"
-            " longer."
+            "The service takes less than it is asked for: lower rate_limit, or raise"
+            " RetryPolicy.patience."
         )
     return None
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _INLINE = ("return_value", "errored", "execution_error")
 """Fields that tell the end of a sync run; `status_code` is one of error envelopes as well."""
+_SHOWN_IN = {"status", "node_id", "node_name", "body"}
 _HEADER_FIELDS = ("headers", "request_headers", "requestHeaders")
 
 
@@ -148,9 +149,20 @@ def _read_node(node: Mapping[str, Any]) -> NodeRun:
         attempts=_whole(node.get("attempts_made")),
         max_attempts=_whole(node.get("maximum_attempts")),
         duration=None if duration_ms is None else duration_ms / 1000,
-        output=node.get("latest_output"),
+        output=_output(node),
         raw=node,
     )
+
+
+def _output(node: Mapping[str, Any]) -> Any:
+    """Give what a node put out, taken out of what the service may show it in.
+
+    See: "Get Execution": `{status, node_id, node_name, body}`.
+    """
+    shown = node.get("latest_output")
+    if not isinstance(shown, dict) or shown.keys() != _SHOWN_IN:
+        return shown
+    return shown["body"] if shown["node_id"] == node.get("node_id") else shown
 
 
 class Output(NamedTuple):

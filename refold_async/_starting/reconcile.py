@@ -1,8 +1,8 @@
 """After a lost answer: is the run in the list? Nothing is guessed.
 
 A run is adopted only if it alone carries the exact tag of the call and no other call of this client
-owns it. "Not in the list" proves absence only where tags are known to show in lists, runs of ours
-have shown the service's clock, every page was read, and `settle` seconds have passed.
+owns it. "Not in the list" proves absence only where tags are known to show in lists, the service's
+own clock is known from runs, every page was read, and `settle` seconds have passed.
 
 See: "List Executions".
 """
@@ -14,12 +14,13 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
 from refold_async._errors import RefoldError
 from refold_async._pacing import Priority
+from refold_async._starting.service_time import Moment, ServiceTime
 from refold_async._transport import Finding
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ logger = logging.getLogger("refold_async")
 
 _MARGIN = 5.0
 """Seconds before the first attempt from which on runs are looked at: clocks are never exact."""
-_MARGIN_ACROSS_PROCESSES = 600.0
-"""The same where another process wrote the time down: the clock may have been set since."""
+_MARGIN_UNKNOWN = 600.0
+"""The same where nobody knew the service's time: such a look may find a run, and proves nothing."""
 _LOOKS_IN_SAFE_MODE = 3
 """`safe` never sends again, so it looks more often before it gives up."""
 _REMEMBERED = 10_000
@@ -75,6 +76,16 @@ class _Scan:
     seen: set[str] = attrs.field(factory=set)
 
 
+class _Owned(NamedTuple):
+    """A run of ours: its tag, and when we knew of it, if it had just been started then."""
+
+    tag: str | None
+    known_at: Moment | None = None
+
+
+_FOREIGN = _Owned(None)
+
+
 class Reconciler:
     """Looks lost starts up in the list; knows whether the service shows tags there."""
 
@@ -82,8 +93,8 @@ class Reconciler:
         self._api = api
         self._clock = clock
         self._page_size = page_size
-        # Runs of ours with their tags, and when we knew of them; the oldest are forgotten.
-        self._owned: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
+        self.service_time = ServiceTime(clock)
+        self._owned: OrderedDict[str, _Owned] = OrderedDict()  # the oldest are forgotten
         self.tags_visible: bool | None = None  # None: no list has told yet
 
     @property
@@ -93,18 +104,20 @@ class Reconciler:
 
     def own(self, execution_id: str, tag: str | None) -> None:
         """Remember that a call of this client started (or adopted) a run."""
-        now = self._clock.time()
-        self._owned[execution_id] = tag, now
-        self._api.transport.server_clock.started(execution_id, now)
-        if len(self._owned) > _REMEMBERED:
-            self._owned.popitem(last=False)
+        now = self.service_time.now()
+        self.service_time.seen(execution_id, now)
+        self._api.transport.server_clock.started(execution_id, now.wall)
+        self._remember(execution_id, _Owned(tag, now))
 
     def remember(self, execution_id: str, tag: str | None) -> None:
         """Remember that an earlier process started (or this one found) a run of ours.
 
         It was created long ago, so when we knew of it tells nothing of the service's clock.
         """
-        self._owned[execution_id] = tag, 0.0
+        self._remember(execution_id, _Owned(tag))
+
+    def _remember(self, execution_id: str, owned: _Owned) -> None:
+        self._owned[execution_id] = owned
         if len(self._owned) > _REMEMBERED:
             self._owned.popitem(last=False)
 
@@ -114,23 +127,44 @@ class Reconciler:
         One of ours without its tag settles it: then absence proves nothing any more.
         """
         for entry in listed:
-            tag, known_at = self._owned.get(entry.execution_id, (None, 0.0))
-            if known_at and entry.created_at is not None:
-                self._api.transport.server_clock.created(entry.created_at.timestamp(), known_at)
+            tag, known_at = self._owned.get(entry.execution_id, _FOREIGN)
+            if known_at is not None and entry.created_at is not None:
+                created = entry.created_at.timestamp()
+                self.service_time.seen(created, known_at)
+                self._api.transport.server_clock.created(created, known_at.wall)
             if tag is not None and entry.instance_tag != tag:
                 self.tags_visible = False
             elif self.tags_visible is None and _shows_a_tag(entry, tag):
                 self.tags_visible = True
 
+    async def meet(self, account: str | None) -> None:
+        """See to it that the service's time is known before a start, if need be by the newest run.
+
+        Raises:
+            RefoldError: the list can't be read.
+        """
+        now = self.service_time.now()
+        if self.service_time.earliest(now) is not None:
+            return
+        times = [run.created_at for run in await self._list(account, {"limit": 1})]
+        # What is started from now on is younger; where nothing is, everything will be.
+        newest = max((time.timestamp() for time in times if time is not None), default=0.0)
+        if None not in times:
+            self.service_time.newest(newest, now)
+
+    def service_now(self) -> float | None:
+        """Give the service's time, or an earlier one; None if nothing has told it."""
+        return self.service_time.earliest(self.service_time.now())
+
     async def look(
-        self, request: Request, policy: RetryPolicy, *, since: float, deadline: float | None
+        self, request: Request, policy: RetryPolicy, *, since: Moment, deadline: float | None
     ) -> Found:
         """Look for the run of a call whose answer was lost.
 
         Args:
             request: the call; only one with a tag that is unique to it can be found.
             policy: for `settle` and the mode.
-            since: the local clock before the first attempt, in seconds since the epoch.
+            since: when the call began.
             deadline: monotonic seconds by which the call ends, or None.
         """
         found = Found(Finding.UNPROVEN)
@@ -150,17 +184,28 @@ class Reconciler:
                 break
         return found
 
-    async def _match(self, request: Request, since: float, deadline: float | None) -> Found:
-        server_clock = self._api.transport.server_clock
-        if server_clock.offset is None:  # no reply has told it yet
-            await self._list(request.account, {"limit": 1}, deadline)
-        begin = datetime.fromtimestamp(server_clock.earliest(since) - _MARGIN, UTC)
+    async def _match(self, request: Request, since: Moment, deadline: float | None) -> Found:
+        begin = await self._begin(request.account, since.wall, self.service_time.earliest(since))
         tag = request.instance_tag or ""
         scan = await self._scan([tag], request.account, request.workflow_id, begin, deadline)
-        found = self._judge(scan, tag, proven=server_clock.proven)
+        # What the reading itself has shown of the clock counts too: did it begin early enough?
+        began = self.service_time.earliest(since)
+        proven = began is not None and (begin is None or begin.timestamp() <= began)
+        found = self._judge(scan, tag, proven=proven)
         if found.execution_id is not None:
             self.own(found.execution_id, tag)
         return found
+
+    async def _begin(
+        self, account: str | None, wall: float, service_time: float | None
+    ) -> datetime | None:
+        """Give the time from which on the list is read; None for all of it."""
+        if service_time is not None:
+            return _date(service_time - _MARGIN)
+        clock = self._api.transport.server_clock
+        if clock.offset is None:  # no reply has told it yet
+            await self._list(account, {"limit": 1})
+        return _date(clock.at(wall) - _MARGIN_UNKNOWN)
 
     async def pause(self, seconds: float) -> bool:
         """Sleep; tell whether the client was closed meanwhile."""
@@ -183,7 +228,8 @@ class Reconciler:
             account: for whom they were.
             workflow_ids: of which workflows they are.
             intended_at: the local time (epoch seconds) before the first of them.
-            service_time: the same by the service's clock, or earlier; None if nothing tells it.
+            service_time: the same by the service's clock, or earlier; None if nobody knew it: then
+                absence is not proven.
             witnesses: runs that were started after the crash.
 
         Raises:
@@ -191,16 +237,10 @@ class Reconciler:
         """
         if self._is_blind:
             return Sightings({tag: Found(Finding.UNPROVEN) for tag in tags}, caught_up=False)
-        clock = self._api.transport.server_clock
-        if clock.offset is None:
-            await self._list(account, {"limit": 1})
-        since, margin = service_time, _MARGIN
-        if since is None:
-            since, margin = clock.earliest(intended_at), _MARGIN_ACROSS_PROCESSES
-        begin = datetime.fromtimestamp(since - margin, UTC)
+        begin = await self._begin(account, intended_at, service_time)
         only = next(iter(workflow_ids)) if len(workflow_ids) == 1 else None
         scan = await self._scan(tags, account, only, begin)
-        proven = service_time is not None or clock.proven
+        proven = service_time is not None
         found = {tag: self._judge(scan, tag, proven=proven) for tag in tags}
         for tag, one in found.items():
             if one.execution_id is not None:
@@ -212,7 +252,7 @@ class Reconciler:
         tags: Collection[str],
         account: str | None,
         workflow_id: str | None,
-        begin: datetime,
+        begin: datetime | None,
         deadline: float | None = None,
     ) -> _Scan:
         """Read the list once, and sort out the runs that carry one of the tags."""
@@ -299,6 +339,10 @@ class Reconciler:
 def _shows_a_tag(entry: Execution, tag: str | None) -> bool:
     shown = entry.instance_tag or ""
     return shown == tag if tag is not None else _OUR_TAG.fullmatch(shown) is not None
+
+
+def _date(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
 
 
 def _is_before(entry: Execution, begin: datetime) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import json
 import logging
 import os
 from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
+from refold_async._clock import done_within
 from refold_async._errors import RefoldError
 from refold_async._handle import handle_of_started
 from refold_async._pacing import Priority
@@ -71,6 +74,12 @@ class Starter:
         self.orphans = Orphans()
         self.tasks: set[asyncio.Task[None]] = set()  # reconciling for callers that are gone
 
+    def viewed(self, services: Services) -> Starter:
+        """Give a starter for a view of the client; what is known of runs is shared."""
+        view = copy.copy(self)
+        view.services = services
+        return view
+
     async def start(
         self,
         request: protocol.Request,
@@ -82,9 +91,15 @@ class Starter:
 
         `limit` is in seconds, from when this is awaited.
         """
-        deadline = None if limit is None else self.services.clock.monotonic() + limit
+        deadline = self.deadline(limit)
         care = Care(self, request, policy, deadline)
         return care.accepted(await self.send(request, care, policy, deadline))
+
+    def deadline(self, limit: float | None) -> float | None:
+        """Give the monotonic second by which a start of so many seconds ends, if one bounds it."""
+        if limit is None:
+            limit = self.services.api.timeouts.call
+        return None if limit is None else self.services.clock.monotonic() + limit
 
     def send(
         self,
@@ -94,9 +109,18 @@ class Starter:
         deadline: float | None,
     ) -> Coroutine[Any, Any, protocol.Answer]:
         """Send a request whose care is taken of; `deadline` is in monotonic seconds."""
-        return self.services.api.transport.send(
+        return self.services.api.send(
             request, policy=policy, deadline=deadline, care=care, priority=Priority.START
         )
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing more, and let calls, abandoned attempts and looks end for so long."""
+        clock = self.services.clock
+        until = clock.monotonic() + seconds
+        await self.services.api.transport.drain(seconds)
+        if self.tasks:
+            looks = asyncio.gather(*self.tasks, return_exceptions=True)
+            await done_within(clock, looks, until - clock.monotonic())
 
     async def aclose(self) -> None:
         """Stop reconciling; what is not found yet is logged as unknown."""
@@ -119,7 +143,7 @@ class Submission:
         tag_is_ours: bool,
     ) -> None:
         self.request = request
-        self.policy = policy or starter.services.api.transport.policy
+        self.policy = policy or starter.services.api.policy
         self._starter = starter
         self._limit = limit
         self._tag_is_ours = tag_is_ours
@@ -148,9 +172,7 @@ class Submission:
             before: awaited before each attempt, once it has its slot; if it raises, nothing leaves.
         """
         starter = self._starter
-        deadline = None
-        if self._limit is not None:
-            deadline = starter.services.clock.monotonic() + self._limit
+        deadline = starter.deadline(self._limit)
         self._care = Care(starter, self.request, self.policy, deadline)
         self._care.before = before
         answer = await starter.send(self.request, self._care, self.policy, deadline)
@@ -210,12 +232,12 @@ class Care:
     ) -> None:
         self._starter = starter
         self._request = request
-        self._policy = policy or starter.services.api.transport.policy
+        self._policy = policy or starter.services.api.policy
         self._deadline = deadline
         self.expecting = False  # an attempt goes on without its caller
         self.uncertain = False  # an attempt that is over may have started a run
         self.resent = False  # and the request was sent again nevertheless
-        self._since = starter.services.clock.time()
+        self._since = starter.reconciler.service_time.now()
         self.before: Callable[[], Awaitable[None]] | None = None
         # Who is told when the caller has left, instead of the orphans.
         self.heir: asyncio.Future[ExecutionHandle[Any]] | None = None
@@ -248,7 +270,9 @@ class Care:
         if answer.evidence is protocol.Evidence.ACCEPTED:
             self._keep(protocol.read_started(answer, self._request))
         elif answer.evidence is protocol.Evidence.UNCERTAIN or self.uncertain:
-            task = asyncio.get_running_loop().create_task(self._reconcile_alone(answer))
+            task = asyncio.get_running_loop().create_task(
+                self._reconcile_alone(answer), context=Context()
+            )
             self._starter.tasks.add(task)
             task.add_done_callback(self._starter.tasks.discard)
         elif heir := self._waiting_heir:
@@ -275,7 +299,7 @@ class Care:
             heir.set_exception(unknown)
         else:
             logger.warning(
-                "the caller of %s was cancelled, and nobody knows whether a run started"
+                "the caller of %s has left, and nobody knows whether a run started"
                 " (workflow_id=%s, instance_tag=%s)",
                 self._request.operation,
                 self._request.workflow_id,
@@ -289,7 +313,7 @@ class Care:
             heir.set_result(handle)
             return
         logger.warning(
-            "the caller of %s was cancelled after the request had left: execution %s runs on,"
+            "the caller of %s left after the request had: execution %s runs on,"
             " its handle is in refold.orphans",
             self._request.operation,
             handle.execution_id,

@@ -8,9 +8,9 @@ from refold_async import _protocol as protocol
 from refold_async._pacing import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
-    from refold_async._config import RetryPolicy
+    from refold_async._config import RetryPolicy, Timeouts
     from refold_async._models import (
         Execution,
         Page,
@@ -19,23 +19,51 @@ if TYPE_CHECKING:
         Webhook,
         Workflow,
     )
+    from refold_async._transport.retry import Care
     from refold_async._transport.transport import Transport
 
 
 class Api:
     """The service's operations over one transport.
 
-    `policy` is the retry policy of one call; None for the client's own. `deadline` is in monotonic
+    `policy` is the retry policy of one call; None for that of this object, which is the client's
+    own unless it was given another, as the timeouts of its attempts are. `deadline` is in monotonic
     seconds. `priority` says who goes first.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        policy: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
         self.transport = transport
+        self.policy = policy or transport.policy
+        self.timeouts = timeouts or transport.wire.timeouts
+
+    def send(
+        self,
+        request: protocol.Request,
+        *,
+        policy: RetryPolicy | None = None,
+        deadline: float | None = None,
+        care: Care | None = None,
+        priority: Priority = Priority.RESULT,
+    ) -> Coroutine[Any, Any, protocol.Answer]:
+        """Send a request and give the accepted answer; see `Transport.send`."""
+        return self.transport.send(
+            request,
+            policy=policy or self.policy,
+            timeouts=self.timeouts,
+            deadline=deadline,
+            care=care,
+            priority=priority,
+        )
 
     async def stop(self, execution_id: str, *, account: str | None) -> None:
         """Ask the service to stop a run."""
         request = protocol.stop_request(execution_id, account=account)
-        await self.transport.send(request, priority=Priority.STOP)
+        await self.send(request, priority=Priority.STOP)
 
     async def get_execution(
         self,
@@ -47,7 +75,7 @@ class Api:
     ) -> Execution:
         """Read a run with its nodes."""
         request = protocol.get_execution_request(execution_id, account=account)
-        answer = await self.transport.send(request, policy=policy, priority=priority)
+        answer = await self.send(request, policy=policy, priority=priority)
         return protocol.read_execution(answer.document, execution_id=execution_id)
 
     async def get_response(
@@ -60,7 +88,7 @@ class Api:
     ) -> protocol.Output:
         """Read the output of a run."""
         request = protocol.get_response_request(execution_id, account=account)
-        answer = await self.transport.send(request, policy=policy, priority=priority)
+        answer = await self.send(request, policy=policy, priority=priority)
         return protocol.read_response(answer)
 
     async def list_executions(
@@ -74,9 +102,7 @@ class Api:
     ) -> Page[Execution]:
         """Read one page of an account's runs."""
         request = protocol.list_executions_request(account=account, query=query)
-        answer = await self.transport.send(
-            request, policy=policy, deadline=deadline, priority=priority
-        )
+        answer = await self.send(request, policy=policy, deadline=deadline, priority=priority)
         return protocol.read_page(answer, protocol.read_execution)
 
     async def list_batches(
@@ -84,54 +110,55 @@ class Api:
     ) -> Page[Mapping[str, Any]]:
         """Read one page of a node's batches; their shape is not documented, so they stay JSON."""
         request = protocol.list_batches_request(execution_id, node_id, account=account, query=query)
-        return protocol.read_page(await self.transport.send(request), dict)
+        return protocol.read_page(await self.send(request), dict)
 
     async def list_workflows(
-        self, *, account: str | None, query: Mapping[str, Any]
+        self, *, account: str | None, query: Mapping[str, Any], policy: RetryPolicy | None = None
     ) -> Page[Workflow]:
         """Read one page of workflows."""
         request = protocol.list_workflows_request(account=account, query=query)
-        return protocol.read_page(await self.transport.send(request), protocol.read_workflow)
+        answer = await self.send(request, policy=policy)
+        return protocol.read_page(answer, protocol.read_workflow)
 
     async def enabled_workflows(self, *, account: str | None) -> list[Workflow]:
         """Read the workflows enabled for an account."""
         request = protocol.enabled_workflows_request(account=account)
-        answer = await self.transport.send(request)
+        answer = await self.send(request)
         return [protocol.read_workflow(doc) for doc in answer.document if isinstance(doc, dict)]
 
     async def request_structure(self, workflow_id: str, *, account: str | None) -> RequestStructure:
         """Read what a workflow expects."""
         request = protocol.request_structure_request(workflow_id, account=account)
-        return protocol.read_request_structure(await self.transport.send(request))
+        return protocol.read_request_structure(await self.send(request))
 
     async def create_session_token(self, account: str, *, force_refresh: bool) -> SessionToken:
         """Make a session token for an account."""
         request = protocol.create_session_token_request(account, force_refresh=force_refresh)
-        return protocol.read_session_token(await self.transport.send(request))
+        return protocol.read_session_token(await self.send(request))
 
     async def create_webhook(
         self, fields: Mapping[str, Any], *, policy: RetryPolicy | None = None
     ) -> Webhook:
         """Subscribe to events."""
         request = protocol.create_webhook_request(fields)
-        answer = await self.transport.send(request, policy=policy)
+        answer = await self.send(request, policy=policy)
         return protocol.read_webhook(answer.document)
 
     async def list_webhooks(self) -> list[Webhook]:
         """Read all webhooks."""
-        answer = await self.transport.send(protocol.list_webhooks_request())
+        answer = await self.send(protocol.list_webhooks_request())
         return [protocol.read_webhook(doc) for doc in answer.document if isinstance(doc, dict)]
 
     async def get_webhook(self, webhook_id: str) -> Webhook:
         """Read one webhook."""
-        answer = await self.transport.send(protocol.get_webhook_request(webhook_id))
+        answer = await self.send(protocol.get_webhook_request(webhook_id))
         return protocol.read_webhook(answer.document)
 
     async def update_webhook(self, webhook_id: str, fields: Mapping[str, Any]) -> Webhook:
         """Change fields of a webhook."""
         request = protocol.update_webhook_request(webhook_id, fields)
-        return protocol.read_webhook((await self.transport.send(request)).document)
+        return protocol.read_webhook((await self.send(request)).document)
 
     async def delete_webhook(self, webhook_id: str) -> None:
         """Remove a webhook."""
-        await self.transport.send(protocol.delete_webhook_request(webhook_id))
+        await self.send(protocol.delete_webhook_request(webhook_id))

@@ -34,15 +34,16 @@ _MISCONFIGURED = (
 _BROKEN_REPLY = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, ValueError)
 
 
-def translate(error: Exception, *, sent: bool, expired: bool) -> Answer:
+def translate(error: Exception, *, text: str, sent: bool, expired: bool) -> Answer:
     """Read a failure as evidence.
 
     Args:
         error: whatever was raised between connecting and the last byte of the reply.
+        text: what it says, without secrets.
         sent: whether bytes of it may have reached the service.
         expired: whether the call's own deadline has passed.
     """
-    detail = f"{type(error).__name__}: {clip(error, 200)}" if str(error) else type(error).__name__
+    detail = f"{type(error).__name__}: {clip(text, 200)}" if text else type(error).__name__
     if sent:
         return Answer(evidence=Evidence.UNCERTAIN, error=_lost(error, detail))
     if isinstance(error, _MISCONFIGURED):
@@ -111,6 +112,11 @@ def _lost(error: Exception, detail: str) -> TransportError:
     return TransportError(f"the connection was lost ({detail})")
 
 
+def out_of_time(*, sent: bool) -> Answer:
+    """Say that the call's timeout passed in the middle of an attempt."""
+    return translate(TimeoutError(), text="", sent=sent, expired=True)
+
+
 def no_slot() -> Answer:
     """Say that the call's timeout passed while it queued for a slot."""
     return Answer(
@@ -119,6 +125,20 @@ def no_slot() -> Answer:
             "no slot came within the call's timeout; nothing was sent", sent=False
         ).about(advice="Raise the timeout, or rate_limit and max_connections."),
     )
+
+
+def cut_short(*, sent: bool) -> Answer:
+    """Say that somebody cancelled an attempt, and not its caller."""
+    error = TransportError("its attempt was cancelled from outside", sent=sent)
+    return Answer(evidence=Evidence.UNCERTAIN if sent else Evidence.NOT_SENT, error=error)
+
+
+def lost_connector() -> Answer:
+    """Say that a lent connector was closed."""
+    error = ClientClosedError(
+        "the connector of the aiohttp session this client was given is closed; nothing was sent"
+    )
+    return Answer(evidence=Evidence.MISCONFIGURED, error=error)
 
 
 def closed(request: Request, *, sent: bool) -> Answer:

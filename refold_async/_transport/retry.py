@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -149,7 +150,10 @@ class Call:
     deadline: float | None = None
     care: Care | None = None  # set for what starts a run
     closing: asyncio.Future[None] | None = None  # done when the client is closed
-    attempts: int = 0
+    attempts: int = 0  # all of them
+    refusals: int = 0  # those among them that were refused by load
+    refused_at: float = math.nan  # the first of these, in monotonic seconds
+    patience: float = 0.0  # seconds of it that were left after the last
     uncertain: bool = False  # an earlier attempt may have started a run
     resent: bool = False  # and the request was sent again nevertheless
     finding: Finding = Finding.UNPROVEN  # of the last look at the list
@@ -169,27 +173,29 @@ class Call:
         jitter = wait_random_exponential(multiplier=self.policy.wait, max=self.policy.max_wait)
         pending = [first]
 
-        async def step() -> Answer:
-            answer = pending.pop() if pending else await self._again()
-            return await self._weigh(answer)
+        async def step() -> Answer | RefoldError:
+            return await self._weigh(pending.pop() if pending else await self._again())
 
         controller = AsyncRetrying(
             retry=retry_if_exception_type(_Again),
-            wait=lambda state: _asked_pause(state) + jitter(state),
+            wait=lambda state: self._wait(_failed(state), jitter(state)),
             stop=self._is_over,
             sleep=self._pause,
             before_sleep=self._log,
             reraise=True,
         )
+        end: Answer | RefoldError | asyncio.CancelledError
         try:
-            return await controller(step)
+            end = await controller(step)
         except _Again as last:
-            answer = last.answer
-        except asyncio.CancelledError:
+            end = self._final(last.answer)
+        except asyncio.CancelledError as error:
             if self.uncertain and self.care is not None and not self.care.expecting:
                 self.care.orphaned(Answer(evidence=Evidence.UNCERTAIN, attempts=self.attempts))
-            raise
-        raise self._final(answer)
+            end = asyncio.CancelledError(*error.args)
+        if isinstance(end, BaseException):
+            raise end  # out here it shows no frames but ours
+        return end
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not past the closing of the client: the next attempt then says so."""
@@ -215,14 +221,16 @@ class Call:
         try:
             return await self.attempt()
         except RefoldError as error:  # a closed client, a token source that gives no token
-            if not self.uncertain:
-                raise
-            self.attempts += 1
-            raise self._final(Answer(evidence=Evidence.REFUSED, error=error)) from error
+            return Answer(evidence=Evidence.REFUSED, error=error)
 
-    async def _weigh(self, answer: Answer) -> Answer:
-        """Return an outcome, raise what ends the call, or signal tenacity to go on."""
+    async def _weigh(self, answer: Answer) -> Answer | RefoldError:
+        """Give an outcome or what ends the call, or signal tenacity to go on."""
         self.attempts += 1
+        if _is_load(answer):
+            now = self.clock.monotonic()
+            self.refused_at = now if self.refusals == 0 else self.refused_at
+            self.patience = self.policy.patience - (now - self.refused_at)
+            self.refusals += 1
         uncertain = answer.evidence is Evidence.UNCERTAIN and not self.request.repeatable
         self.uncertain = self.uncertain or uncertain
         if self.care is not None:
@@ -240,38 +248,47 @@ class Call:
             timed_out=isinstance(answer.error, RequestTimeoutError),
             finding=self.finding,
         )
-        if action is Action.RETURN:
-            return answer._replace(attempts=self.attempts, possible_duplicate=self.resent)
-        if action is Action.ADOPT and found is not None:
-            return Answer(
-                evidence=Evidence.ACCEPTED,
-                document={"execution_id": found.execution_id},
-                attempts=self.attempts,
-                possible_duplicate=self.resent,
-            )
         if action is Action.RETRY:
             raise _Again(answer)
-        raise self._final(answer)
+        if action is Action.ADOPT and found is not None:
+            document = {"execution_id": found.execution_id}
+            answer = Answer(evidence=Evidence.ACCEPTED, document=document)
+        elif action is not Action.RETURN:
+            return self._final(answer)
+        return answer._replace(attempts=self.attempts, possible_duplicate=self.resent)
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count: being refused by load is no failure of the call."""
+        return self.attempts - self.refusals
+
+    def _wait(self, answer: Answer, jitter: float) -> float:
+        """Give a pause: what the service asked for, and jitter on top.
+
+        The jitter of a refusal by load ends with our patience: one more try is made then.
+        """
+        asked = answer.retry_after or 0.0
+        if _is_load(answer):
+            jitter = min(jitter, max(self.patience - asked, 0.0))
+        return asked + jitter
 
     def _is_over(self, state: RetryCallState) -> bool:
-        """Stop at the last attempt, when the pause is too long, or would outlast the deadline."""
-        if state.attempt_number >= self.policy.attempts:
+        """Stop at the last attempt, when load outlasts our patience, or a pause the deadline."""
+        answer = _failed(state)
+        asked, load = answer.retry_after or 0.0, _is_load(answer)
+        spent = self.patience <= 0 if load else self.tries >= self.policy.attempts
+        if spent or asked > (self.patience if load else self.policy.patience):
             return True
-        if _asked_pause(state) > self.policy.max_retry_after:
-            return True
-        return (
-            self.deadline is not None
-            and self.clock.monotonic() + state.upcoming_sleep >= self.deadline
-        )
+        ready_at = self.clock.monotonic() + state.upcoming_sleep
+        return self.deadline is not None and ready_at >= self.deadline
 
     def _log(self, state: RetryCallState) -> None:
         failed = _failed(state).error or RefoldError("no answer")
         logger.info(
-            "%s failed (%s), try %d of %d follows in %.1f s",
+            "%s failed (%s), try %d follows in %.1f s",
             self.request.operation,
             clip(failed.describe(), 200),
-            state.attempt_number + 1,
-            self.policy.attempts,
+            self.attempts + 1,
             state.upcoming_sleep,
         )
 
@@ -284,14 +301,18 @@ class Call:
         return outcome_unknown(self.request, self.attempts, error, self.finding)
 
 
+def _is_load(answer: Answer) -> bool:
+    """Whether the service refused because it has too much to do: that is no failure of the call.
+
+    408, 421 and 425 are: they tell of this request and its connection, not of a queue that ends.
+    """
+    return answer.evidence is Evidence.REJECTED and answer.status in {429, 503}
+
+
 def _failed(state: RetryCallState) -> Answer:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, _Again)  # noqa: S101 - the only thing tenacity is told to retry
     return error.answer
-
-
-def _asked_pause(state: RetryCallState) -> float:
-    return _failed(state).retry_after or 0.0
 
 
 _SEEN = {

@@ -1,7 +1,8 @@
 """The service's clock, as far as it has shown itself.
 
 `Date` headers tell it to the second, but a proxy may have written them by a clock of its own. The
-times at which runs of ours were created are the service's own: they bound its clock from below.
+times at which runs of ours were created are the service's own: they bound its clock from below. It
+is good enough to plan by, and proves nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from refold_async._protocol import read_http_date
 _KEPT = 20
 """Bounds, the latest: so a clock that was set back is believed again after as many runs."""
 _ABSURD = 86_400.0
-"""Seconds from which on an id that looks like an ObjectId is taken for none."""
+"""Seconds from which on an id that looks like an ObjectId is taken for none, and a `Date` too."""
 
 
 class ServerClock:
@@ -49,21 +50,11 @@ class ServerClock:
 
     @property
     def offset(self) -> float | None:
-        """The difference by `Date`; None before the first reply."""
+        """The difference by `Date`; None before the first reply, or if it is absurd."""
         date, received_at = self._date
         told = read_http_date(date or "")
-        return None if told is None else told - received_at
+        return None if told is None or abs(told - received_at) > _ABSURD else told - received_at
 
     def at(self, local: float) -> float:
         """Give the service's time at a local time, as well as we know."""
         return local + (max(self._bounds) if self._bounds else self.offset or 0.0)
-
-    @property
-    def proven(self) -> bool:
-        """Whether runs have shown the service's own clock."""
-        return bool(self._bounds)
-
-    def earliest(self, local: float) -> float:
-        """Give the service's time at a local time, or an earlier one; right only if `proven`."""
-        offset = self.offset or 0.0
-        return local + min(offset, max(self._bounds, default=offset))

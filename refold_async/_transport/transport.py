@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -18,22 +20,23 @@ from refold_async._errors import (
     RequestTimeoutError,
 )
 from refold_async._pacing import Budget, Priority
-from refold_async._protocol import Answer, Evidence, Reply, explained, judge
+from refold_async._protocol import Answer, Evidence, explained, judge
 from refold_async._stats import Counters
 from refold_async._transport import failures
 from refold_async._transport.credentials import Authenticator
-from refold_async._transport.relay import Relays
 from refold_async._transport.retry import Call, prepare
 from refold_async._transport.server_clock import ServerClock
-from refold_async._transport.wire import Attempt, Wire
+from refold_async._transport.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable
 
-    from refold_async._config import Secret
+    from refold_async._config import Secret, Timeouts
     from refold_async._protocol import Request
+    from refold_async._transport.attempt import Attempt
     from refold_async._transport.retry import Care
 
+logger = logging.getLogger("refold_async")
 
 _ELSEWHERE = (
     "the client belongs to the event loop (and process) of its first call; make one client per"
@@ -41,6 +44,7 @@ _ELSEWHERE = (
 )
 
 _SHEDDING = frozenset({429, 503})
+_NOBODY_KNOWS = "nobody knows whether a run started"
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -53,12 +57,13 @@ class Transport:
     budget: Budget
     clock: Clock
     counters: Counters
+    server_clock: ServerClock = attrs.field(factory=ServerClock, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _pid: int = attrs.field(default=0, init=False)
     _closing: asyncio.Future[None] | None = attrs.field(default=None, init=False)
-    _attempts: Relays = attrs.field(factory=Relays, init=False)  # under way
-    _rests: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)  # of callers that left
-    server_clock: ServerClock = attrs.field(factory=ServerClock, init=False)
+    _starts: set[asyncio.Task[Answer]] = attrs.field(factory=set, init=False)  # attempts at them
+    _calls: int = attrs.field(default=0, init=False)  # under way
+    _idle: asyncio.Future[None] | None = attrs.field(default=None, init=False)  # see `drain`
 
     @property
     def closed(self) -> bool:
@@ -70,6 +75,7 @@ class Transport:
         request: Request,
         *,
         policy: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
         deadline: float | None = None,
         care: Care | None = None,
         priority: Priority = Priority.RESULT,
@@ -79,6 +85,7 @@ class Transport:
         Args:
             request: what to send.
             policy: how to retry; the client's own if None.
+            timeouts: of each attempt; the client's own if None.
             deadline: monotonic seconds at which to give up, or None.
             care: who looks after a start whose answer is lost or whose caller leaves.
             priority: who goes first.
@@ -87,7 +94,10 @@ class Transport:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
         try:
-            return await self._send(request, policy or self.policy, deadline, care, priority)
+            attempt = partial(
+                self._try, request, priority, timeouts or self.wire.timeouts, deadline, care
+            )
+            return await self._send(request, policy or self.policy, attempt, deadline, care)
         except RefoldError as error:
             failure = self.explained(error, request)
         raise failure  # out here: as its context the old one would bring all its frames along
@@ -100,104 +110,158 @@ class Transport:
         self,
         request: Request,
         policy: RetryPolicy,
+        attempt: Callable[[], Awaitable[Answer]],
         deadline: float | None,
         care: Care | None,
-        priority: Priority,
     ) -> Answer:
-        if policy.deadline is not None:
-            latest = self.clock.monotonic() + policy.deadline
-            deadline = latest if deadline is None else min(deadline, latest)
-        answer = await self._try(request, priority, deadline, care)
-        if answer.error is None:
-            return answer
-        call = Call(
-            request=request,
-            policy=policy,
-            attempt=lambda: self._try(request, priority, deadline, care),
-            clock=self.clock,
-            counters=self.counters,
-            deadline=deadline,
-            care=care,
-            closing=self._closing,
-        )
-        return await call.persist(answer)
+        if self._idle is not None and care is not None:
+            raise ClientClosedError("the client is being closed, and starts nothing more")
+        self._calls += 1
+        try:
+            answer = await attempt()
+            if answer.error is None:
+                return answer
+            call = Call(
+                request=request,
+                policy=policy,
+                attempt=attempt,
+                clock=self.clock,
+                counters=self.counters,
+                deadline=deadline,
+                care=care,
+                closing=self._closing,
+            )
+            return await call.persist(answer)
+        finally:
+            self._calls -= 1
+            self._check_idle()
 
     async def _try(
-        self, request: Request, priority: Priority, deadline: float | None, care: Care | None
+        self,
+        request: Request,
+        priority: Priority,
+        timeouts: Timeouts,
+        deadline: float | None,
+        care: Care | None,
     ) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more."""
+        self.check_usable()
         try:
-            secret = self.auth.current or await self._token(None, deadline)
-            answer = await self._attempt(request, secret, priority, deadline, care)
+            secret = self.auth.current or await self.auth.renewed(None, deadline)
+            answer = await self._attempt(request, secret, priority, timeouts, deadline, care)
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
-                renewed = await self._token(secret, deadline)
+                renewed = await self.auth.renewed(secret, deadline)
                 if renewed is not secret:
-                    answer = await self._attempt(request, renewed, priority, deadline, care)
+                    answer = await self._attempt(
+                        request, renewed, priority, timeouts, deadline, care
+                    )
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
         return answer
-
-    async def _token(self, refused: Secret | None, deadline: float | None) -> Secret:
-        """Give a token other than the refused one, unless the call or the client ends first."""
-        self.check_usable()
-        left = self.wire.timeouts.read
-        if deadline is not None:
-            left = min(left, deadline - self.clock.monotonic())
-        fetching = asyncio.ensure_future(self.auth.renewed(refused))
-        awaited: set[asyncio.Future[Any]] = {fetching}
-        if self._closing is not None:
-            awaited.add(self._closing)
-        try:
-            await asyncio.wait(awaited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not fetching.done():
-                fetching.cancel()
-        if fetching.done():
-            return fetching.result()
-        self.check_usable()
-        raise RequestTimeoutError(
-            f"the session_token callable gave no token within {left:.1f} s", sent=False
-        )
 
     async def _attempt(
         self,
         request: Request,
         secret: Secret,
         priority: Priority,
+        timeouts: Timeouts,
         deadline: float | None,
         care: Care | None,
     ) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
-        self.check_usable()
         phase = self.budget.take(priority) if deadline is None else None
         if phase is None:
             phase = await self.budget.acquire(priority, deadline)
         if phase is None:
             return failures.no_slot()
-        if care is not None and care.before is not None:
+        if care is not None:
+            return await self._start(request, secret, phase, timeouts, deadline, care)
+        try:
+            return await self._exchange(
+                request, secret, phase, self.wire.attempt(request, timeouts, deadline)
+            )
+        finally:
+            self.budget.release()
+
+    async def _start(
+        self,
+        request: Request,
+        secret: Secret,
+        phase: int,
+        timeouts: Timeouts,
+        deadline: float | None,
+        care: Care,
+    ) -> Answer:
+        """Make an attempt that its caller may leave: it is a task of the client's own."""
+        if care.before is not None:
             try:
                 await care.before()
             except BaseException:
                 self.budget.release()
                 raise
-        timeouts = self.wire.timeouts
-        ends_at = None
-        if deadline is not None:
-            ends_at = asyncio.get_running_loop().time() + deadline - self.clock.monotonic()
-        attempt = Attempt(self._attempts, timeouts.sync if request.sync else timeouts.read, ends_at)
-        self.counters.requests[request.operation.value] += 1
-        # A caller that leaves does not take along what has left: the reply is read to its end,
-        # within the timeouts, and what it says goes to `care`.
-        left = None if care is None else partial(self._go_on_without_caller, request, phase, care)
+        attempt = self.wire.attempt(request, timeouts)
+        task = asyncio.get_running_loop().create_task(
+            self._exchange(request, secret, phase, attempt),
+            context=Context(),  # nothing of the caller's, who may be gone when it ends
+        )
+        self._starts.add(task)
+        task.add_done_callback(self._ended)
+        left = None if deadline is None else deadline - self.clock.monotonic()
         try:
-            reply = await attempt.run(self.wire.exchange(request, secret, attempt), left=left)
-        finally:
-            if not attempt.handed_over:
-                self.budget.release()
-        return self._read(request, phase, reply)
+            ended = await done_within(self.clock, task, left)
+        except asyncio.CancelledError:
+            self._leave(task, attempt, request, timeouts, care)
+            raise
+        if not ended:
+            self._leave(task, attempt, request, timeouts, care)
+            return failures.out_of_time(sent=attempt.sent)
+        return failures.cut_short(sent=attempt.sent) if task.cancelled() else task.result()
 
-    def _read(self, request: Request, phase: int, reply: Reply | Answer) -> Answer:
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
+        self._starts.discard(task)
+        self.budget.release()
+        self._check_idle()
+
+    def _leave(
+        self,
+        task: asyncio.Task[Answer],
+        attempt: Attempt,
+        request: Request,
+        timeouts: Timeouts,
+        care: Care,
+    ) -> None:
+        """Call an attempt off whose caller is gone; what has left is read to its end for a while.
+
+        What its reply says goes to `care`.
+        """
+        if not attempt.sent:
+            task.cancel()
+            return
+        care.expecting = True
+        self.counters.abandoned += 1
+        attempt.abandon(timeouts.abandoned)
+        task.add_done_callback(partial(self._hand_over, request, care), context=Context())
+
+    def _hand_over(self, request: Request, care: Care, task: asyncio.Task[Answer]) -> None:
+        self.counters.abandoned -= 1
+        if not task.cancelled():
+            care.orphaned(task.result())
+            return
+        logger.warning(
+            "the event loop ended with %s under way: %s (workflow_id=%s, instance_tag=%s)",
+            request.operation,
+            _NOBODY_KNOWS,
+            request.workflow_id,
+            request.instance_tag,
+        )
+
+    async def _exchange(
+        self, request: Request, secret: Secret, phase: int, attempt: Attempt
+    ) -> Answer:
+        """Send, read, and tell the clock and the budget what the reply says."""
+        self.counters.requests[request.operation.value] += 1
+        reply = await self.wire.exchange(request, secret, attempt)
         if isinstance(reply, Answer):
             return reply
         self.server_clock.told(reply.headers.get("Date"), reply.received_at)
@@ -205,28 +269,13 @@ class Transport:
         # Evidence first: a Response node may set 503 on a run that happened.
         if answer.error is None:
             self.budget.served(phase)
-        elif reply.status in _SHEDDING:
-            pause = min(answer.retry_after or 0.0, self.policy.max_retry_after)
-            self.budget.refused(phase, pause)
+            return answer
+        answer = judge(request, self.wire.hidden(reply, secret))
+        if reply.status in _SHEDDING:
+            self.budget.refused(phase, min(answer.retry_after or 0.0, self.policy.patience))
         elif reply.status < 500:  # noqa: PLR2004
             self.budget.served(phase)
         return answer
-
-    def _go_on_without_caller(
-        self, request: Request, phase: int, care: Care, rest: Coroutine[Any, Any, Reply | Answer]
-    ) -> None:
-        care.expecting = True
-
-        async def finish() -> None:
-            try:
-                reply = await rest
-            finally:
-                self.budget.release()
-            care.orphaned(self._read(request, phase, reply))
-
-        task = asyncio.get_running_loop().create_task(finish())
-        self._rests.add(task)
-        task.add_done_callback(self._rests.discard)
 
     async def is_closed_within(self, seconds: float) -> bool:
         """Sleep, but not past the closing of the client."""
@@ -267,11 +316,32 @@ class Transport:
                 return False
         raise ClientClosedError(_ELSEWHERE)
 
-    async def aclose(self) -> None:
-        """End what is under way; safe to call again."""
+    # -- closing -----------------------------------------------------------------------------
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing more, and let what is under way end for so long."""
+        self._idle = self._idle or asyncio.get_running_loop().create_future()
+        self._check_idle()
+        await done_within(self.clock, self._idle, seconds)
+
+    def _check_idle(self) -> None:
+        if self._idle is not None and not (self._calls or self._starts or self._idle.done()):
+            self._idle.set_result(None)
+
+    def shut(self) -> None:
+        """End at once what queues, pauses, connects, waits for a token or is under way."""
+        if self._loop is not None and self._loop.is_closed():
+            self.wire.closed = True
+            for _ in self._starts:
+                logger.warning("the event loop ended with a start under way: %s", _NOBODY_KNOWS)
+            return
+        self.wire.shut()
+        self.auth.close()
         self.budget.close(ClientClosedError("the client was closed"))
         if self._closing is not None and not self._closing.done():
             self._closing.set_result(None)
-        self._attempts.abort()
-        await asyncio.gather(*self._rests, return_exceptions=True)
-        self._attempts.stop_timer()
+
+    async def aclose(self) -> None:
+        """Wait until all attempts at starts have ended; safe to call again."""
+        if self._starts:
+            await asyncio.wait(self._starts)

@@ -7,100 +7,133 @@ when the time that ended runs have gone unnoticed, as expected, adds up to the p
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections import OrderedDict
-from itertools import accumulate
-from typing import TYPE_CHECKING
+from bisect import bisect_right, insort
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-_SHORTEST, _RATIO, _BINS = 0.05, 1.12, 160  # up to 43 days
-_LOG_RATIO = math.log(_RATIO)
-_FADING = 1.02
-"""What a run weighs more than the one before it: the last 35 make half of the picture."""
+_SHORTEST = 0.05
+"""Seconds a run takes at least: what is shorter can't be told from it by looking."""
+_LONGEST = 30 * 86_400.0
+"""Seconds a run takes at most: logs are kept for so long. A longer one is a broken date."""
+_KEPT = 300
+"""Durations kept per workflow, the latest. At 100 runs per second these are those of three seconds:
+fewer would tell only of the few pages that were looked at last."""
 _ENOUGH = 5
-"""Runs of a workflow from which on it counts as known."""
-_UNHEARD_OF = 0.01
-"""Share of longer runs below which the history says nothing about a run that still goes on."""
+"""Durations from which on a workflow counts as known."""
 _WORKFLOWS = 1_000
-_STEPS = [0.05 * 1.2**n for n in range(100)]
-_PRICE, _SCALE = 0.18, 0.53
-_SHORTEST_PAUSE = 0.5
-_LATELY = 5.0
-_PER_SECOND, _STRETCH = 5.5, 0.6
-"""Lists per second from which on they are read more rarely, and how pauses grow with more."""
-
-
-def price(runs: int) -> float:
-    """Give what one read for so many runs is worth: seconds of delay, summed over them.
-
-    See `tests/bench/simulate_waiting.py` for what other prices come to.
-    """
-    return float(_PRICE * runs**_SCALE)
+"""Workflows of which durations are kept, those used last."""
+_PRICE = 0.18
+"""What a read is worth: seconds of delay, summed over the runs that have ended unnoticed. A single
+run of an hour is then known within 40 s; `tests/bench/simulate_waiting.py` shows other prices."""
+_FREE = 0.36
+"""Reads per second from which on they become dearer, in proportion: so 8 runs per second cost 0.4
+reads each, 100 a fifth, and 1,000 that take an hour less than 10 reads a second in all."""
+_MANY = 0.3
+"""Share of runs that may be over, as expected, before pressure is no reason to wait for more."""
+_LATELY = 10.0
+"""Seconds over which reads are counted."""
+_HALVINGS = 18
+"""Steps in which a pause is searched for: to a quarter of a millisecond in a minute."""
 
 
 class Durations:
-    """How long the runs of a workflow take: a histogram on a logarithmic scale, which fades."""
+    """How long the runs of a workflow take: the latest of them, none likelier than another.
 
-    __slots__ = ("_below", "_gain", "_weights", "count")
+    Between n durations are n + 1 gaps, and the next run may fall into any of them. So one in n + 1
+    is shorter than all, though not by more than half, and one in n + 1 is longer: such a run goes
+    on for about as long as it did so far, as one of which nothing is known.
+    """
+
+    __slots__ = ("_latest", "_points", "_shares", "_sorted", "_sums", "count")
 
     def __init__(self) -> None:
         self.count = 0
-        self._weights = [0.0] * _BINS
-        self._gain = 1.0
-        self._below: list[float] | None = None  # running sums, made when they are asked for
+        self._latest: deque[float] = deque()
+        self._sorted: list[float] = []
+        self._points: list[float] = []  # ages; what follows is computed when it is asked for
+        self._shares: list[float] = []  # of runs that are over at that age
+        self._sums: list[float] = []  # of the seconds they have been over, per run
 
     def observe(self, seconds: float) -> None:
-        """Learn from a run; each is smeared, less so the more are known."""
+        """Learn from a run."""
+        took = min(max(seconds, _SHORTEST), _LONGEST)
+        if len(self._latest) == _KEPT:
+            del self._sorted[bisect_right(self._sorted, self._latest.popleft()) - 1]
+        self._latest.append(took)
+        insort(self._sorted, took)
         self.count += 1
-        width = 4 if self.count < 10 else 2 if self.count < 50 else 1  # noqa: PLR2004
-        at = int(_place(seconds))
-        for step in range(-width, width + 1):
-            weight = self._gain * (width + 1 - abs(step)) / (width + 1) ** 2
-            self._weights[min(max(at + step, 0), _BINS - 1)] += weight
-        self._gain *= _FADING
-        if self._gain > 1e50:  # noqa: PLR2004 - far from what a float holds
-            self._weights = [weight / self._gain for weight in self._weights]
-            self._gain = 1.0
-        self._below = None
+        self._points = []
 
-    def ended_by(self, age: float) -> float:
-        """Give the share of runs that are over at an age (seconds)."""
-        below = self._sums()
-        place = _place(age)
-        at = int(place)
-        if at >= _BINS:
-            return 1.0
-        before = below[at - 1] if at else 0.0
-        return (before + (below[at] - before) * (place - at)) / below[-1]
+    @property
+    def longest(self) -> float:
+        """The longest of them, in seconds."""
+        return self._sorted[-1] if self._sorted else 0.0
 
-    def ends_within(self, age: float, seconds: float) -> float:
-        """Give the chance that a run of this age which still goes on ends so soon."""
-        ended = self.ended_by(age)
-        left = 1 - ended
-        if left < _UNHEARD_OF:  # as much longer as it is old already, for all we know
-            return min(1.0, seconds / max(age, _SHORTEST))
-        return min(1.0, (self.ended_by(age + seconds) - ended) / left)
+    def after(self, age: float, seconds: float) -> tuple[float, float]:
+        """Say what becomes of a run that still goes on at an age, so many seconds later.
+
+        Returns:
+            The chance that it is over by then, and how long it has been, on average.
+        """
+        if age >= self.longest:
+            return _goes_on(max(age, _SHORTEST), seconds)
+        ended, over_for = self._at(age)
+        ended_then, over_for_then = self._at(age + seconds)
+        going = 1 - ended
+        gained = over_for_then - over_for - ended * seconds
+        return (ended_then - ended) / going, max(gained, 0.0) / going
 
     def remaining(self, age: float) -> float:
         """Give the seconds that half of the runs of this age take no longer than."""
-        ended = self.ended_by(age)
-        if 1 - ended < _UNHEARD_OF:
-            return age / 2
-        below = self._sums()
-        at = bisect_left(below, (1 + ended) / 2 * below[-1])
-        return float(max(0.0, _SHORTEST * _RATIO ** (at + 0.5) - age))
+        if age >= self.longest:
+            return age
+        share = (1 + self._at(age)[0]) / 2
+        at = bisect_right(self._shares, share)
+        if at == len(self._shares):
+            return self.longest * (1 - self._shares[-1]) / (1 - share) - age
+        part = (share - self._shares[at - 1]) / (self._shares[at] - self._shares[at - 1])
+        return self._points[at - 1] + part * (self._points[at] - self._points[at - 1]) - age
 
-    def _sums(self) -> list[float]:
-        if self._below is None:
-            self._below = list(accumulate(self._weights))
-        return self._below
+    def _at(self, age: float) -> tuple[float, float]:
+        """Give the share of runs that are over at an age, and for how long, per run."""
+        if not self._points:
+            self._compute()
+        points, shares, sums = self._points, self._shares, self._sums
+        at = bisect_right(points, age)
+        if at == 0:
+            return 0.0, 0.0
+        since = age - points[at - 1]
+        if at == len(points):
+            ended, over_for = _goes_on(points[-1], since)
+            left = 1 - shares[-1]
+            return shares[-1] + left * ended, sums[-1] + shares[-1] * since + left * over_for
+        slope = (shares[at] - shares[at - 1]) / (points[at] - points[at - 1])
+        share = shares[at - 1] + slope * since
+        return share, sums[at - 1] + (shares[at - 1] + share) / 2 * since
+
+    def _compute(self) -> None:
+        number = len(self._sorted)
+        self._points = [self._sorted[0] / 2, *self._sorted]
+        self._shares = [each / (number + 1) for each in range(number + 1)]
+        self._sums = [0.0]
+        for at in range(number):
+            over = (self._shares[at] + self._shares[at + 1]) / 2
+            self._sums.append(self._sums[-1] + over * (self._points[at + 1] - self._points[at]))
 
 
-def _place(seconds: float) -> float:
-    """Where a duration belongs in the histogram."""
-    return max(0.0, math.log(max(seconds, _SHORTEST) / _SHORTEST) / _LOG_RATIO)
+def _goes_on(age: float, seconds: float) -> tuple[float, float]:
+    """Say what becomes of a run of which no more is known than that it goes on at this age.
+
+    The chance that it ends soon falls with its age: half of such runs become twice as old.
+    """
+    return seconds / (age + seconds), seconds - age * math.log1p(seconds / age)
+
+
+UNKNOWN = Durations()
+"""What is known of a workflow no run of which was seen to end."""
 
 
 class Cadence:
@@ -109,74 +142,90 @@ class Cadence:
     def __init__(self) -> None:
         self._workflows: OrderedDict[str, Durations] = OrderedDict()
 
-    def observe(self, workflow: str | None, seconds: float) -> bool:
-        """Learn from a run; tell whether its workflow is known from now on, and was not before."""
+    def observe(self, workflow: str | None, seconds: float) -> None:
+        """Learn from a run."""
         if workflow is None:
-            return False
+            return
         durations = self._workflows.setdefault(workflow, Durations())
         self._workflows.move_to_end(workflow)
         if len(self._workflows) > _WORKFLOWS:
             self._workflows.popitem(last=False)
         durations.observe(seconds)
-        return durations.count == _ENOUGH
 
-    def of(self, workflow: str | None) -> Durations | None:
-        """Give what is known of a workflow, None if that is not enough."""
+    def of(self, workflow: str | None) -> Durations:
+        """Give what is known of a workflow; `UNKNOWN` if that is not enough."""
         durations = self._workflows.get(workflow or "")
-        return durations if durations is not None and durations.count >= _ENOUGH else None
+        return durations if durations is not None and durations.count >= _ENOUGH else UNKNOWN
 
 
 class Pace:
-    """How close looks at one cohort may be: the more lists are read, the farther apart."""
+    """How many reads there were lately."""
+
+    __slots__ = ("_at", "_rate")
 
     def __init__(self) -> None:
         self._at = 0.0
-        self._rate = 0.0  # lists per second, lately
+        self._rate = 0.0
 
     def count(self, now: float) -> None:
-        """Note that a list is read."""
-        self._rate = self._rate * math.exp((self._at - now) / _LATELY) + 1 / _LATELY
+        """Note a read."""
+        self._rate = self.rate(now) + 1 / _LATELY
         self._at = now
 
-    def pressure(self, now: float) -> float:
-        """Give what the price of a read is multiplied by: 1 while few lists are read."""
-        rate = self._rate * math.exp((self._at - now) / _LATELY)
-        return float(max(1.0, rate / _PER_SECOND) ** 2)
+    def rate(self, now: float) -> float:
+        """Give the reads per second."""
+        return self._rate * math.exp((self._at - now) / _LATELY)
 
-    def shortest(self, now: float) -> float:
-        """Give the shortest pause between two looks, in seconds."""
-        return float(_SHORTEST_PAUSE * self.pressure(now) ** _STRETCH)
+
+def pressure(rate: float) -> float:
+    """Give how many times dearer a read is while there are so many per second."""
+    return max(1.0, rate / _FREE)
+
+
+class Group(NamedTuple):
+    """Runs that are alike."""
+
+    durations: Durations
+    age: float
+    """Seconds, when they were last known to go on."""
+    since: float
+    """Seconds that have passed since then."""
+    runs: int
 
 
 def pause(
-    groups: Iterable[tuple[Durations, float, int]],
-    worth: float,
-    longest: float,
-    *,
-    looked: bool = True,
+    groups: Sequence[Group], longest: float, *, pressure: float = 1.0, single: bool = False
 ) -> float:
     """Give the seconds until a look at all of these runs is worth its price.
 
     Args:
-        groups: what is known of a workflow, the age of its runs in seconds, and how many they are.
-        worth: the price of the look.
+        groups: the runs.
         longest: the longest pause.
-        looked: whether they were all running just now; else nobody has looked at them yet.
+        pressure: how many times dearer than usual a read is. It is no reason to look later than
+            when many of the runs are expected to be over: few would be known very late.
+        single: whether the look is at one run, whose output it brings along if the run has ended:
+            then it had to be made anyway, and its price counts only as far as it may be in vain.
     """
-    over, going = 0.0, []
-    for durations, age, runs in groups:
-        ended = 0.0 if looked else runs * durations.ended_by(age)
-        over += ended
-        going.append((durations, age, runs - ended))
-    cost = now = 0.0
-    expected = over
-    for step in _STEPS:
-        ended = over + sum(n * d.ends_within(age, step) for d, age, n in going)
-        more = (expected + ended) / 2 * (step - now)
-        if more and cost + more >= worth:
-            now += (step - now) * (worth - cost) / more
-            break
-        if step >= longest:
-            return longest
-        cost, expected, now = cost + more, ended, step
-    return min(now, longest)
+    number = sum(group.runs for group in groups)
+
+    def is_worth_it(seconds: float) -> bool:
+        cost, over = 0.0, 0.0
+        for durations, age, since, runs in groups:
+            ended, over_for = durations.after(age, since + seconds)
+            cost += runs * over_for
+            over += runs * ended
+        worth = _PRICE if over > _MANY * number else _PRICE * pressure
+        return cost >= (worth * (1 - over) if single else worth)
+
+    if is_worth_it(0.0):
+        return 0.0
+    if not is_worth_it(longest):
+        return longest
+    low, high = 0.0, longest
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if is_worth_it(middle):
+            high = middle
+        else:
+            low = middle
+    return high

@@ -1,35 +1,55 @@
-"""When to look at what is waited for: ages, what is learned of durations, and the pace of lists."""
+"""When to look at what is waited for: how old it is, what is learned, and what reads cost now."""
 
 from __future__ import annotations
 
 import math
 import random
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from refold_async._models import created_at
-from refold_async._waiting.cadence import Cadence, Pace, pause, price
+from refold_async._models import created_second
+from refold_async._waiting.cadence import UNKNOWN, Cadence, Group, Pace, pause, pressure
+from refold_async._waiting.pool import FEWEST
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
     from refold_async._models import Execution
     from refold_async._stats import Counters
     from refold_async._transport import ServerClock
-    from refold_async._waiting.pool import Cohort
+    from refold_async._waiting.cadence import Durations
+    from refold_async._waiting.pool import Account, Page
     from refold_async._waiting.watch import Watch
 
-_GROWTH = 1.5
-_JITTER = 0.15
+_JITTER = 0.08
+"""Share by which a pause may vary, so that what was started together drifts apart."""
+_TOO_SOON = 0.25
+"""Share of a pause that may be missing at a look; if more is, reads have become dearer since."""
+_OLD = 60.0
+"""Seconds after which a run of an unknown workflow counts as old: it may well go on for as long."""
 _DAY = 86_400.0
 _BEFORE = 2.0
 """Seconds for which a run may have existed before it was known here: `Date` counts whole ones."""
+_SAMPLED = 16
+"""Of so many runs of a known workflow one is read whole at its first look, to go on learning."""
+_BACKOFF = 15.0
+"""Seconds between two looks that fail, at most."""
+_HARDLY = 0.9
+"""Share of the time up to the first look that a run is taken to have lasted, if nothing tells."""
 
 
 class Planner:
-    """Sets when runs and cohorts are due, and learns from the ends that are seen."""
+    """Sets when pages are due, and learns from the ends that are seen."""
 
     def __init__(
-        self, policy: PollPolicy, clock: Clock, server_clock: ServerClock, counters: Counters
+        self,
+        policy: PollPolicy,
+        clock: Clock,
+        server_clock: ServerClock,
+        counters: Counters,
+        accounts: Mapping[str | None, Account],
     ) -> None:
         self._policy = policy
         self._clock = clock
@@ -37,43 +57,49 @@ class Planner:
         self._counters = counters
         self._cadence = Cadence()
         self._pace = Pace()
+        self._dated = 0
+        self._accounts = accounts
+
+    def service_now(self) -> float:
+        """Give the service's time, in epoch seconds."""
+        return self._server_clock.at(self._clock.time())
 
     def knows(self, watch: Watch) -> bool:
         """Whether it is known how long runs of the workflow take."""
-        return self._cadence.of(watch.workflow) is not None
+        return self._cadence.of(watch.workflow) is not UNKNOWN
 
-    def count_list(self) -> None:
-        """Note that a list is read."""
-        self._pace.count(self._clock.monotonic())
-
-    def date(self, watch: Watch, *, fresh: bool) -> None:
-        """Find out when a run was created."""
-        now = self._clock.monotonic()
-        service_now = self._server_clock.at(self._clock.time())
-        told = created_at(watch.execution_id)
-        if told is not None:
-            watch.created = told.timestamp()
-        watch.fresh = fresh
-        if fresh:
-            watch.born = watch.due - self._policy.first
+    def date(self, watch: Watch) -> None:
+        """Find out when a run was created, and whether its first look is to teach something."""
+        now, service_now = self._clock.monotonic(), self.service_now()
+        second = created_second(watch.execution_id)
+        if second is not None and abs(service_now - second) < _DAY * 365:
+            watch.created = float(second)
+        if watch.fresh:
+            watch.born = watch.going_at = watch.not_before
             if watch.created is None or abs(service_now - watch.created) > _DAY:
                 watch.created = service_now - (now - watch.born) - _BEFORE
                 watch.unsure = 2 * _BEFORE
         elif watch.created is not None:
             watch.born = now - max(service_now - watch.created, 0.0)
-        known = self._cadence.of(watch.workflow)
-        if fresh and known is not None and watch.born is not None:
-            watch.due = watch.born + pause([(known, 0.0, 1)], price(1), self._policy.max_interval)
+        if self.knows(watch):
+            self._dated += 1
+            watch.sample = self._dated % _SAMPLED == 0
+
+    def is_new(self, watch: Watch) -> bool:
+        """Whether the service need not know a run yet: it was started a moment ago."""
+        if watch.born is None:
+            return False
+        return self._clock.monotonic() - watch.born <= self._policy.not_found_grace
 
     def eta(self, watch: Watch) -> float | None:
         """Give the seconds a run will probably still take, None if nothing tells."""
-        if watch.result is not None or watch.progress.ended:
+        if watch.ending is not None or watch.progress.ended or watch.progress.told:
             return 0.0
         if watch.born is None:
             return None
         age = self._clock.monotonic() - watch.born
         known = self._cadence.of(watch.workflow)
-        if known is not None:
+        if known is not UNKNOWN:
             return known.remaining(age)
         snapshot, seen_at = watch.progress.snapshot, watch.progress.seen_at
         done = None if snapshot is None else snapshot.completion_percentage
@@ -81,59 +107,141 @@ class Planner:
             return None
         return max((seen_at - watch.born) * 100 / done - age, 0.0)
 
-    def postpone(self, watch: Watch, *, at_once: bool) -> None:
-        """Set the next look at one run: at once if just the output of an ended one is missing."""
+    # -- what reads cost ---------------------------------------------------------------------
+
+    def count_read(self, account: Account) -> None:
+        """Note a read that was made to look: a list, or a single one that was in vain."""
         now = self._clock.monotonic()
-        known = self._cadence.of(watch.workflow)
-        longest = min([self._policy.max_interval, *(watch.watchers or ())])
-        if at_once:
-            wait = 0.0
-        elif known is not None and watch.born is not None:
-            wait = pause([(known, now - watch.born, 1)], price(1), longest)
+        self._pace.count(now)
+        account.pace.count(now)
+
+    def _pressure(self, account: Account, now: float) -> float:
+        """Give how much dearer reads are now: an account which makes few pays for no others."""
+        own = account.pace.rate(now) * len(self._accounts)
+        return pressure(min(self._pace.rate(now), own))
+
+    # -- the next look -----------------------------------------------------------------------
+
+    def plan(self, page: Page) -> None:
+        """Set the next look at a page."""
+        now = self._clock.monotonic()
+        page.planned_for = len(page.runs)
+        page.fewest = 2 if all(self._is_old(watch, now) for watch in page.runs.values()) else FEWEST
+        if not page.runs:
+            page.due = math.inf
+        elif page.account.reads_list(page, now):
+            page.due = self._next_list(page, now)
         else:
-            wait = min(watch.interval, longest) * random.uniform(1 - _JITTER, 1 + _JITTER)
-            watch.interval = min(watch.interval * _GROWTH, self._policy.max_interval)
-        watch.due = max(now + wait, watch.progress.not_before)
+            page.due = self.next_single(page)[0]
+            if not page.single and page.account.lists.good_from > now:
+                page.due = min(page.due, page.account.lists.good_from)
 
-    def plan(self, cohort: Cohort) -> None:
-        """Set the next look at a cohort."""
+    def _next_list(self, page: Page, now: float) -> float:
+        """Give when a list that shows the runs of a page is worth its price."""
+        groups: dict[tuple[str | None, int, int], Group] = {}
+        newest, anew = None, False
+        for watch in page.runs.values():
+            known = self._cadence.of(watch.workflow)
+            if watch.going_at is None:
+                anew = True  # it may have been over for long
+            elif known is not UNKNOWN:
+                group = _group(watch, known, now)
+                key = watch.workflow, int(10 * group.since), int(group.age)
+                same = groups.get(key)
+                groups[key] = group if same is None else same._replace(runs=same.runs + 1)
+            elif newest is None or _born(watch) > _born(newest):
+                newest = watch
+        parts, last_look = [*groups.values()], page.looked_at
+        if newest is not None:  # what is not known of one is not known of all: they are as one
+            parts.append(_group(newest, UNKNOWN, now))
+            last_look = max(last_look, _born(newest))
+        dearer = self._pressure(page.account, now)
+        longest = self._longest(dearer)
+        wait = 0.0 if anew else pause(parts, longest, pressure=dearer)
+        return max(
+            now + wait, page.looked_at if anew else last_look + min(self._policy.first, longest)
+        )
+
+    def _is_old(self, watch: Watch, now: float) -> bool:
+        return now - _born(watch) > _OLD and watch.going_at is not None and not self.knows(watch)
+
+    def next_single(self, page: Page) -> tuple[float, Watch]:
+        """Give the run of a page that is to be read next by itself, and when."""
+        return min(((self.due(watch), watch) for watch in page.runs.values()), key=itemgetter(0))
+
+    def due(self, watch: Watch) -> float:
+        """Give when a run is to be read by itself."""
+        now, progress = self._clock.monotonic(), watch.progress
+        if progress.told or progress.ended or watch.document or watch.going_at is None:
+            return max(now, watch.not_before)
+        dearer = 1.0 if watch.page is None else self._pressure(watch.page.account, now)
+        longest = self._longest(dearer)
+        shortest = min(self._policy.first, longest)
+        known = self._cadence.of(watch.workflow)
+        if progress.last_look_at is None and known is UNKNOWN:
+            due = watch.going_at + shortest
+        else:
+            group = _group(watch, known, now)
+            wait = pause([group], longest, pressure=dearer, single=True)
+            due = now + wait * (
+                random.uniform(1 - _JITTER, 1 + _JITTER) if known is UNKNOWN else 1.0
+            )
+            if progress.last_look_at is not None:
+                due = max(due, watch.going_at + shortest)
+        if watch.readers:
+            due = min(due, (progress.last_look_at or now) + min(watch.readers))
+        return max(due, watch.not_before)
+
+    def is_too_soon(self, watch: Watch, due: float) -> bool:
+        """Whether a look that was planned is far from worth its price: reads have become dearer."""
         now = self._clock.monotonic()
-        groups: dict[tuple[str | None, int], int] = {}
-        youngest = math.inf
-        for watch in cohort.members.values():
-            age = now - (watch.born if watch.born is not None else now)
-            if self._cadence.of(watch.workflow) is None:
-                youngest = min(youngest, age)
-            else:
-                key = watch.workflow, int(age)
-                groups[key] = groups.get(key, 0) + 1
-        longest = self._policy.max_interval
-        shortest = min(self._pace.shortest(now), longest) if cohort.looked else 0.0
-        if youngest < math.inf:
-            longest = min(longest, self._policy.first + youngest / 2) if cohort.looked else 0.0
-        known = [(d, age + 0.5, n) for (w, age), n in groups.items() if (d := self._cadence.of(w))]
-        worth = price(min(len(cohort.members), self._policy.page_size)) * self._pace.pressure(now)
-        wait = pause(known, worth, longest, looked=cohort.looked)
-        cohort.due = max(now + max(wait, shortest), cohort.not_before)
+        return due - now > _TOO_SOON * (now - (watch.going_at or now))
 
-    def learn(self, watch: Watch, run: Execution | None) -> bool:
+    def back_off(self, watch: Watch, tries: int, asked: float = 0.0) -> None:
+        """Put off the next look at a run, after so many that did not tell what they should."""
+        wait = min(self._policy.first * 2 ** min(tries - 1, 16), _BACKOFF)
+        watch.not_before = self._clock.monotonic() + max(wait, asked)
+
+    def _longest(self, dearer: float) -> float:
+        return self._policy.max_interval * math.sqrt(dearer)
+
+    # -- what is learned ---------------------------------------------------------------------
+
+    def learn(self, watch: Watch, run: Execution | None, *, listed: bool = False) -> None:
         """Learn from an end how long runs of the workflow take, and how late it was noticed.
 
-        Returns:
-            Whether the workflow is known from now on, and was not before.
+        Args:
+            watch: the run.
+            run: what was read of it, if that may tell its times.
+            listed: whether a list showed the end. Lists look at runs whatever their age, while a
+                single look comes when an end is likely, so without times it teaches only samples.
         """
         if watch.learned:
-            return False
+            return
         watch.learned = True
-        now = self._clock.monotonic()
+        now, known = self._clock.monotonic(), self._cadence.of(watch.workflow)
         if run is not None and run.completed_at is not None and run.created_at is not None:
             took = (run.completed_at - run.created_at).total_seconds()
-            late = self._server_clock.at(self._clock.time()) - run.completed_at.timestamp()
-            if late >= 0 and watch.fresh:  # others may have been over for long
+            late = self.service_now() - run.completed_at.timestamp()
+            if 0 <= late < _DAY and watch.fresh:  # others may have been over for long
                 self._counters.noticed += 1
                 self._counters.unnoticed_for += late
-        elif watch.fresh and watch.born is not None:
-            took = now - watch.born
+        elif not watch.fresh or not (listed or watch.sample or now - _born(watch) > known.longest):
+            return
         else:
-            return False
-        return self._cadence.observe(watch.workflow, took)
+            going_at = _born(watch) if watch.going_at is None else watch.going_at
+            nothing_between = going_at <= _born(watch)
+            took = (
+                (now - going_at) * (_HARDLY if nothing_between else 0.5) + going_at - _born(watch)
+            )
+        self._cadence.observe(watch.workflow, took)
+
+
+def _born(watch: Watch) -> float:
+    return -math.inf if watch.born is None else watch.born
+
+
+def _group(watch: Watch, known: Durations, now: float) -> Group:
+    going_at = now if watch.going_at is None else watch.going_at
+    born = going_at if watch.born is None else watch.born
+    return Group(known, max(going_at - born, 0.0), now - going_at, 1)

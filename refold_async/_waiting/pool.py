@@ -1,255 +1,284 @@
-"""Which pending runs one list request answers for, and what its answer tells about each.
+"""The pending runs of an account, in the order of their creation, and what one list shows of them.
 
-A list is asked for the runs from the oldest pending one on, in order of creation: closed at that
-end, its pages can't shift. What one page shows is a cohort. Where lists prove unable to see our
-runs (others crowd them out, filters are ignored, entries come late) the runs are read singly.
+A list is asked for the runs from the oldest one of a page on, in order of creation: closed at that
+end, what it shows can't shift. It is known up to its last entry; there the next page begins.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
 
-from refold_async._models import Execution
+from refold_async._models import created_second
+from refold_async._waiting.cadence import Pace
 from refold_async._waiting.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
-
-    from refold_async._models import Page
+    from refold_async._models import Execution
+    from refold_async._models import Page as Reply
 
 SLACK = 1.0
 """Seconds by which an id may tell another time than the list: ObjectIds count whole seconds."""
 FEWEST = 3
-"""Runs from which on a list is asked: two are read singly, which brings their output along."""
-_PATIENCE = 2
-"""Lists that may lack a run before it is read singly: a new run may come late."""
-_BLIND_FOR, _BLIND_AT_MOST = 60.0, 3600.0
-
-
-@attrs.define
-class Seen:
-    """What a page told of a cohort."""
-
-    running: list[tuple[Watch, Execution]] = attrs.field(factory=list)
-    left: list[Watch] = attrs.field(factory=list)  # to be read singly from now on
-    rest: Cohort | None = None  # the runs beyond the page
+"""Runs from which on a list is asked: two are read singly, which brings their output along, unless
+they are old and nobody knows how long they take: then neither is likely to be over."""
+_FIRST_REST, _LONG_REST, LONGEST_REST = 1.0, 60.0, 3600.0
+"""Seconds for which lists are left alone after they were of no use: doubled each time, up to a
+minute where they can't be read, for that passes, and up to an hour where they show something else,
+for that is how the service is."""
+_SMALLEST = 10
+"""Entries asked for at least; the service's own default."""
+_SIZE_FOR = 3600.0
+"""Seconds for which a smaller size is asked for after one was refused."""
+_DAY = 86_400.0
+"""Seconds ahead of the service's clock beyond which a time is a broken one."""
 
 
 @attrs.define(eq=False, repr=False)
-class Cohort:
-    """Pending runs of one account, created one after the other, that one page of a list shows.
+class Page:
+    """Runs of an account that are looked at together: by one list, or one by one.
 
-    The newest one of an account is open: runs that start join it. When a page is full, the runs
-    beyond it make up the next cohort.
+    One that is `single` holds a run that is read by itself, and stands in no order.
     """
 
-    field: Field
-    due: float  # monotonic seconds of the next look
-    after: float = -math.inf  # all were created later, by the service's clock
-    oldest: float = math.inf  # the creation of the oldest, or just before
-    members: dict[str, Watch] = attrs.field(factory=dict)
-    queued_for: float | None = None
+    account: Account
+    due: float = math.inf  # monotonic seconds of the next look
+    single: bool = False
+    begin: float = -math.inf  # all were created then or later, by the service's clock
+    number: int = 1  # of the list's pages from `begin` on: times in whole seconds may fill some
+    newest: float = -math.inf  # no run in it was created later
+    runs: dict[str, Watch] = attrs.field(factory=dict)
+    planned_for: int = 0  # so many runs, when `due` was set
+    fewest: int = FEWEST  # runs from which on a list is asked
+    looked_at: float = -math.inf  # the last list of it was read
+    queued_for: float | None = None  # `due` of its entry in the queue
     looking: bool = False
-    looked: bool = False  # at least once
-    failures: int = 0  # list requests that failed in a row
-    not_before: float = 0.0  # the service asked not to look earlier
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody waits for one of the runs."""
-        return bool(self.members)
 
     def add(self, watch: Watch) -> None:
         """Take a run in."""
-        self.field.pending += 1
-        self.members[watch.execution_id] = watch
-        self.oldest = min(self.oldest, _created(watch))
-        watch.cohort = self
-
-    def remove(self, watch: Watch) -> None:
-        """Let go of a run."""
-        self.field.pending -= 1
-        del self.members[watch.execution_id]
-        watch.cohort = None
+        self.runs[watch.execution_id] = watch
+        watch.page = self
+        if watch.created is not None:
+            self.newest = max(self.newest, watch.created)
 
     def window(self) -> tuple[float, float]:
         """Give the times between which a list shows all of the runs."""
-        self.oldest = min(map(_created, self.members.values()))
-        return max(self.after, self.oldest), max(map(_latest, self.members.values()))
+        end = max(_created(watch) + watch.unsure for watch in self.runs.values())
+        if self.number > 1:
+            return self.begin, max(end, self.begin)
+        begin = max(self.begin, min(_created(watch) for watch in self.runs.values()))
+        return begin, max(end, begin)
+
+
+@attrs.define
+class Lists:
+    """Whether the lists of an account are any good: they are, or of no use before `good_from`."""
+
+    size: int  # entries to ask for
+    good_from: float = -math.inf  # monotonic seconds
+    _full_size: int = attrs.field(init=False)
+    _size_until: float = -math.inf
+    _rest: float = _FIRST_REST
+    _failed_at: float = -math.inf
+
+    def __attrs_post_init__(self) -> None:
+        self._full_size = self.size
+
+    def worked(self) -> None:
+        """Note a list that was worth its price."""
+        self._rest = _FIRST_REST
+
+    def failed(self, asked_at: float, now: float, *, passing: bool, pause: float = 0.0) -> None:
+        """Leave lists alone for a while; trouble met by several at once counts once.
+
+        Args:
+            asked_at: when the list was asked for that was of no use.
+            now: monotonic seconds.
+            passing: whether it could not be read, which passes, rather than showed something else.
+            pause: seconds for which the service asks to be left alone.
+        """
+        if asked_at > self._failed_at:
+            self._failed_at = now
+            self.good_from = now + self._rest
+            self._rest = min(2 * self._rest, _LONG_REST if passing else LONGEST_REST)
+        self.good_from = max(self.good_from, now + pause)
+
+    def refused_size(self, now: float) -> bool:
+        """Ask for fewer entries from now on; False if they are few already."""
+        if self.size <= _SMALLEST:
+            return False
+        self.size, self._size_until = max(self.size // 2, _SMALLEST), now + _SIZE_FOR
+        return True
+
+    def forget_refusals(self, now: float) -> None:
+        """Ask for full pages again, an hour after they were refused."""
+        if now > self._size_until:
+            self.size = self._full_size
 
 
 @attrs.define(eq=False, repr=False)
-class Field:
-    """The pending runs of one account."""
+class Account:
+    """The pending runs of one account, and how looks at them fare."""
 
-    account: str | None
-    grace: float  # seconds for which a new run may be missing from lists
-    open: Cohort | None = None  # that runs that start now join
-    loose: dict[str, Watch] = attrs.field(factory=dict)  # too few yet for a list
-    pending: int = 0  # runs in cohorts, closed ones included
-    blind_until: float = -math.inf  # monotonic seconds; lists are no use before
-    blindness: float = _BLIND_FOR
-    useless: int = 0  # pages in a row that were not worth their price
+    name: str | None
+    lists: Lists
+    pages: list[Page] = attrs.field(factory=list)  # in order of creation
+    singles: int = 0  # pages that stand in no order
+    pace: Pace = attrs.field(factory=Pace)
+    failing: bool = False  # the last look failed
+    in_flight: int = 0  # looks
+    backlog: deque[Page] = attrs.field(factory=deque)  # due, waiting for a turn
 
-    def place(self, watch: Watch, now: float) -> Cohort | None:
-        """Find the cohort a run belongs to, a new one if need be; None: it is read singly."""
-        if watch.alone or watch.created is None or now < self.blind_until:
-            return None
-        if self._may_join(watch.created):
-            assert self.open is not None  # noqa: S101 - as was asked
-            self.open.add(watch)
-            return self.open
-        self.loose[watch.execution_id] = watch
-        if len(self.loose) < FEWEST:
-            return None
-        due = min(w.due for w in self.loose.values())
-        self.open = Cohort(self, due)
-        for loose in self.loose.values():
-            self.open.add(loose)
-        self.loose.clear()
-        return self.open
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for any of its runs."""
+        return not (self.pages or self.singles or self.in_flight)
 
-    def _may_join(self, created: float) -> bool:
-        cohort = self.open
-        if cohort is None or not cohort.members:
-            return False
-        return created >= max(cohort.oldest, cohort.after) - SLACK
+    def lists_are_good(self, now: float) -> bool:
+        """Whether lists may be asked for."""
+        return now >= self.lists.good_from
+
+    def reads_list(self, page: Page, now: float) -> bool:
+        """Whether the next look at a page is a list."""
+        return not page.single and len(page.runs) >= page.fewest and self.lists_are_good(now)
+
+    def read_singly(self, now: float) -> int:
+        """Give how many of its runs are read by themselves just now."""
+        pages = (page for page in self.pages if not self.reads_list(page, now))
+        return self.singles + sum(len(page.runs) for page in pages)
+
+    def place(self, watch: Watch, *, single: bool) -> Page:
+        """Put a run among the others in the order of creation, or by itself."""
+        if single:
+            self.singles += 1
+            page = Page(self, single=True)
+            page.add(watch)
+            return page
+        created = _created(watch)
+        at = bisect_right(self.pages, (created, math.inf), key=_order) - 1
+        if at < 0 and self.pages and len(self.pages[0].runs) < self.lists.size:
+            at, self.pages[0].begin = 0, created
+        is_last = at >= 0 and created > self.pages[at].newest
+        if at < 0 or (is_last and len(self.pages[at].runs) >= self.lists.size):
+            at += 1
+            self.pages.insert(at, Page(self, begin=created))
+        page = self.pages[at]
+        page.add(watch)
+        if len(page.runs) >= 2 * self.lists.size and page.number == 1:
+            self._cut(page)
+        placed: Page = watch.page
+        return placed
+
+    def _cut(self, page: Page) -> None:
+        """Make two pages of one that others have joined in the middle, unless all are of an age."""
+        runs = sorted(page.runs.values(), key=_created)
+        middle = _created(runs[len(runs) // 2])
+        if middle > max(page.begin, _created(runs[0])):
+            later = [watch for watch in runs if _created(watch) >= middle]
+            self._move(later, page, middle, 1)
+
+    def _move(self, runs: list[Watch], page: Page, begin: float, number: int) -> Page:
+        """Move runs to the page that begins there: the next one, if it has room, or a new one."""
+        at = self.pages.index(page) + 1
+        later = self.pages[at] if at < len(self.pages) else None
+        if later and later.number == number and len(later.runs) + len(runs) < 2 * self.lists.size:
+            later.begin = min(begin, later.begin)
+        else:
+            later = Page(self, begin=begin, number=number)
+            self.pages.insert(at, later)
+        for watch in runs:
+            del page.runs[watch.execution_id]
+            later.add(watch)
+        page.newest = max(map(_created, page.runs.values()), default=page.begin)
+        return later
 
     def release(self, watch: Watch) -> None:
-        """Let go of a run nobody waits for, or that has ended."""
-        self.loose.pop(watch.execution_id, None)
-        if watch.cohort is not None:
-            watch.cohort.remove(watch)
-        if self.open is not None and not self.open.members:
-            self.open = None
-
-    def is_empty(self, now: float) -> bool:
-        """Whether nothing is left to keep: no run, and no blindness that may come back."""
-        return not self.loose and not self.pending and now >= self.blind_until + self.blindness
+        """Let go of a run nobody waits for, or that is read by itself from now on."""
+        page, watch.page = watch.page, None
+        if page is None:
+            return
+        del page.runs[watch.execution_id]
+        if page.single:
+            self.singles -= 1
+        elif not page.runs:
+            self.pages.remove(page)
 
     def absorb(
         self,
-        cohort: Cohort,
-        asked: Container[str],
-        page: Page[Execution],
+        page: Page,
+        asked: set[str],
+        reply: Reply[Execution],
         begin: float,
-        now: float,
-    ) -> Seen:
-        """Compare a page with a cohort; members that ended or should be read singly leave it.
+        service_now: float,
+    ) -> tuple[bool, list[Watch], Page | None]:
+        """Compare a page with the list it was asked for.
 
         Args:
-            cohort: the runs that were looked for.
-            asked: ids of its members when the list was asked for; since then some may have left,
-                and others joined.
-            page: the first page of the list from `begin` on, oldest first.
+            page: the runs that were looked for, some of which may have left since.
+            asked: ids of its runs when the list was asked for.
+            reply: the entries from `begin` on, the oldest first.
             begin: in the service's epoch seconds.
-            now: monotonic seconds.
+            service_now: the service's time.
+
+        Returns:
+            Whether the list was worth its price, the runs it should have shown and did not, and the
+            page of the runs beyond its end.
         """
-        seen, was_looked_at = Seen(), cohort.looked
-        cohort.looked = True
-        rows = {entry.execution_id: entry for entry in page}
-        end = _end_of(page, begin)
-        if end is None:  # not what was asked for
-            self._go_blind(now)
-            seen.left = self._dissolve(cohort)
-            return seen
-        found, missed, beyond = 0, 0, []
-        for watch in list(cohort.members.values()):
-            entry = rows.get(watch.execution_id)
-            if entry is not None:
-                found += 1
-                watch.missed = 0
-                if entry.created_at is not None:
-                    watch.created, watch.unsure = entry.created_at.timestamp(), SLACK
-                if entry.status.is_terminal:
-                    cohort.remove(watch)
-                else:
-                    seen.running.append((watch, entry))
-            elif _latest(watch) >= end:
+        shown = {entry.execution_id for entry in reply}
+        end = _end_of(reply, begin, service_now)
+        found = len(asked & shown)
+        if end is None:
+            return False, [], None
+        missed, beyond = [], []
+        for watch in page.runs.values():
+            if watch.execution_id in shown:
+                continue
+            if _created(watch) + watch.unsure >= end:
                 beyond.append(watch)
-            elif watch.execution_id in asked and self._should_show(watch, now):
-                missed += 1
-                self._miss(watch, seen)
-        if beyond:
-            seen.rest = self._split(cohort, beyond, after=end)
-        useful = found >= missed and (found >= FEWEST or not beyond)
-        self._judge(cohort, seen, now, useful=useful)
-        lonely = cohort is not self.open or was_looked_at  # nobody has joined meanwhile
-        if lonely and len(cohort.members) == 1:
-            seen.left += self._dissolve(cohort)
-        return seen
-
-    def _should_show(self, watch: Watch, now: float) -> bool:
-        return watch.born is None or now - watch.born > self.grace
-
-    def _miss(self, watch: Watch, seen: Seen) -> None:
-        watch.missed += 1
-        if watch.missed >= _PATIENCE:
-            watch.alone = True
-            seen.left.append(watch)
-            self.release(watch)
-
-    def _split(self, cohort: Cohort, beyond: Iterable[Watch], *, after: float) -> Cohort:
-        rest = Cohort(self, cohort.due, after=after)
-        for watch in beyond:
-            cohort.remove(watch)
-            rest.add(watch)
-        if self.open is cohort:
-            self.open = rest
-        return rest
-
-    def _judge(self, cohort: Cohort, seen: Seen, now: float, *, useful: bool) -> None:
-        """Notice when pages show hardly any run of ours: others crowd them out, or they lag."""
-        if useful:
-            self.useless, self.blindness = 0, _BLIND_FOR
-            return
-        self.useless += 1
-        seen.left += self._dissolve(cohort)
-        if self.useless > _PATIENCE:
-            self._go_blind(now)
-            if seen.rest is not None:
-                seen.left += self._dissolve(seen.rest)
-                seen.rest = None
-
-    def _dissolve(self, cohort: Cohort) -> list[Watch]:
-        """Take a cohort apart; the last runs of a closed one stay apart."""
-        watches = list(cohort.members.values())
-        for watch in watches:
-            cohort.remove(watch)
-            watch.alone = True
-        if self.open is cohort:
-            self.open = None
-        return watches
-
-    def _go_blind(self, now: float) -> None:
-        if now < self.blind_until:  # another cohort has met the same trouble
-            return
-        self.blind_until = now + self.blindness
-        self.blindness = min(2 * self.blindness, _BLIND_AT_MOST)
-
-    def give_up(self, cohort: Cohort, now: float) -> list[Watch]:
-        """Take a cohort apart whose list can't be read."""
-        self._go_blind(now)
-        return self._dissolve(cohort)
+            elif watch.execution_id in asked:
+                missed.append(watch)
+        rest = None
+        number = page.number + 1 if end <= begin else 1
+        if len(beyond) == len(page.runs):  # others fill it: ours are later
+            page.begin, page.number = end, number
+        elif beyond:
+            rest = self._move(beyond, page, end, number)
+        return found >= page.fewest or not beyond, missed, rest
 
 
 def _created(watch: Watch) -> float:
-    assert watch.created is not None  # noqa: S101 - others are not placed in cohorts
+    assert watch.created is not None  # noqa: S101 - others are not placed
     return watch.created
 
 
-def _latest(watch: Watch) -> float:
-    return _created(watch) + watch.unsure
+def _order(page: Page) -> tuple[float, int]:
+    return page.begin, page.number
 
 
-def _end_of(page: Page[Execution], begin: float) -> float | None:
-    """Give the time up to which a page shows all runs; None if it is not the list asked for."""
-    last = begin - SLACK
-    for entry in page:
-        if entry.created_at is None or entry.created_at.timestamp() < last:
+def created_of(entry: Execution, service_now: float) -> float | None:
+    """Give when a run was created, in epoch seconds: by its entry, or else its id."""
+    if entry.created_at is not None:
+        told = entry.created_at.timestamp()
+        if 0 < told < service_now + _DAY:
+            return told
+    second = created_second(entry.execution_id)
+    return second if second is not None and 0 < second < service_now + _DAY else None
+
+
+def _end_of(reply: Reply[Execution], begin: float, service_now: float) -> float | None:
+    """Give the time up to which a list shows all runs; None if it is not the one asked for."""
+    last, timed = begin - SLACK, False
+    for entry in reply:
+        created = created_of(entry, service_now)
+        if created is None:
+            continue
+        if created < last - SLACK * timed:
             return None  # out of order, or older than asked for
-        last = entry.created_at.timestamp()
-    return last if page.has_next else math.inf
+        last, timed = max(last, created), True
+    if not reply.has_next:
+        return math.inf
+    return max(last, begin) if timed else None

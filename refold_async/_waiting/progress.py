@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import attrs
 
 from refold_async._errors import RefoldError, clip
@@ -14,14 +12,18 @@ _MAX_ERROR = 200
 
 @attrs.define(eq=False, repr=False)
 class Progress:
-    """The state of a run as last seen, and how looks at it fare. Times are monotonic seconds."""
+    """The state of a run as last seen, and how looks at it fare. Times are monotonic seconds.
 
-    snapshot: Execution | None = None
-    listed: bool = False  # the snapshot is an entry of a list: without nodes
+    Lists and documents may be behind each other. So a list that says the run is over is only a
+    hint, and what a document has said of its end is not taken back.
+    """
+
+    document: Execution | None = None  # the last one that told something new
+    entry: Execution | None = None  # of a list, if that told more than the document
+    told: Execution | None = None  # an entry that says the run is over
     status: ExecutionStatus | None = None  # the last one seen, wherever
     looks: int = 0  # single ones
     failing_since: float | None = None  # None while looks succeed
-    not_before: float = -math.inf  # the service asked not to look earlier
     last_look_at: float | None = None  # the last look that succeeded
     seen_at: float | None = None  # the last that showed the snapshot as it is
     node_since: float | None = None  # the first look that saw the run at its current node
@@ -29,9 +31,14 @@ class Progress:
     last_error: str | None = None  # what the last of them failed with
 
     @property
+    def snapshot(self) -> Execution | None:
+        """The state of the run: the document, or an entry of a list, which has no nodes."""
+        return self.entry or self.document
+
+    @property
     def ended(self) -> bool:
-        """Whether the run was seen to be over."""
-        return self.snapshot is not None and self.snapshot.status.is_terminal
+        """Whether the document says that the run is over."""
+        return self.document is not None and self.document.status.is_terminal
 
     def heard(self, status: ExecutionStatus, now: float) -> None:
         """Note a look that succeeded, and the status it told."""
@@ -40,29 +47,37 @@ class Progress:
         self.failed_looks, self.last_error = 0, None
 
     def saw(self, run: Execution, now: float) -> Execution:
-        """Note the document of the run; give the snapshot, which stays if nothing has changed."""
+        """Note the document of the run; give what is known now, which stays if nothing is new."""
+        known = self.document
+        if known is not None and known.status.is_terminal and not run.status.is_terminal:
+            run = known
         self.heard(run.status, now)
-        self.seen_at = now
-        if self.snapshot is None or self.listed or run.raw != self.snapshot.raw:
+        self.seen_at, self.entry = now, None
+        if known is None or run.raw != known.raw:
             place = _place(run)
             if place is None:
                 self.node_since = None
-            elif self.snapshot is None or place != _place(self.snapshot):
+            elif known is None or place != _place(known):
                 self.node_since = now
-            self.snapshot, self.listed = run, False
-        return self.snapshot
+            self.document = known = run
+        return known
 
     def saw_listed(self, entry: Execution, now: float) -> None:
         """Note an entry of a list; it takes no nodes away unless it tells another status."""
+        if self.ended or self.told is not None:
+            return
+        if entry.status.is_terminal:
+            self.told = entry
         self.heard(entry.status, now)
-        known = self.snapshot
-        if known is None or self.listed or known.status != entry.status:
-            self.snapshot, self.listed, self.seen_at = entry, True, now
+        if self.document is None or self.entry or self.document.status != entry.status:
+            self.entry, self.seen_at = entry, now
 
-    def missed(self, error: RefoldError) -> None:
+    def missed(self, error: RefoldError, now: float) -> None:
         """Note a look that failed."""
         self.failed_looks += 1
         self.last_error = clip(f"{type(error).__name__}: {error.describe()}", _MAX_ERROR)
+        if self.failing_since is None:
+            self.failing_since = now
 
     def forget_failures(self) -> None:
         """Begin with a full budget again."""

@@ -1,8 +1,8 @@
 """One scheduler per client that settles every run somebody waits for.
 
-However many handles and tasks speak of a run, there is one `Watch`, one future and one stream of
-looks. A run is looked at only while somebody waits: with its neighbours by one list request where
-that is cheaper, else singly.
+However many handles and tasks speak of a run, there is one `Watch`, one settlement and one stream
+of looks. A run is looked at only while somebody waits: with its neighbours by one list request
+where that is cheaper, else by itself.
 """
 
 from __future__ import annotations
@@ -14,12 +14,23 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from refold_async._clock import done_within
-from refold_async._errors import ApiError, ClientClosedError, RefoldError
-from refold_async._waiting.agenda import Agenda
-from refold_async._waiting.looking import Look, is_passing
+from refold_async._errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    ClientClosedError,
+    ConfigError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RefoldError,
+)
+from refold_async._stats import WaitingStats
+from refold_async._waiting.look import Look, without_output
 from refold_async._waiting.planning import Planner
-from refold_async._waiting.pool import Cohort, Field
+from refold_async._waiting.pool import SLACK, Account, Lists, Page, created_of
 from refold_async._waiting.report import reattach, wait_timeout
+from refold_async._waiting.schedule import Schedule
 from refold_async._waiting.watch import Watch
 
 if TYPE_CHECKING:
@@ -30,31 +41,46 @@ if TYPE_CHECKING:
     from refold_async._models import Execution, ExecutionResult
     from refold_async._stats import Counters
     from refold_async._transport import Api
+    from refold_async._waiting.watch import Settlement
 
 logger = logging.getLogger("refold_async")
 
-_FAILURES = 3
-"""List requests that may fail in a row before the runs are read singly."""
 _LAST_LOOK = 1.0
 """Seconds before a wait times out at which the whole document is read, to say why."""
+_UNLISTED_FOR = 60.0
+"""Seconds for which a run is read by itself that a list should have shown and did not."""
+_PATIENCE = 120.0
+"""Seconds for which load may hold up a look: a longer Retry-After counts as so many."""
+_FEW = 64
+"""Accounts from which on those with nothing pending are looked for, to forget them."""
+_AT_ONCE = (AuthenticationError, PermissionDeniedError, ConfigError, ClientClosedError)
+"""Failed looks that are not worth repeating."""
 
 
 class Tracker:
     """Looks at pending runs and wakes who waits for them."""
 
     def __init__(
-        self, api: Api, policy: PollPolicy, clock: Clock, counters: Counters, *, at_once: int
+        self,
+        api: Api,
+        policy: PollPolicy,
+        clock: Clock,
+        counters: Counters,
+        *,
+        at_once: int,
+        patience: float = _PATIENCE,
     ) -> None:
-        self._api = api
         self._policy = policy
         self._clock = clock
         self._counters = counters
+        self._patience = patience
         self._look = Look(api, policy, clock, counters)
-        server_clock = api.transport.server_clock
-        self.planner = Planner(policy, clock, server_clock, counters)
         self._watches: WeakValueDictionary[tuple[str | None, str], Watch] = WeakValueDictionary()
-        self._fields: dict[str | None, Field] = {}
-        self._agenda: Agenda[Watch | Cohort] = Agenda(
+        self._accounts: dict[str | None, Account] = {}
+        self._many = _FEW
+        server_clock = api.transport.server_clock
+        self.planner = Planner(policy, clock, server_clock, counters, self._accounts)
+        self._schedule = Schedule(
             clock,
             at_once=at_once,  # the rest of the connections is for starts
             look=self._look_at,
@@ -64,12 +90,16 @@ class Tracker:
         self._closed = False
         self.learn: Callable[[Iterable[Execution]], None] = lambda _: None  # from list entries
 
+    def find(self, execution_id: str, account: str | None) -> Watch | None:
+        """Give the `Watch` of a run, if there is one."""
+        return self._watches.get((account, execution_id))
+
     def watch(
         self,
         execution_id: str,
         account: str | None,
         *,
-        first_look: float,
+        known_at: float,
         workflow: str | None = None,
         fresh: bool = False,
     ) -> Watch:
@@ -78,53 +108,67 @@ class Tracker:
         Args:
             execution_id: the run.
             account: the linked account it belongs to.
-            first_look: monotonic seconds before which a look is wasted.
+            known_at: monotonic seconds of when it became known here.
             workflow: what it runs, if that is known.
-            fresh: whether it was started just now, by us.
+            fresh: whether it was started just then, by us.
         """
-        key = (account, execution_id)
-        watch = self._watches.get(key)
+        watch = self.find(execution_id, account)
         if watch is None:
-            watch = Watch(execution_id, account, first_look, self._policy.first, workflow)
-            self.planner.date(watch, fresh=fresh)
-            self._watches[key] = watch
+            watch = Watch(execution_id, account, known_at, workflow, fresh)
+            self.planner.date(watch)
+            self._watches[account, execution_id] = watch
         return watch
+
+    def stats(self) -> WaitingStats:
+        """Say what waits where."""
+        now = self._clock.monotonic()
+        accounts = self._accounts.values()
+        return WaitingStats(
+            lists_of_no_use=sum(not account.lists_are_good(now) for account in accounts),
+            read_singly=sum(account.read_singly(now) for account in accounts),
+            overdue=self._schedule.overdue(accounts),
+        )
 
     # -- waiting -----------------------------------------------------------------------------
 
-    async def wait(self, watch: Watch) -> ExecutionResult[Any]:
+    async def wait(self, watch: Watch, *, output: bool = True) -> ExecutionResult[Any]:
         """Wait for the end of a run, whatever it is.
+
+        Args:
+            watch: the run.
+            output: whether its output is wanted, too.
 
         Raises:
             RefoldError: the run can't be read.
         """
-        settled = self._settlement(watch)
+        settled = self._settlement(watch, output=output)
         if not settled.done():
             # As `done_within`, without its frame: of these there may be hundreds of thousands.
             waiter = asyncio.get_running_loop().create_future()
             wake = functools.partial(_wake, waiter)
             settled.add_done_callback(wake)
-            watch.waiters += 1
+            self._join(watch, output=output)
             try:
                 self._arrange(watch)
                 await waiter
             finally:
                 settled.remove_done_callback(wake)
-                watch.waiters -= 1
-                self._leave(watch)
+                self._leave(watch, output=output)
         return _outcome(watch, settled)
 
-    async def wait_within(self, watch: Watch, timeout: float) -> ExecutionResult[Any]:
+    async def wait_within(
+        self, watch: Watch, timeout: float, *, output: bool = True
+    ) -> ExecutionResult[Any]:
         """Wait for the end of a run for no longer than `timeout` seconds.
 
         Raises:
             WaitTimeoutError: they have passed; the run goes on.
             RefoldError: the run can't be read.
         """
-        settled = self._settlement(watch)
+        settled = self._settlement(watch, output=output)
         began = self._clock.monotonic()
-        watch.waiters += 1
         last_look = None
+        self._join(watch, output=output)
         try:
             if not settled.done():
                 self._arrange(watch)
@@ -136,8 +180,7 @@ class Tracker:
         finally:
             if last_look is not None:
                 last_look.cancel()
-            watch.waiters -= 1
-            self._leave(watch)
+            self._leave(watch, output=output)
         if not done:
             now = self._clock.monotonic()
             raise wait_timeout(
@@ -152,221 +195,294 @@ class Tracker:
     async def next_change(
         self, watch: Watch, seen: int, interval: float | None
     ) -> tuple[int, Execution]:
-        """Wait for a snapshot newer than version `seen`.
+        """Wait for a document newer than version `seen`.
 
         Raises:
             RefoldError: the run can't be read.
         """
         longest = self._policy.max_interval if interval is None else interval
-        while watch.version <= seen or watch.progress.listed:
-            settled = self._settlement(watch)
+        while watch.version <= seen:
+            self._check_open(watch)
+            if not watch.wanted:
+                watch.progress.forget_failures()
             if watch.changed is None:
                 watch.changed = asyncio.get_running_loop().create_future()
-            watch.watchers = [*(watch.watchers or ()), longest]
+            changed = watch.changed
+            watch.readers = [*(watch.readers or ()), longest]
             try:
-                watch.due = min(watch.due, self._clock.monotonic() + longest)
                 self._arrange(watch)
-                await done_within(self._clock, watch.changed, None)
+                await done_within(self._clock, changed, None)
             finally:
-                watch.watchers.remove(longest)
-                self._leave(watch)
-            if settled.done() and (watch.version <= seen or watch.progress.listed):
-                outcome = settled.result()
-                if isinstance(outcome, RefoldError):
-                    raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
-        assert watch.progress.snapshot is not None  # noqa: S101 - versions count snapshots
-        return watch.version, watch.progress.snapshot
+                watch.readers.remove(longest)
+                self._release_unwanted(watch)
+            if (error := changed.result()) is not None:
+                raise _unreadable(error, watch.execution_id) from error.__cause__
+        assert watch.progress.document is not None  # noqa: S101 - versions count documents
+        return watch.version, watch.progress.document
 
-    def _settlement(self, watch: Watch) -> asyncio.Future[ExecutionResult[Any] | RefoldError]:
-        """Give the future everybody shares; one that failed is replaced, to try afresh."""
+    def _check_open(self, watch: Watch) -> None:
         if self._closed:
             raise ClientClosedError(
                 "the client is closed; the run goes on", execution_id=watch.execution_id
             )
-        future = watch.settled
+
+    def _settlement(self, watch: Watch, *, output: bool) -> Settlement:
+        """Give the future everybody shares; one that failed is replaced, to try afresh."""
+        self._check_open(watch)
+        if not output and watch.result is not None:
+            output = True  # it is known already
+        name = "settled" if output else "ended"
+        future: Settlement | None = getattr(watch, name)
         if future is None or (future.done() and isinstance(future.result(), RefoldError)):
-            future = watch.settled = asyncio.get_running_loop().create_future()
-            watch.progress.forget_failures()
+            future = asyncio.get_running_loop().create_future()
+            setattr(watch, name, future)
         return future
 
-    # -- when to look ------------------------------------------------------------------------
+    def _join(self, watch: Watch, *, output: bool) -> None:
+        if not watch.wanted:  # nobody has waited meanwhile: a new wait has a budget of its own
+            watch.progress.forget_failures()
+        watch.waiters += output
+        watch.enders += not output
 
-    def _arrange(self, watch: Watch) -> None:
-        """Have a run looked at: with its neighbours, or singly."""
-        if not watch.wanted:
-            return
-        if watch.watchers or watch.document or watch.progress.ended or not self._policy.sweep:
-            self._release(watch)
-        elif watch.cohort is None:
-            field = self._fields.setdefault(
-                watch.account, Field(watch.account, self._policy.not_found_grace)
-            )
-            cohort = field.place(watch, self._clock.monotonic())
-            if cohort is not None and not (watch.fresh and self.planner.knows(watch)):
-                cohort.due = max(min(cohort.due, watch.due), cohort.not_before)
-        if watch.cohort is not None:
-            self._agenda.arrange(watch.cohort)
-        else:
-            self._agenda.arrange(watch)
-
-    def _release(self, watch: Watch) -> None:
-        field = self._fields.get(watch.account)
-        if field is not None:
-            field.release(watch)
-            if field.is_empty(self._clock.monotonic()):
-                del self._fields[watch.account]
-
-    def _leave(self, watch: Watch) -> None:
-        if not watch.wanted:
-            if watch.cohort is not None:  # to wait again is no reason to look sooner
-                watch.due = watch.cohort.due
-            self._release(watch)
+    def _leave(self, watch: Watch, *, output: bool) -> None:
+        watch.waiters -= output
+        watch.enders -= not output
+        self._release_unwanted(watch)
 
     def _read_whole(self, watch: Watch) -> None:
         """Read the document of a run whose wait is about to time out."""
         if watch.wanted and not watch.looking:
-            watch.document, watch.due = True, self._clock.monotonic()
+            watch.document = True
             self._arrange(watch)
+
+    # -- where it is looked at ---------------------------------------------------------------
+
+    def _arrange(self, watch: Watch) -> None:
+        """Have a run looked at: with its neighbours, or by itself."""
+        if watch.looking:
+            return
+        if not watch.wanted:
+            self._release(watch)
+            return
+        single = self._is_single(watch)
+        page = watch.page
+        if page is None or page.single is not single:
+            account = self._account(watch.account)
+            account.release(watch)
+            page = account.place(watch, single=single)
+            page.due = min(page.due, self.planner.due(watch))
+            if not single and len(page.runs) >= 2 * page.planned_for:
+                self.planner.plan(page)
+        elif single:
+            page.due = self.planner.due(watch)
+        self._schedule.arrange(page)
+
+    def _is_single(self, watch: Watch) -> bool:
+        """Whether no list can tell what is still missing of a run."""
+        progress = watch.progress
+        wants_document = watch.wants_document or watch.document
+        is_over = progress.ended or progress.told is not None
+        unlisted = watch.created is None or self._clock.monotonic() < watch.unlisted_until
+        return not self._policy.sweep or wants_document or is_over or unlisted
+
+    def _account(self, name: str | None) -> Account:
+        account = self._accounts.get(name)
+        if account is None:
+            if len(self._accounts) >= self._many:
+                for each in [*self._accounts.values()]:
+                    self._forget(each)
+                self._many = max(_FEW, 2 * len(self._accounts))
+            account = self._accounts[name] = Account(name, Lists(self._policy.page_size))
+        return account
+
+    def _forget(self, account: Account) -> None:
+        """Forget an account nobody waits for, unless its lists are to be left alone."""
+        good = account.lists_are_good(self._clock.monotonic())
+        if account.idle and good and self._accounts.get(account.name) is account:
+            del self._accounts[account.name]
+
+    def _release_unwanted(self, watch: Watch) -> None:
+        if not watch.wanted:
+            self._release(watch)
+
+    def _release(self, watch: Watch) -> None:
+        page = watch.page
+        if page is not None:
+            page.account.release(watch)
+            self._forget(page.account)
 
     # -- looking -----------------------------------------------------------------------------
 
-    async def _look_at(self, item: Watch | Cohort) -> None:
+    async def _look_at(self, page: Page) -> None:
         """Look once; no fault in here leaves anybody waiting."""
+        now = self._clock.monotonic()
+        if page.account.reads_list(page, now):
+            try:
+                await self._look_over(page, now)
+            except Exception:
+                logger.exception("a list broke us; its runs are read singly for a while")
+                page.account.lists.failed(now, self._clock.monotonic(), passing=False)
+            return
+        due, watch = self.planner.next_single(page)
+        if watch.looking or self.planner.is_too_soon(watch, due):
+            return
+        watch.looking = True
         try:
-            if isinstance(item, Cohort):
-                await self._look_over(item)
-            else:
-                await self._look_singly(item)
+            await self._look_singly(watch, page.account)
         except Exception as error:
             logger.exception("a look broke; the waits it was for fail")
-            if isinstance(item, Cohort):
-                self._fail(error, item.field)
-                # Those that are looked at singly just now are spared, and looked at so again.
-                self._look_singly_at(item.field.give_up(item, self._clock.monotonic()))
-            else:
-                self._end(item, _broken(item.execution_id, error))
+            watch.fail(_broken(watch.execution_id, error))
+        finally:
+            watch.looking = False
+            if not self._closed:
+                self._arrange(watch)
 
-    def _looked(self, item: Watch | Cohort) -> None:
+    def _looked(self, page: Page) -> None:
         """Arrange the next look."""
-        if isinstance(item, Cohort):
-            if item.members:
-                self._agenda.arrange(item)
-        else:
-            self._arrange(item)
+        if page.runs:
+            self.planner.plan(page)
+            self._schedule.arrange(page)
+        self._forget(page.account)
 
-    async def _look_singly(self, watch: Watch) -> None:
-        before = watch.progress.snapshot
-        with_output = watch.waiters > 0
-        document, watch.document = watch.document or bool(watch.watchers), False
-        outcome = await self._look(
-            watch.progress,
-            watch.execution_id,
-            watch.account,
-            with_output=with_output,
-            document=document,
-        )
-        if changed := watch.progress.snapshot is not before:
+    async def _look_singly(self, watch: Watch, account: Account) -> None:
+        progress, began = watch.progress, self._clock.monotonic()
+        before, told = progress.document, progress.told
+        result, error = None, None
+        try:
+            result = await self._look(watch)
+        except RefoldError as caught:
+            error = caught
+        watch.document = False
+        account.failing = error is not None
+        if changed := progress.document is not before:
             watch.version += 1
-        ended = watch.progress.ended
-        if ended or (outcome is not None and not isinstance(outcome, RefoldError)):
-            self._learn(watch, watch.progress.snapshot if ended else None)
-        else:
+            self._date_by(watch, progress.document)
+        if result is None and not progress.ended:
             self._counters.wasted += 1
-        if outcome is not None:
-            self._end(watch, outcome)
-            return
-        self.planner.postpone(watch, at_once=not with_output and ended)
+            self.planner.count_read(account)
+        if error is not None:
+            self._weigh(watch, error)
+        elif result is not None:
+            self.planner.learn(watch, result.execution)
+            watch.settle(result)
+            self._counters.settled += 1
+        elif told is not None or progress.ended:  # whoever says less is asked again soon
+            watch.contradicted += 1
+            self.planner.back_off(watch, watch.contradicted)
+        else:
+            watch.going_at = began
+        if progress.ended:
+            self.planner.learn(watch, progress.document)
         if changed:
             watch.wake_readers()
 
-    async def _look_over(self, cohort: Cohort) -> None:
-        if not cohort.members:
-            return
-        asked = set(cohort.members)
-        begin, end = cohort.window()
-        self.planner.count_list()
-        try:
-            page = await self._look.page(cohort.field.account, begin, end)
-        except RefoldError as error:
-            self._forgive(cohort, error)
-            return
-        cohort.failures = 0
-        self.learn(page)
-        seen = cohort.field.absorb(cohort, asked, page, begin, self._clock.monotonic())
-        for watch, entry in seen.running:
-            watch.progress.saw_listed(entry, self._clock.monotonic())
-            watch.workflow = watch.workflow or entry.workflow_id
-        found = sum(self._saw_end(entry, cohort.field.account) for entry in page)
-        self._counters.wasted += not found
-        self._look_singly_at(seen.left)
-        for part in (cohort, seen.rest):
-            if part is not None and part.members:
-                self.planner.plan(part)
-                self._agenda.arrange(part)
+    def _weigh(self, watch: Watch, error: RefoldError) -> None:
+        """Tell the failures that end a wait from those that only delay it."""
+        progress, now = watch.progress, self._clock.monotonic()
+        progress.missed(error, now)
+        failing_for = now - (progress.failing_since or now)
+        asked = error.retry_after if isinstance(error, ApiError) else None
+        if isinstance(error, NotFoundError) and progress.status is None:
+            is_final = not self.planner.is_new(watch)
+        elif isinstance(error, RateLimitError):  # load is no failure
+            is_final = failing_for > max(self._policy.failure_budget, self._patience)
+        else:
+            is_final = isinstance(error, _AT_ONCE) or failing_for > self._policy.failure_budget
+        if is_final:
+            watch.fail(error)
+        else:
+            self.planner.back_off(watch, progress.failed_looks, min(asked or 0, self._patience))
 
-    def _forgive(self, cohort: Cohort, error: RefoldError) -> None:
-        """After a list that could not be read: again later, or singly, where budgets are kept."""
+    async def _look_over(self, page: Page, asked_at: float) -> None:
+        account, asked = page.account, set(page.runs)
+        account.lists.forget_refusals(asked_at)
+        begin, end = page.window()
+        self.planner.count_read(account)
+        try:
+            reply = await self._look.list(
+                account.name, begin, end, number=page.number, size=account.lists.size
+            )
+        except RefoldError as error:
+            account.failing = True
+            self._counters.wasted += 1
+            self._list_failed(account, error, asked_at)
+            return
+        account.failing, now = False, self._clock.monotonic()
+        self.learn(reply)
+        found = sum([self._saw(entry, account, asked_at) for entry in reply])
+        self._counters.wasted += not found
+        page.looked_at = now
+        worth_it, missed, rest = account.absorb(
+            page, asked, reply, begin, self.planner.service_now()
+        )
+        late = [watch for watch in missed if not self.planner.is_new(watch)]
+        for watch in late:
+            watch.unlisted_until = now + _UNLISTED_FOR
+            self._arrange(watch)
+        if worth_it and 2 * len(late) <= len(asked):
+            account.lists.worked()
+        else:
+            account.lists.failed(asked_at, now, passing=False)
+        if rest is not None:
+            self.planner.plan(rest)
+            self._schedule.arrange(rest)
+
+    def _list_failed(self, account: Account, error: RefoldError, asked_at: float) -> None:
+        """Leave lists alone after one that could not be read, or ask for less."""
         now = self._clock.monotonic()
-        cohort.failures += 1
-        if cohort.failures >= _FAILURES or not is_passing(error):
-            self._look_singly_at(cohort.field.give_up(cohort, now))
+        if isinstance(error, BadRequestError) and account.lists.refused_size(now):
             return
         asked = error.retry_after if isinstance(error, ApiError) else None
-        cohort.due = cohort.not_before = now + (asked or self._policy.first * 2**cohort.failures)
+        passing = not isinstance(error, _AT_ONCE)
+        pause = min(asked or 0.0, self._patience)
+        account.lists.failed(asked_at, now, passing=passing, pause=pause)
 
-    def _look_singly_at(self, watches: Iterable[Watch]) -> None:
-        for watch in watches:
-            watch.alone = True
-            if not watch.progress.ended:
-                self.planner.postpone(watch, at_once=False)
-            self._arrange(watch)
-
-    def _saw_end(self, entry: Execution, account: str | None) -> bool:
-        """Have the rest of a run read if it has ended and somebody waits, whoever looked."""
-        watch = self._watches.get((account, entry.execution_id))
-        if not entry.status.is_terminal or watch is None or watch.looking or not watch.wanted:
+    def _saw(self, entry: Execution, account: Account, asked_at: float) -> bool:
+        """Note what a list shows of a run somebody waits for; tell whether it is news of an end."""
+        watch = self.find(entry.execution_id, account.name)
+        if watch is None or not watch.wanted or watch.progress.told or watch.progress.ended:
             return False
-        if watch.progress.ended:  # known already: its output is waited for
-            return False
+        self._date_by(watch, entry)
         watch.progress.saw_listed(entry, self._clock.monotonic())
-        watch.workflow = watch.workflow or entry.workflow_id
-        self._learn(watch, entry)
-        watch.due = self._clock.monotonic()
+        if watch.progress.told is None:
+            watch.going_at = asked_at
+            watch.unlisted_until = 0.0
+        else:
+            self.planner.learn(watch, entry, listed=True)
+            if watch.enders:
+                watch.settle(without_output(entry))
+                self._counters.settled += 1
         self._arrange(watch)
-        return True
+        return watch.progress.told is not None
 
-    def _learn(self, watch: Watch, run: Execution | None) -> None:
-        if self.planner.learn(watch, run):
-            self._replan()
-
-    def _replan(self) -> None:
-        """Plan all cohorts anew: a workflow has become known."""
-        cohorts = {id(watch.cohort): watch.cohort for watch in self._watches.values()}
-        for cohort in cohorts.values():
-            if cohort is not None and not cohort.looking:
-                self.planner.plan(cohort)
-                self._agenda.arrange(cohort)
+    def _date_by(self, watch: Watch, run: Execution | None) -> None:
+        """Learn from what was read when a run was created, and what it runs."""
+        if run is None:
+            return
+        watch.workflow = watch.workflow or run.workflow_id
+        service_now = self.planner.service_now()
+        created = created_of(run, service_now)
+        if created is not None:
+            watch.created, watch.unsure = created, SLACK
+            if watch.born is None:
+                watch.born = self._clock.monotonic() - max(service_now - created, 0.0)
 
     # -- the end -----------------------------------------------------------------------------
 
-    def _end(self, watch: Watch, outcome: ExecutionResult[Any] | RefoldError) -> None:
-        if watch.settled is not None and not watch.settled.done():
-            watch.settled.set_result(outcome)
-            self._counters.settled += not isinstance(outcome, RefoldError)
-        watch.due = self._clock.monotonic()
+    def _end(self, watch: Watch, error: RefoldError) -> None:
+        watch.fail(error)
         self._release(watch)
-        watch.wake_readers()
 
-    def _fail(self, error: Exception, field: Field | None = None) -> None:
-        """End every wait with an error, or those of one account."""
+    def _fail(self, error: Exception) -> None:
+        """End every wait with an error, but for those that are looked at just now."""
         for watch in list(self._watches.values()):
-            if not watch.looking and (field is None or watch.account == field.account):
+            if not watch.looking:
                 self._end(watch, _broken(watch.execution_id, error))
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`; the runs themselves go on."""
         self._closed = True
-        await self._agenda.aclose()
+        await self._schedule.aclose()
         for watch in list(self._watches.values()):
             error = ClientClosedError(
                 "the client was closed while this run was waited for; it goes on:"
@@ -381,9 +497,7 @@ def _wake(waiter: asyncio.Future[None], _: object) -> None:
         waiter.set_result(None)
 
 
-def _outcome(
-    watch: Watch, settled: asyncio.Future[ExecutionResult[Any] | RefoldError]
-) -> ExecutionResult[Any]:
+def _outcome(watch: Watch, settled: Settlement) -> ExecutionResult[Any]:
     outcome = settled.result()
     if isinstance(outcome, RefoldError):
         raise _unreadable(outcome, watch.execution_id) from outcome.__cause__

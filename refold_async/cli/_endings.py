@@ -9,6 +9,7 @@ from refold_async import (
     ExecutionOutcomeUnknownError,
     JournalError,
     RefoldError,
+    ServerError,
     WaitTimeoutError,
 )
 
@@ -33,7 +34,8 @@ _ENDINGS: tuple[tuple[type[RefoldError], int, str], ...] = (
         OUTCOME_UNKNOWN,
         "Look the run up in Refold's execution list before you start it again.",
     ),
-    (ApiError, SERVICE_OR_NETWORK, "Try again later; Refold's support can find the request_id."),
+    (ServerError, SERVICE_OR_NETWORK, "The service failed or sheds load; try again later."),
+    (ApiError, SERVICE_OR_NETWORK, "The service refused it, and will again: see what it says."),
     (RefoldError, SERVICE_OR_NETWORK, "Check REFOLD_BASE_URL, and any proxy on the way."),
 )
 
@@ -53,4 +55,6 @@ def exit_code(error: RefoldError) -> int:
 
 def advice(error: RefoldError) -> str:
     """Say what to do about a failure."""
-    return error.advice or _ending(error)[1]
+    own = error.advice
+    # Here the setting has the name of its variable.
+    return _ending(error)[1] if own is None else own.replace("base_url", "REFOLD_BASE_URL")

@@ -21,9 +21,9 @@ from ._behaviour import Behaviour
 from ._faults import Fault, Faults
 from ._pushing import Delivery, Pushes
 from ._records import Recorded, Requests
+from ._runs import Run
 from ._server import Emulator
-from ._state import Run
-from ._workflows import NodeFailed, Outcome, Respond, Workflow
+from ._workflows import NodeFailed, Outcome, Respond, Workflow, WorkflowError
 
 __all__ = [
     "Behaviour",
@@ -39,6 +39,7 @@ __all__ = [
     "Respond",
     "Run",
     "Workflow",
+    "WorkflowError",
 ]
 
 # As in `refold_async`: a class names the place it is imported from.

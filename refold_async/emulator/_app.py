@@ -12,10 +12,11 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from . import _catalogue, _executions, _lists, _starts, _webhooks
+from ._behaviour import Behaviour
 from ._bodies import check_headers, read_body
 from ._faults import Fault, Faults
 from ._records import Recorded, Requests
-from ._replies import RefusedError, Reply, http_date, refusal
+from ._replies import RefusedError, Reply, Silence, http_date, refusal
 from ._service import Call, Service
 from ._starts import Held
 
@@ -37,6 +38,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ),
     ("GET", f"{_V2}/workflow/enabled", _catalogue.enabled_workflows),
     ("GET", f"{_V2}/workflow/request-structure/{{workflow_id}}", _catalogue.request_structure),
+    ("GET", f"{_V2}/workflow/{{workflow_id}}", _catalogue.get_workflow),
     ("GET", f"{_V2}/workflow", _catalogue.list_workflows),
     ("POST", f"{_V2}/session-token", _catalogue.create_session_token),
     ("POST", f"{_V2}/webhook", _webhooks.create_webhook),
@@ -45,6 +47,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("PUT", f"{_V2}/webhook/{{webhook_id}}", _webhooks.update_webhook),
     ("DELETE", f"{_V2}/webhook/{{webhook_id}}", _webhooks.delete_webhook),
     ("PUT", f"{_V2}/webhooks/group/edit", _webhooks.edit_webhook_group),
+    ("POST", f"{_V2}/session-token/revoke", _catalogue.revoke_session_token),
 )
 _PATTERNS = tuple(
     (method, re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), handler)
@@ -55,6 +58,7 @@ _NO_QUERY: Mapping[str, str] = {}
 
 # A held run may be stopped or finished by hand, and its clock may be a test's: look this often.
 _LONGEST_NAP = 0.05
+_LONG = 3600.0
 
 
 class App:
@@ -74,6 +78,7 @@ class App:
         self._prefix = prefix
         self._waiting: set[asyncio.Task[Any]] = set()
         self._date = (0, "")
+        self._kept_alive = _keep_alive(service.behaviour)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -93,7 +98,7 @@ class App:
             )
         return await self._fail(request, fault, handler, call)
 
-    async def _read(self, request: web.BaseRequest) -> tuple[bytes, Reply | None]:
+    async def _read(self, request: web.BaseRequest) -> tuple[bytes, Reply | Silence | None]:
         """The body, or why nothing can be made of the request."""
         try:
             check_headers(value for _, value in request.raw_headers)
@@ -118,7 +123,7 @@ class App:
                     return handler, match.groupdict()
         return None, _NO_IDS
 
-    def _perform(self, handler: Handler | None, call: Call) -> Reply | Held:
+    def _perform(self, handler: Handler | None, call: Call) -> Reply | Silence | Held:
         if handler is None:
             return refusal(404, "Cannot find this path")
         try:
@@ -129,9 +134,11 @@ class App:
         except RefusedError as error:
             return error.reply
 
-    async def _finished(self, answer: Reply | Held) -> Reply:
+    async def _finished(self, answer: Reply | Silence | Held) -> Reply:
         if isinstance(answer, Reply):
             return answer
+        while isinstance(answer, Silence):
+            await self._nap(_LONG)  # ends when the client leaves, or the emulator
         run, now = answer.run, self._service.now
         while not run.is_over(now()):
             left = _LONGEST_NAP if run.ends_at is None else run.ends_at - now()
@@ -141,7 +148,7 @@ class App:
     async def _fail(
         self, request: web.BaseRequest, fault: Fault, handler: Handler | None, call: Call
     ) -> web.StreamResponse:
-        answer: Reply | Held | None = fault.false_reply()
+        answer: Reply | Silence | Held | None = fault.false_reply()
         if fault.performs:
             performed = self._perform(handler, call)
             answer = answer or performed
@@ -172,7 +179,7 @@ class App:
         second = int(self._service.now())
         if self._date[0] != second:
             self._date = (second, http_date(second))
-        return {"Date": self._date[1], **headers}
+        return {"Date": self._date[1], **self._kept_alive, **headers}
 
     def _record(self, operation: str, request: web.BaseRequest, body: bytes) -> Recorded:
         return Recorded(
@@ -184,6 +191,12 @@ class App:
             body,
             self._service.now(),
         )
+
+
+def _keep_alive(behaviour: Behaviour) -> Mapping[str, str]:
+    if behaviour.keepalive is None or not behaviour.keepalive_announced:
+        return {}
+    return {"Keep-Alive": f"timeout={int(behaviour.keepalive)}"}
 
 
 def _query(request: web.BaseRequest) -> Mapping[str, str]:

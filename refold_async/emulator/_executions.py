@@ -1,6 +1,6 @@
 """The operations on executions that are there: read and stop."""
 
-from ._documents import execution_document, page_document, response_document
+from ._documents import execution_document, node_id, page_document, response_document
 from ._queries import paging
 from ._replies import RefusedError, Reply, json_reply, refusal
 from ._service import Call, Service
@@ -29,12 +29,15 @@ def stop(service: Service, call: Call) -> Reply:
     if run.is_over(now):
         raise RefusedError(refusal(400, "Execution has already ended"))
     run.stop(now, takes=service.behaviour.stop_takes)
+    service.performances.cancel(run)
     return json_reply({"message": "Stopping instance"})
 
 
 def list_batches(service: Service, call: Call) -> Reply:
     """One page of a node's batches."""
-    batches = service.run(call).workflow.batches.get(call.ids["node_id"])
+    workflow = service.run(call).workflow
+    names = {node_id(index): name for index, name in enumerate(workflow.nodes)}
+    batches = workflow.batches.get(names.get(call.ids["node_id"], ""))
     if batches is None:
         raise RefusedError(refusal(501, "Node has no batches"))
     page, limit = paging(service, call)

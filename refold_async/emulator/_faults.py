@@ -20,6 +20,7 @@ OPERATIONS = frozenset(
         "rerun",
         "list_batches",
         "list_workflows",
+        "get_workflow",
         "enabled_workflows",
         "request_structure",
         "create_session_token",
@@ -29,6 +30,7 @@ OPERATIONS = frozenset(
         "update_webhook",
         "delete_webhook",
         "edit_webhook_group",
+        "revoke_session_token",
         "unknown",
     }
 )

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from ._documents import list_document, page_document
 from ._queries import chosen, is_true, moment, paging
 from ._replies import Reply, json_reply
+from ._runs import Run
 from ._service import Call, Service
-from ._state import Run, between
+from ._state import between
 
 Keep = Callable[[Run], bool]
 
@@ -18,16 +19,19 @@ def list_executions(service: Service, call: Call) -> Reply:
     now = service.now() - behaviour.list_lag
     query = {} if behaviour.ignores_filters else call.query
     runs = _shelf(service, account, query)
-    start = moment(query.get("start_date"), -math.inf)
-    end = min(moment(query.get("end_date"), math.inf), now)
+    days = behaviour.list_dates == "days"
+    start = max(moment(query.get("start_date"), -math.inf, days=days), service.oldest)
+    end = min(moment(query.get("end_date"), math.inf, days=days, end=True), now)
     found: range | list[int] = between(runs, start, end)
     for keep in _filters(query, now):
         found = [at for at in found if keep(runs[at])]
     if not is_true(call.query.get("sortAsc")):
         found = found[::-1]
     page, limit = paging(service, call)
+    every = behaviour.undated_every
     docs = [
-        list_document(runs[at], now, behaviour) for at in found[(page - 1) * limit : page * limit]
+        list_document(runs[at], now, behaviour, dated=not every or (at + 1) % every != 0)
+        for at in found[(page - 1) * limit : page * limit]
     ]
     return json_reply(page_document(docs, total=len(found), page=page, limit=limit))
 

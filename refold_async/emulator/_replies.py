@@ -41,11 +41,15 @@ class Reply:
     headers: Mapping[str, str] = {"Content-Type": _JSON}
 
 
+class Silence:
+    """No answer: the request hangs until its client gives up."""
+
+
 class RefusedError(Exception):
     """Raised where a request goes no further; carries the answer."""
 
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
+    def __init__(self, reply: Reply | Silence) -> None:
+        super().__init__(reply)
         self.reply = reply
 
 
@@ -70,9 +74,15 @@ def html_reply(status: int) -> Reply:
     return Reply(status, page.encode(), {"Content-Type": "text/html", "Server": "nginx/1.22.1"})
 
 
-def refusal(status: int, message: str | None = None) -> Reply:
-    """The envelope the service documents for an error status, or one of the same family."""
-    return json_reply(_envelope(status, message), status)
+def refusal(status: int, message: str | None = None, **fields: str) -> Reply:
+    """The envelope the service documents for an error status, or one of the same family.
+
+    Args:
+        status: The HTTP status.
+        message: What it says, else the usual.
+        fields: What else it says, as `error`.
+    """
+    return json_reply({**_envelope(status, message), **fields}, status)
 
 
 def execute_refusal(detail: str, status: int = 400) -> Reply:

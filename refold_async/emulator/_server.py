@@ -12,12 +12,15 @@ from aiohttp import web
 from ._app import App
 from ._behaviour import Behaviour
 from ._faults import Faults
+from ._performing import Performances
 from ._pushing import Pusher, Pushes
 from ._records import Requests
+from ._runs import Run
 from ._service import Service
-from ._state import Run, State
+from ._state import State
 from ._workflows import Duration, Workflow, WorkflowFunction
 
+_AN_HOUR = 3600.0
 _Function = TypeVar("_Function", bound=WorkflowFunction)
 
 
@@ -66,8 +69,9 @@ class Emulator:
         self.behaviour = behaviour or Behaviour()
         self.api_key = api_key
         self._now = _skewed(now, self.behaviour.clock_skew)
-        self._state = State(self.behaviour, self._now)
-        self._service = Service(self.behaviour, api_key, self._state)
+        self._performances = Performances(self._now)
+        self._state = State(self.behaviour, self._now, self._performances.begin)
+        self._service = Service(self.behaviour, api_key, self._state, self._performances)
         self._pusher = Pusher(self._service.webhooks, api_key, self._now)
         self._state.started = self._pusher.watch
         self._prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
@@ -98,11 +102,13 @@ class Emulator:
         """
         if self._runner is not None:
             raise RuntimeError("the emulator has been started already")
+        keepalive = self.behaviour.keepalive
         self._server = _CountingServer(
             self._app,
             request_factory=_request,
             handler_cancellation=True,
             access_log=None,
+            keepalive_timeout=_AN_HOUR if keepalive is None else keepalive,
             auto_decompress=False,  # it depends on what is installed, and knows no limit
         )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.2)
@@ -118,6 +124,7 @@ class Emulator:
             return
         for site in runner.sites:
             await site.stop()
+        await self._performances.aclose()
         await self._app.end_waiting()
         await self._pusher.aclose()
         await runner.cleanup()
@@ -144,7 +151,7 @@ class Emulator:
 
     @property
     def requests(self) -> Requests:
-        """The latest requests in order of arrival: at most 100,000, with at most 64 MiB."""
+        """The latest requests in order of arrival: 100,000 at most, and 64 MiB of bodies."""
         return self._app.requests
 
     @property
@@ -204,6 +211,8 @@ class Emulator:
         if run is None:
             raise KeyError(execution_id)
         run.finish(self._now(), status=status)
+        if status is not None:
+            self._performances.cancel(run)
 
     def issue_token(self, linked_account_id: str) -> str:
         """A new session token of a linked account."""
@@ -229,11 +238,15 @@ class Emulator:
         ends: str = "COMPLETED",
         batches: Mapping[str, Sequence[Any]] | None = None,
     ) -> Callable[[_Function], _Function]:
-        """Make a plain function a workflow; also before the start.
+        """Make a function, plain or `async`, a workflow; also before the start.
 
-        The function takes the payload and gives the output, both JSON. It may return `Respond` to
-        set a status, or raise `NodeFailed` to fail at a node; any other exception fails the middle
-        node. It is called once when a run starts, and must not change its payload.
+        The function takes the payload and gives the output, both JSON: what it returns is written
+        and read again, and what can't be makes the run ERRORED, with a message that names the
+        workflow and the type. It may return `Respond` to set a status, or raise `NodeFailed` to
+        fail at a node; any other exception fails the middle node. It is called once when a run
+        starts, with a payload of its own. An `async` one is a task of the emulator's: its run ends
+        when it has, and `duration` seconds after it began at the earliest; a run that is stopped,
+        or finished by hand with a status, cancels it, and so does the end of the emulator.
 
         Args:
             workflow_id: Its id.
@@ -250,11 +263,13 @@ class Emulator:
             has_group_node: Whether it refuses sync runs.
             ends: How a run ends whose function returns: any status. One nobody has heard of stays
                 for ever.
-            batches: The batches of nodes by node id (the node's name in lower case).
+            batches: The batches of nodes by the nodes' names.
 
         Raises:
             RuntimeError: A schema is given and jsonschema is not installed.
-            ValueError: The nodes are none, or two have the same name.
+            WorkflowError: It can't be a workflow: the function takes anything but the payload, or
+                yields; the nodes are none, or two have one name; batches are no node's; the
+                duration is no number of seconds. A `ValueError` that names the function.
         """
 
         def register(function: _Function) -> _Function:

@@ -8,8 +8,10 @@ import attrs
 
 from ._behaviour import Behaviour
 from ._limits import Bucket
-from ._replies import RefusedError, Reply, html_reply, http_date, refusal
-from ._state import Run, State
+from ._performing import Performances
+from ._replies import RefusedError, Reply, Silence, html_reply, http_date, refusal
+from ._runs import Run
+from ._state import State
 from ._strict_json import load
 from ._subscriptions import Webhooks
 from ._tokens import Tokens
@@ -17,6 +19,7 @@ from ._tokens import Tokens
 # The cap is "near" 3 MB and holds for the payload: room for what is around it in the body.
 _WRAPPER_BYTES = 1024
 
+_READS = frozenset({"get_execution", "get_response"})
 _STARTS = frozenset({"execute", "execute_v1", "rerun"})
 
 
@@ -38,7 +41,7 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
-    refused: Reply | None = None
+    refused: Reply | Silence | None = None
 
 
 class Service:
@@ -48,10 +51,14 @@ class Service:
         behaviour: What the service does where its documentation is silent.
         api_key: The one valid key.
         state: The workflows and runs.
+        performances: The coroutines of runs that are under way.
     """
 
-    def __init__(self, behaviour: Behaviour, api_key: str, state: State) -> None:
+    def __init__(
+        self, behaviour: Behaviour, api_key: str, state: State, performances: Performances
+    ) -> None:
         self.behaviour = behaviour
+        self.performances = performances
         self.api_key = api_key
         self.state = state
         self.now = state.now
@@ -77,15 +84,21 @@ class Service:
 
     def caller(self, call: Call) -> str | None:
         """The linked account a request speaks for, None for an API key alone; refuses strangers."""
-        credential = call.headers.get("Authorization")
-        if credential is not None:
-            scheme, _, token = credential.partition(" ")
-            account = self.tokens.account(token.strip()) if scheme.lower() == "bearer" else None
+        if "Authorization" in call.headers:
+            account = self.bearer(call)
             if account is None:
                 raise RefusedError(refusal(401))
             return account
         self.require_key(call)
-        return call.headers.get("linked_account_id") or None
+        account = call.headers.get("linked_account_id") or None
+        if account is not None:
+            self.check_account(account)
+        return account
+
+    def bearer(self, call: Call) -> str | None:
+        """The linked account of a request's session token; None without a valid one."""
+        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
+        return self.tokens.account(token.strip()) if scheme.lower() == "bearer" else None
 
     def account(self, call: Call) -> str:
         """The linked account a request speaks for; refuses one that names none."""
@@ -93,6 +106,13 @@ class Service:
         if account is None:
             raise RefusedError(refusal(400, "linked_account_id is required"))
         return account
+
+    def check_account(self, account: str) -> None:
+        """Refuse a linked account that does not exist."""
+        known = self.behaviour.linked_accounts
+        if known is not None and account not in known:
+            why = "INVALID_LINKED_ACCOUNT_ID"
+            raise RefusedError(refusal(400, f"Linked account {account} not found", error=why))
 
     def require_key(self, call: Call) -> None:
         """Refuse a request without the API key."""
@@ -103,9 +123,16 @@ class Service:
         """The run a request is about; refuses when it is not there or another account's."""
         account = self.account(call)
         run = self.state.run(call.ids["execution_id"])
-        if run is None or run.linked_account_id != account:
-            raise RefusedError(refusal(404))
+        if run is None or run.linked_account_id != account or run.created_at < self.oldest:
+            hangs = self.behaviour.unknown_execution == "hangs" and call.operation in _READS
+            raise RefusedError(Silence() if hangs else refusal(404))
         return run
+
+    @property
+    def oldest(self) -> float:
+        """When the oldest run was made that is still kept, epoch seconds."""
+        kept = self.behaviour.retention
+        return -math.inf if kept is None else self.now() - kept
 
     def shown_at(self, run: Run) -> float:
         """The moment as of which a run's documents show it."""

@@ -9,8 +9,8 @@ from ._behaviour import Behaviour
 from ._documents import sync_document
 from ._queries import is_true
 from ._replies import RefusedError, Reply, execute_refusal, json_reply
+from ._runs import Run
 from ._service import Call, Service
-from ._state import Run
 from ._workflows import Workflow
 
 _SECRET_HEADERS = frozenset({"x-api-key", "authorization", "cookie"})
@@ -61,15 +61,16 @@ def _start(
     if sync and workflow.has_group_node:
         raise RefusedError(execute_refusal("sync_execution is refused with a Group node"))
     service.admit_start()
+    included, where = _included_headers(service, call), service.behaviour.included_headers_in
     run = service.state.start(
         workflow,
-        payload,
+        payload if where == "reply" else {**payload, **included},
         account=account,
         config_id=call.headers.get("config_id"),
         instance_tag=call.headers.get("instance_tag"),
         sync=sync,
     )
-    return run, _included_headers(service, call)
+    return run, {} if where == "payload" else included
 
 
 def _payload(document: dict[str, Any], body: Literal["wrapped", "bare", "either"]) -> Any:
@@ -122,8 +123,11 @@ def _payload_refusal(behaviour: Behaviour, complaints: list[tuple[str, str]]) ->
 def _sync_reply(service: Service, run: Run, included: dict[str, Any]) -> Reply:
     now = service.now()
     completed = run.status(now) == "COMPLETED"
-    status = (run.outcome.status_code or 200) if completed else service.behaviour.sync_error_status
-    return json_reply({**sync_document(run, now, service.behaviour), **included}, status)
+    behaviour = service.behaviour
+    status = 200 if completed else behaviour.sync_error_status
+    if completed and behaviour.honours_response_status:
+        status = run.outcome.status_code or 200
+    return json_reply({**sync_document(run, now, behaviour), **included}, status)
 
 
 def _short_reply(service: Service, run: Run) -> Reply:

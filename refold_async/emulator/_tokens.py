@@ -60,6 +60,14 @@ class Tokens:
         """Make a token invalid; an unknown one already is."""
         self._by_token.pop(token, None)
 
+    def revoke_all(self, account: str) -> int:
+        """Make an account's tokens invalid; give how many were valid."""
+        theirs = [token for token, issued in self._by_token.items() if issued.account == account]
+        valid = sum(self.account(token) is not None for token in theirs)
+        for token in theirs:
+            self.revoke(token)
+        return valid
+
     def _issue(self, account: str) -> SessionToken:
         now = self._now()
         expires_at = now + self._behaviour.token_lifetime

@@ -1,6 +1,7 @@
-"""Workflows as plain functions: what they take, what they answer, how they fail."""
+"""Workflows as functions, plain or async: what they take, what they answer, how they fail."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import attrs
@@ -76,14 +77,54 @@ def check_duration(seconds: object) -> None:
         raise ValueError(f"a run takes a number of seconds from 0 on, or None, not {seconds!r}")
 
 
-def _duration(_: object, __: object, duration: Duration) -> None:
-    if not callable(duration):
-        check_duration(duration)
+class WorkflowError(ValueError):
+    """A workflow can't be made like this; says which function, and what it should be."""
 
 
-def _distinct(_: object, __: object, nodes: tuple[str, ...]) -> None:
+def _refusal(workflow: Any, why: str) -> WorkflowError:
+    name = getattr(workflow.function, "__qualname__", None) or repr(workflow.function)
+    return WorkflowError(f"workflow {workflow.workflow_id!r}, function {name}: {why}")
+
+
+def _text(workflow: Any, field: Any, value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise _refusal(workflow, f"{field.name} is text that is not empty, not {value!r}")
+
+
+def _takes_a_payload(workflow: Any, _: object, function: Any) -> None:
+    if not callable(function):
+        raise _refusal(workflow, "a workflow is a function from its payload to its output")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise _refusal(workflow, "a workflow returns its output, and yields nothing")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # `dict` and others of C tell none
+        return
+    try:
+        signature.bind({})
+    except TypeError as error:
+        why = f"a workflow is called with its payload and nothing else: {error}"
+        raise _refusal(workflow, why) from None
+
+
+def _duration(workflow: Any, _: object, duration: Duration) -> None:
+    try:
+        if not callable(duration):
+            check_duration(duration)
+    except ValueError as error:
+        raise _refusal(workflow, str(error)) from None
+
+
+def _of_nodes(workflow: Any, _: object, batches: Mapping[str, Any]) -> None:
+    if strange := sorted(batches.keys() - set(workflow.nodes)):
+        why = f"batches belong to nodes by name; there is no node {strange[0]!r}"
+        raise _refusal(workflow, why)
+
+
+def _distinct(workflow: Any, _: object, nodes: tuple[str, ...]) -> None:
     if not nodes or len(set(nodes)) != len(nodes):
-        raise ValueError(f"a workflow needs one or more nodes with distinct names, not {nodes!r}")
+        why = f"a workflow needs one or more nodes with distinct names, not {nodes!r}"
+        raise _refusal(workflow, why)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -104,13 +145,13 @@ class Workflow:
         nodes: Its nodes in order.
         has_group_node: Whether it refuses sync runs.
         ends: How a run ends whose function returns.
-        batches: The batches of nodes by node id.
+        batches: The batches of nodes by the nodes' names.
         validator: What checks payloads against `schema`, or None.
     """
 
-    workflow_id: str
-    function: WorkflowFunction
-    slug: str
+    workflow_id: str = attrs.field(validator=_text)
+    function: WorkflowFunction = attrs.field(validator=_takes_a_payload)
+    slug: str = attrs.field(validator=_text)
     alias: str | None = None
     name: str
     duration: Duration = attrs.field(default=0.0, validator=_duration)
@@ -120,7 +161,7 @@ class Workflow:
     nodes: tuple[str, ...] = attrs.field(validator=_distinct)
     has_group_node: bool = False
     ends: str = "COMPLETED"
-    batches: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    batches: Mapping[str, Sequence[Any]] = attrs.field(factory=dict, validator=_of_nodes)
     validator: Any = attrs.field(init=False, repr=False)
 
     @validator.default
@@ -158,31 +199,43 @@ class Workflow:
         except RecursionError:
             return [("", "is nested too deeply for this schema")]
 
-    def enact(self, payload: dict[str, Any]) -> tuple[Outcome, float | None]:
-        """Call the function; say how the run will end, and after how many seconds."""
+    def enact(self, payload: dict[str, Any]) -> tuple[Outcome | Awaitable[Outcome], float | None]:
+        """Call the function; give how the run will end, and the seconds it takes at least."""
         try:
             seconds = self.seconds(payload)
         except Exception as error:  # noqa: BLE001 - a mistake in it is the run's ending, too
-            return self._failed(f"duration of workflow {self.workflow_id!r}: {error!r}"), 0.0
+            return self.failed(f"duration of workflow {self.workflow_id!r}: {error!r}"), 0.0
         return self.perform(payload), seconds
 
-    def perform(self, payload: dict[str, Any]) -> Outcome:
-        """Call the function and say how the run will end."""
+    def perform(self, payload: dict[str, Any]) -> Outcome | Awaitable[Outcome]:
+        """Call the function and give how the run will end, once a coroutine has."""
         try:
             answer = self.function(plain(payload))  # its own, to do with as it likes
-        except NodeFailed as failure:
-            return self._failed(failure.message, failure.node)
         except Exception as error:  # noqa: BLE001 - whatever the function raises is the run's ending
-            return self._failed(str(error) or repr(error))
+            return self._raised(error)
+        return self._awaited(answer) if inspect.isawaitable(answer) else self._returned(answer)
+
+    async def _awaited(self, answer: Awaitable[Any]) -> Outcome:
+        try:
+            return self._returned(await answer)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._raised(error)
+
+    def _raised(self, error: Exception) -> Outcome:
+        if isinstance(error, NodeFailed):
+            return self.failed(error.message, error.node)
+        return self.failed(str(error) or repr(error))
+
+    def _returned(self, answer: Any) -> Outcome:
         if self.ends != "COMPLETED":
-            return self._failed(f"Workflow ended {self.ends}", status=self.ends)
+            return self.failed(f"Workflow ended {self.ends}", status=self.ends)
         return self._completed(answer if isinstance(answer, Respond) else Respond(data=answer))
 
     def _completed(self, answer: Respond) -> Outcome:
         try:
             output = plain(answer.data)
         except ValueError as error:
-            return self._failed(f"workflow {self.workflow_id!r} returned no JSON: {error}")
+            return self.failed(f"workflow {self.workflow_id!r} returned no JSON: {error}")
         return Outcome(
             status="COMPLETED",
             output=output if self.answers else None,
@@ -190,7 +243,12 @@ class Workflow:
             stops_at=len(self.nodes) - 1,
         )
 
-    def _failed(self, error: str, node: str | None = None, *, status: str = "ERRORED") -> Outcome:
+    @property
+    def undecided(self) -> Outcome:
+        """What holds for a run until its coroutine has come to an end."""
+        return Outcome(status="COMPLETED", stops_at=len(self.nodes) - 1)
+
+    def failed(self, error: str, node: str | None = None, *, status: str = "ERRORED") -> Outcome:
         """An ending at a node; at the middle one if there is none of that name."""
         stops_at = self.nodes.index(node) if node in self.nodes else len(self.nodes) // 2
         return Outcome(status=status, error=error, stops_at=stops_at)

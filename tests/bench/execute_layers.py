@@ -18,14 +18,16 @@ import re
 import subprocess
 import sys
 import tempfile
+from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 
 from refold_async import RefoldClient
+from refold_async._clock import done_within
 from refold_async._protocol import Request, execute_request
-from refold_async._transport.wire import Attempt
+from refold_async._transport.attempt import under_way
 from tests.bench.execute_cpu import PAYLOAD, PLENTY, one_round, server
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 ROWS = {
     "ordinary": "an ordinary aiohttp call: json=, .json()",
     "aiohttp": "aiohttp as the SDK uses it, with a ready body",
-    "exchange": "+ credential, sent mark, reply (Wire.exchange)",
-    "relay": "+ deadline, caller may leave (Relay)",
+    "exchange": "+ credential, deadline, sent mark, reply (Wire.exchange)",
+    "task": "+ a task of its own, its caller waits for it",
     "send": "+ token, slot, judging, JSON decoded (Transport.send)",
     "build": "+ request checked and built, JSON encoded",
     "execute": "+ own tag, orphans' and reconcile's due, handle (execute)",
@@ -61,8 +63,8 @@ def contenders(
     request = build()
     credentials = {"x-api-key": "tk_bench", "linked_account_id": "acct_1"}
     url, headers = base_url + request.target, {**request.headers, **credentials}
-    transport = free._transport
-    wire, secret, attempts = transport.wire, transport.auth.current, transport._attempts
+    transport = free._caller.parts.transport
+    wire, secret = transport.wire, transport.auth.current
     assert secret is not None
 
     async def ordinary() -> None:
@@ -71,25 +73,26 @@ def contenders(
             await response.json()
 
     async def bare() -> None:
-        assert wire._own is not None
+        assert wire._session is not None
+        under_way.set(wire.attempt(request, wire.timeouts))
         await wire._read(
-            await wire._own.request(
+            await wire._session.request(
                 "POST", url, data=request.body, headers=headers, allow_redirects=False
             )
         )
 
     async def exchange() -> None:
-        await wire.exchange(request, secret, Attempt(attempts, 30.0, None))
+        await wire.exchange(request, secret, wire.attempt(request, wire.timeouts))
 
-    async def relay() -> None:
-        attempt = Attempt(attempts, 30.0, None)
-        await attempt.run(wire.exchange(request, secret, attempt))
+    async def own_task() -> None:
+        going = asyncio.get_running_loop().create_task(exchange(), context=Context())
+        await done_within(transport.clock, going, None)
 
     return {
         "ordinary": ordinary,
         "aiohttp": bare,
         "exchange": exchange,
-        "relay": relay,
+        "task": own_task,
         "send": lambda: transport.send(request),
         "build": lambda: transport.send(build()),
         "execute": lambda: free.execute("wf_1", slug="hubspot", payload=PAYLOAD),

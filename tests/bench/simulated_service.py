@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from refold_async import Execution, ExecutionStatus, Page, PollPolicy
+from refold_async import Execution, ExecutionStatus, Page, PollPolicy, ServerError
 from refold_async._pacing.budget import Priority
 from refold_async._protocol import Output
 from refold_async._stats import Counters
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tests.bench.simulate_waiting import World
+
+ROUND_TRIP = 0.1
 
 
 @attrs.frozen
@@ -41,6 +45,10 @@ class Setting:
     page_limit: int = 100
     lag: float = 0.0  # seconds for which lists lack a new run
     object_ids: bool = True  # else ids tell no time
+    whole_seconds: bool = False  # lists tell no more of the time of creation
+    lists_down: tuple[float, float] = (math.inf, math.inf)  # seconds in which they answer 503
+    slow: Callable[[Kind], float] = lambda _: 0.0  # seconds a read takes longer
+    broken: Callable[[Kind], bool] = lambda _: False  # whether reads answer 503
 
 
 class SimulatedApi:
@@ -49,9 +57,20 @@ class SimulatedApi:
     def __init__(self, world: World, setting: Setting) -> None:
         self.world = world
         self.setting = setting
+        self.requests: list[float] = []  # when they were made, those for outputs included
+        self.listed = 0
         self.transport = SimpleNamespace(
             check_usable=lambda: None, server_clock=SimpleNamespace(at=lambda local: local)
         )
+
+    async def _trouble(self, kind: Kind) -> None:
+        """Be slow, or fail, for some accounts."""
+        self.requests.append(LoopClock().monotonic())
+        if late := self.setting.slow(kind):
+            await asyncio.sleep(late)
+        if self.setting.broken(kind):
+            await asyncio.sleep(ROUND_TRIP)
+            raise ServerError("down", status=503)
 
     async def _show(self, runs: Iterable[int], priority: Priority | None) -> list[Execution]:
         await self.world.read()
@@ -61,12 +80,12 @@ class SimulatedApi:
         return shown
 
     def _entry(self, run: int) -> Execution:
-        ended = self.world.has_ended(run)
+        ended, start = self.world.has_ended(run), self.world.starts[run]
         return Execution(
             execution_id=self.execution_id(run),
             status=ExecutionStatus.COMPLETED if ended else ExecutionStatus.RUNNING,
             workflow_id=self.setting.kind(run).workflow,
-            created_at=_at(self.world.starts[run]),
+            created_at=_at(float(int(start)) if self.setting.whole_seconds else start),
             completed_at=_at(self.world.ends[run]) if ended else None,
         )
 
@@ -78,26 +97,40 @@ class SimulatedApi:
 
     async def get_execution(self, execution_id: str, *, priority: Any, **_: Any) -> Execution:
         """Read a run."""
-        return (await self._show([_number(execution_id)], priority))[0]
+        run = _number(execution_id)
+        await self._trouble(self.setting.kind(run))
+        return (await self._show([run], priority))[0]
 
     async def get_response(self, execution_id: str, *, priority: Any = None, **_: Any) -> Output:
         """Read a run's output."""
-        entry = (await self._show([_number(execution_id)], priority))[0]
+        run = _number(execution_id)
+        await self._trouble(self.setting.kind(run))
+        entry = (await self._show([run], priority))[0]
         return Output(value=None, status=entry.status)
 
     async def list_executions(
         self, *, account: str, query: Mapping[str, Any], priority: Any, **_: Any
     ) -> Page[Execution]:
         """List an account's runs of a window, the oldest first."""
+        self.listed += 1
+        await self._trouble(Kind(account=account))
+        now = LoopClock().monotonic()
+        down_from, down_until = self.setting.lists_down
+        if down_from <= now < down_until:
+            await asyncio.sleep(ROUND_TRIP)
+            raise ServerError("down", status=503)
         begin, end = (
             round(query[name].timestamp() - EPOCH, 3) for name in ("start_date", "end_date")
         )
+        if self.setting.whole_seconds:
+            begin, end = math.floor(begin), math.floor(end) + 0.999
         starts = self.world.starts
-        listed = bisect_left(starts, LoopClock().monotonic() - self.setting.lag)
+        listed = bisect_left(starts, now - self.setting.lag)
         window = range(bisect_left(starts, begin), min(bisect_right(starts, end), listed))
         limit = min(query["limit"], self.setting.page_limit)
+        first = limit * (query["page"] - 1)
         theirs = (run for run in window if self.setting.kind(run).account == account)
-        found = list(islice(theirs, limit + 1))
+        found = list(islice(theirs, first, first + limit + 1))
         entries = await self._show(found[:limit], priority)
         return Page(items=tuple(entries), has_next=len(found) > limit)
 
@@ -110,30 +143,41 @@ def _at(seconds: float) -> datetime:
     return datetime.fromtimestamp(EPOCH + seconds, UTC)
 
 
-async def track(world: World, setting: Setting) -> Counters:
-    """Wait with the tracker of a client for every run that is ours."""
-    policy, clock, counters = PollPolicy(), LoopClock(), Counters()
-    api = SimulatedApi(world, setting)
-    tracker = Tracker(cast("Any", api), policy, clock, counters, at_once=25)
+class Waiting:
+    """The tracker of a client, which waits for the runs of a world."""
 
-    async def wait(world: World, run: int) -> None:
-        kind = setting.kind(run)
+    def __init__(self, world: World, setting: Setting, policy: PollPolicy | None = None) -> None:
+        self.world = world
+        self.setting = setting
+        self.counters = Counters()
+        self.api = SimulatedApi(world, setting)
+        self.tracker = Tracker(
+            cast("Any", self.api), policy or PollPolicy(), LoopClock(), self.counters, at_once=25
+        )
+
+    async def run(self, run: int, *, fresh: bool = True) -> None:
+        """Wait for a run, if it is ours."""
+        kind = self.setting.kind(run)
         if not kind.ours:
             return
-        watch = tracker.watch(
-            api.execution_id(run),
+        watch = self.tracker.watch(
+            self.api.execution_id(run),
             kind.account,
-            first_look=clock.monotonic() + policy.first,
-            workflow=kind.workflow,
-            fresh=True,
+            known_at=LoopClock().monotonic(),
+            workflow=kind.workflow if fresh else None,
+            fresh=fresh,
         )
-        await tracker.wait(watch)
+        await self.tracker.wait(watch)
         assert watch.progress.last_look_at is not None
-        world.known[run] = watch.progress.last_look_at
+        self.world.known[run] = watch.progress.last_look_at
 
-    await world.each(wait)
-    await tracker.aclose()
-    return counters
+
+async def track(world: World, setting: Setting) -> Counters:
+    """Wait with the tracker of a client for every run that is ours."""
+    waiting = Waiting(world, setting)
+    await world.each(lambda _, run: waiting.run(run))
+    await waiting.tracker.aclose()
+    return waiting.counters
 
 
 async def our_tracker(world: World) -> None:

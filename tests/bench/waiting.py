@@ -101,7 +101,7 @@ class Bench:
         await self._ask(handle, lambda n: min(0.5 * 1.5**n, 10.0))
 
     async def _ask(self, handle: ExecutionHandle[Any], pause: Callable[[int], float]) -> None:
-        api, number, status = self.refold._services.api, 0, "RUNNING"
+        api, number, status = self.refold._caller.parts.services.api, 0, "RUNNING"
         while status == "RUNNING":
             await self.clock.sleep(pause(number))
             self.reads += 1

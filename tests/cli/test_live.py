@@ -66,7 +66,8 @@ async def test_unreachable_service_is_exit_code_3(
     assert (ended.code, ended.err) == (3, "")
     assert "ConnectionFailedError" in ended.out
     assert ended.out.splitlines()[-1] == (
-        "Stopped at this failure. Check REFOLD_BASE_URL and the network between here and there."
+        "Stopped at this failure. Check host and port of REFOLD_BASE_URL, and that the service is"
+        " up: nothing listens there."
     )
 
 

@@ -69,7 +69,8 @@ async def test_unknown_run_is_exit_code_3(here: Refold, service: Settings) -> No
 
     assert (ended.code, ended.out) == (3, "")
     assert ended.err.splitlines()[1] == (
-        "Check the id, and that what it names belongs to this linked account."
+        "Check the id, and that the run belongs to this linked account and to the environment"
+        " (test or production) of the test API key from REFOLD_API_KEY."
     )
 
 

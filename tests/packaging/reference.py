@@ -35,7 +35,7 @@ def complaints(built: Path) -> Iterator[str]:
     page = (built / "reference.html").read_text(encoding="utf-8")
     for field in MISREAD.finditer(page):
         entry = re.findall(r'id="(refold_async[\w.]+)"', page[: field.start()])[-1]
-        yield f"{entry} has a field {field[1]!r}: a colon of its docstring was misread"
+        yield f"{entry} has a field {field[1]!r}: write its first sentence without a colon"
     for face in (refold_async, emulator):
         for name in face.__all__:
             if name != "__version__":

@@ -109,7 +109,10 @@ def running_emulator(folder: Path, python: Path) -> Iterator[str]:
     ) as child:
         assert child.stdout is not None
         try:
-            yield next(line.split()[-1] for line in child.stdout if "base URL" in line)
+            base_url = next((line.split()[-1] for line in child.stdout if "base URL" in line), None)
+            if base_url is None:
+                sys.exit("the emulator of the wheel did not start; its own words are above")
+            yield base_url
         finally:
             child.terminate()
 

@@ -1,7 +1,8 @@
 """A batch that kills its own process at a chosen instant: `python -m tests.support.crashing ...`.
 
 The instant is `before STATE` or `after STATE`: the moment around which the victim's row is written
-in that state. `never` lets the batch end.
+in that state; or `in a commit MICROSECONDS`: so long after SQLite began to commit the victim's run.
+`never` lets the batch end.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from refold_async import ExecutionRequest, PollPolicy, RefoldClient, RetryPolicy
 from refold_async._batch.journal import Journal
+from refold_async._batch.journal_rows import READ, SUM, WRITE_META, total, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from refold_async import BatchReport
-    from refold_async._batch.journal import Row
+    from refold_async._batch.journal_rows import Row
     from refold_async._config import RetryMode
 
 VICTIM = "1"
@@ -59,13 +63,30 @@ def forget_the_run(journal: str, *, key: str = VICTIM, tag: str | None = None) -
         " tag = coalesce(?, tag) WHERE key = ?",
         (tag, key),
     )
-    connection.commit()
+    mend_the_sum(connection)
     connection.close()
+
+
+def mend_the_sum(connection: sqlite3.Connection) -> None:
+    """Write the sum anew, as whoever means to change a journal by hand has to."""
+    named = connection.execute("SELECT name, value FROM meta WHERE name != ?", (SUM,))
+    weights = map(weigh, [*named, *connection.execute(READ)])
+    connection.execute(WRITE_META, (SUM, str(total(weights))))
+    connection.commit()
 
 
 def kill_at(instant: str) -> None:
     """Have the process killed around a write."""
-    write = Journal.write
+    write, commit = Journal.write, Journal._commit
+    *words, last = instant.split()
+    if words == ["in", "a", "commit"]:
+
+        async def cutting(journal: Journal, rows: list[Any], said: int) -> None:
+            if any(row[0] == VICTIM and "started" in row for row in rows):
+                threading.Thread(target=_kill_in, args=(int(last) / 1e6,)).start()
+            await commit(journal, rows, said)
+
+        setattr(Journal, "_commit", cutting)  # noqa: B010
 
     async def killing(journal: Journal, row: Row) -> None:
         if row.key == VICTIM and instant == f"before {row.state}":
@@ -75,6 +96,11 @@ def kill_at(instant: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(Journal, "write", killing)  # noqa: B010 - mypy takes no method for another
+
+
+def _kill_in(seconds: float) -> None:
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

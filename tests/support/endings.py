@@ -27,7 +27,8 @@ POSTS = ("execute", "rerun", "stop")
 
 
 def at_once(mode: Any = "transient", **settings: Any) -> RetryPolicy:
-    """Give a policy whose pauses take no time."""
+    """Give a policy whose pauses take no time, and that bears refusals by load for hardly any."""
+    settings = {"patience": 0.05, **settings}
     return RetryPolicy(mode=mode, wait=0.0, max_wait=0.0, settle=0.0, **settings)
 
 

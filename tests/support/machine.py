@@ -22,7 +22,7 @@ import aiohttp
 import attrs
 
 from refold_async import RefoldClient
-from refold_async._transport.wire import Attempt, Wire
+from refold_async._transport.wire import Wire
 from refold_async.emulator import Behaviour, Emulator, Fault
 from refold_async.emulator._service import Call
 from tests.support.clock import FakeClock, settle
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from refold_async._config import Secret
     from refold_async._protocol import Request
+    from refold_async._transport.attempt import Attempt
 
 ACCOUNT = "acct_1"
 _STEP = 0.5
@@ -149,7 +150,7 @@ class Loopback(World):
 
     async def _quiet(self) -> None:
         async with asyncio.timeout(10):
-            while self.client._transport._attempts:  # noqa: ASYNC110 - nothing announces it
+            while self.client._transport.wire._under_way:  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(0)
         await settle(5)
 
@@ -189,7 +190,6 @@ class _ImaginedWire(Wire):
         return self.draw.choice([0.0, 0.001, 0.01, 0.03])
 
     async def _request(self, request: Request, secret: Secret, attempt: Attempt) -> Any:
-        attempt.begun = attempt.watched = True
         await asyncio.sleep(self._latency())
         attempt.depart()
         headers = {**request.headers, **self.auth.headers(secret, request.account or "")}

@@ -16,14 +16,15 @@ SECONDS_ABOVE_ZERO = [
     (Timeouts, "connect"),
     (Timeouts, "read"),
     (Timeouts, "sync"),
-    (RetryPolicy, "deadline"),
+    (Timeouts, "abandoned"),
+    (Timeouts, "call"),
     (PollPolicy, "first"),
     (PollPolicy, "max_interval"),
 ]
 SECONDS_FROM_ZERO = [
     (RetryPolicy, "wait"),
     (RetryPolicy, "max_wait"),
-    (RetryPolicy, "max_retry_after"),
+    (RetryPolicy, "patience"),
     (RetryPolicy, "settle"),
     (PollPolicy, "not_found_grace"),
     (PollPolicy, "failure_budget"),
@@ -38,15 +39,20 @@ def _each(pairs: list[tuple[type, str]]) -> pytest.MarkDecorator:
 
 def test_defaults_are_the_documented_ones() -> None:
     """The defaults are those of the public design."""
-    assert attrs.asdict(Timeouts()) == {"connect": 10, "read": 30, "sync": 330}
+    assert attrs.asdict(Timeouts()) == {
+        "connect": 10,
+        "read": 30,
+        "sync": 330,
+        "abandoned": 10,
+        "call": None,
+    }
     assert attrs.asdict(RateLimit()) == {"per_second": 20, "burst": 5}
     assert attrs.asdict(RetryPolicy()) == {
         "mode": "transient",
         "attempts": 4,
         "wait": 0.5,
         "max_wait": 8,
-        "max_retry_after": 120,
-        "deadline": None,
+        "patience": 120,
         "settle": 1.0,
     }
     defaults = attrs.asdict(PollPolicy())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from refold_async import BudgetStats
+from refold_async import BudgetStats, WaitingStats
 from refold_async._stats import Counters
 
 
@@ -25,8 +25,8 @@ def test_counting_begins_at_nothing() -> None:
     stats = Counters().snapshot()
     counted = attrs.asdict(stats)
     assert counted.pop("requests") == {}
-    assert stats.budget == BudgetStats()
-    del counted["budget"]
+    assert (stats.budget, stats.waiting) == (BudgetStats(), WaitingStats())
+    del counted["budget"], counted["waiting"]
     assert {*counted.values()} == {0}
 
 
@@ -38,10 +38,12 @@ def test_counters_of_two_clients_add_up() -> None:
     for counters in (one, two):
         counters.retries = counters.polls = counters.settled = counters.possible_duplicates = 1
         counters.adopted = counters.orphaned = counters.unknown = 2
+        counters.abandoned = 1
         counters.sweeps, counters.wasted, counters.noticed, counters.unnoticed_for = 3, 2, 1, 0.5
     both = attrs.asdict(one.snapshot() + two.snapshot())
     assert both.pop("requests") == {"execute": 3, "stop": 1}
     assert both.pop("budget") == attrs.asdict(BudgetStats())
+    assert both.pop("waiting") == attrs.asdict(WaitingStats())
     assert both == {
         "retries": 2,
         "polls": 2,
@@ -49,6 +51,7 @@ def test_counters_of_two_clients_add_up() -> None:
         "possible_duplicates": 2,
         "adopted": 4,
         "orphaned": 4,
+        "abandoned": 2,
         "unknown": 4,
         "sweeps": 6,
         "wasted": 4,

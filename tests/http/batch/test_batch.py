@@ -98,8 +98,8 @@ async def test_leaving_map_hands_runs_to_the_orphans(service: Emulator, connect:
     requests = [*numbered(1), *numbered(3, "wf_endless"), *numbered(20)]
     async with aclosing(refold.map(requests, concurrency=4)) as items:
         first = await anext(items)
-    while refold._transport._rests:
-        await asyncio.wait(refold._transport._rests)
+    while refold._transport._starts:
+        await asyncio.wait(refold._transport._starts)
     known = {first.execution_id, *(handle.execution_id for handle in refold.orphans)}
     assert known == {run.execution_id for run in service.runs}
     assert len(known) < 24

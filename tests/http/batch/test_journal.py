@@ -25,7 +25,7 @@ from tests.support.endings import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from refold_async._batch.journal import Row
+    from refold_async._batch.journal_rows import Row
 
     Connect = Callable[..., RefoldClient]
 

@@ -228,7 +228,11 @@ async def test_a_sync_answer_may_lack_any_field() -> None:
     async with playing(sync_strips={"execution_id", "status_code", "errored"}) as emulator:
         answer = await execute(emulator, {"sync_execution": "true"})
 
-    assert answer.body == {"return_value": {"id": 1}, "execution_error": None}
+    assert answer.body == {
+        "return_value": {"id": 1},
+        "execution_error": None,
+        "executed_by_thanos": True,
+    }
 
 
 async def test_a_failed_sync_run_may_have_another_status() -> None:

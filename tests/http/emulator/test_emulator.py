@@ -142,7 +142,7 @@ async def test_a_completed_execution_carries_its_nodes(emulator: Emulator, clock
     assert body["type_of_execution"] == "ASYNC"
     assert body["associated_workflow"]["_id"] == "wf_1"
     assert body["nodes"][-1] == {
-        "node_id": "response",
+        "node_id": "3",
         "node_name": "Response",
         "node_type": "response",
         "node_status": "Success",
@@ -225,13 +225,15 @@ async def test_a_rerun_calls_the_function_again(emulator: Emulator) -> None:
 
 async def test_batches_are_paged(emulator: Emulator) -> None:
     """A node's batches come in pages; a node without any gets 501."""
-    emulator.workflow("wf_2", slug="hubspot", batches={"work": [{"n": n} for n in range(3)]})(dict)
+    emulator.workflow("wf_2", slug="hubspot", batches={"Work": [{"n": n} for n in range(3)]})(dict)
     path = f"{V2}/execution/{await start(emulator, 'wf_2')}/nodes"
-    status, page = await ask(emulator, "GET", f"{path}/work/batches?limit=2&page=2")
-    missing, _ = await ask(emulator, "GET", f"{path}/start/batches")
+    status, page = await ask(emulator, "GET", f"{path}/2/batches?limit=2&page=2")
+    missing = [await ask(emulator, "GET", f"{path}/{node}/batches") for node in ("1", "9", "x")]
 
     assert (status, page["docs"], page["totalPages"]) == (200, [{"n": 2}], 2)
-    assert missing == 501
+    assert [status for status, _ in missing] == [501, 501, 501]
+    with pytest.raises(ValueError, match="no node 'work'"):
+        emulator.workflow("wf_2", slug="hubspot", batches={"work": []})(dict)
 
 
 async def test_workflows_are_listed(emulator: Emulator) -> None:

@@ -60,6 +60,7 @@ async def test_a_sync_run_is_answered_when_it_is_over(emulator: Emulator) -> Non
         "errored": False,
         "status_code": 200,
         "execution_error": None,
+        "executed_by_thanos": True,
     }
     assert run.ends_at is not None
     assert run.sync
@@ -128,7 +129,12 @@ async def test_a_run_fails_at_a_node(
     assert body["completion_percentage"] < 100
     assert [node["node_status"] for node in body["nodes"]] == statuses
     failed = next(node for node in body["nodes"] if node["node_status"] == "Errored")
-    assert failed["latest_output"] == {"error": "no"}
+    assert failed["latest_output"] == {
+        "status": "Errored",
+        "node_id": failed["node_id"],
+        "node_name": failed["node_name"],
+        "body": {"error": "no"},
+    }
 
 
 async def test_an_exception_without_a_message_shows_its_kind(emulator: Emulator) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from refold_async.emulator import Emulator, Fault
+from refold_async.emulator import Emulator, Fault, Outcome
 from refold_async.emulator.__main__ import add_samples, main
 
 RUN = "/api/v2/public/workflow/wf/execute"
@@ -199,11 +199,18 @@ def test_the_command_in_this_process(
 ) -> None:
     """A signal ends the command, and the handlers that were there before are back."""
     before = signal.getsignal(kind)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
-    previous = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), kind))
+
+    def send_once_it_is_expected(*_: object) -> None:
+        if signal.getsignal(kind) is not before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            os.kill(os.getpid(), kind)
+
+    previous = signal.signal(signal.SIGALRM, send_once_it_is_expected)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
     try:
         code = main(["--port", "0", "--rate-limit", "20/5", "--capacity", "8", "--faulty", "0.1"])
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
 
     assert code == 0
@@ -227,6 +234,7 @@ def test_the_samples_show_every_ending() -> None:
     endings = {}
     for workflow in emulator.workflows:
         outcome = workflow.perform({"email": "jane@example.com"})
+        assert isinstance(outcome, Outcome)
         endings[workflow.workflow_id] = (outcome.status, outcome.output)
 
     assert endings == {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def behind(connect: Callable[..., RefoldClient], tmp_path: Path) -> Iterator[Behind]:
     """Make a client of a server, and the one nginx between them: `behind(server, settings)`."""
     if EXECUTABLE is None:
-        pytest.skip("nginx is not installed (neither on PATH nor in /usr/sbin)")
+        pytest.skip("nginx is not installed: apt-get install nginx-light")
     with contextlib.ExitStack() as stack:
 
         def make(

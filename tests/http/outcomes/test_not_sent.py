@@ -235,3 +235,4 @@ async def test_tls_to_a_port_of_plain_http_ends_the_call(
     with pytest.raises(ConnectionFailedError) as caught:
         await refold.execute("wf_1", slug="s")
     assert (caught.value.sent, refold.stats.requests["execute"]) == (False, 1)
+    assert "that this machine trusts who signed" in (caught.value.advice or "")

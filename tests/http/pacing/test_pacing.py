@@ -76,7 +76,7 @@ async def test_refusal_stops_all_calls_of_the_client(
     """Whoever wrote the 429 or 503, its Retry-After holds for everybody."""
     refusal = Step(reply=http(status, body, headers={"Retry-After": "60"}))
     async with wire(refusal, STARTS) as server:
-        refold = connect(server, retry=at_once("never"))
+        refold = connect(server, retry=at_once("never", patience=120))
         with pytest.raises(RefoldError):
             await refold.execute("wf_1", slug="s")
         assert 59 < refold.stats.budget.stopped_for <= 60
@@ -88,10 +88,10 @@ async def test_refusal_stops_all_calls_of_the_client(
 async def test_retry_after_stops_for_no_longer_than_the_policy_allows(
     connect: Callable[..., RefoldClient],
 ) -> None:
-    """Past `max_retry_after` calls fail at once; the others are held up for that long at most."""
+    """Past `patience` calls fail at once; the others are held up for that long at most."""
     refusal = Step(reply=http(429, OWN, headers={"Retry-After": "3600"}))
     async with wire(refusal, STARTS) as server:
-        refold = connect(server, retry=RetryPolicy(max_retry_after=0.05))
+        refold = connect(server, retry=RetryPolicy(patience=0.05))
         with pytest.raises(RateLimitError):
             await refold.execute("wf_1", slug="s")
         assert refold.stats.budget.stopped_for <= 0.05

@@ -108,7 +108,7 @@ async def test_absence_by_a_clock_nobody_has_checked_proves_nothing(
     connect: Callable[..., RefoldClient], mode: str
 ) -> None:
     """Before a run of ours has shown the service's clock, a proxy's `Date` is all there is."""
-    async with playing(clock_skew=-60.0) as emulator:
+    async with playing(clock_skew=-3600.0) as emulator:
         emulator.faults.always("*", Fault(headers={"Date": formatdate(usegmt=True)}))
         await connect(emulator).execute("wf_1", slug="s")
         refold = connect(emulator, retry=policy(mode))

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
-from refold_async import ExecutionOutcomeUnknownError, RateLimit, Timeouts
-from refold_async._transport import wire as _wire
+from refold_async import ConfigError, ExecutionOutcomeUnknownError, RateLimit, Timeouts
 from refold_async.emulator import Emulator, Fault
 from tests.support.endings import MODES, at_once
-from tests.support.wire import ACCEPTED, STARTS, Step, http, wire
+from tests.support.wire import ACCEPTED, RUN, STARTS, Step, http, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from refold_async import RefoldClient
+    from tests.support.clock import FakeClock
 
 
 async def test_connections_are_capped(
@@ -64,18 +67,85 @@ async def test_a_connection_the_server_closed_while_idle_fails_no_call(
     assert (len(server.seen), server.connections) == (2, 2)
 
 
+LENT = pytest.mark.parametrize("lent", [False, True], ids=["own", "lent"])
+
+
+@asynccontextmanager
+async def pool(*, lent: bool) -> AsyncIterator[dict[str, Any]]:
+    """Give the settings of a client over its own pool, or over a lent one."""
+    if not lent:
+        yield {}
+        return
+    async with aiohttp.ClientSession() as session:
+        yield {"session": session}
+
+
+@LENT
+@pytest.mark.parametrize(
+    ("announced", "settings", "kept"),
+    [
+        pytest.param(None, {}, 4.0, id="nothing said"),
+        pytest.param(None, {"keepalive": 1.5}, 1.5, id="set"),
+        pytest.param(None, {"keepalive": timedelta(seconds=9)}, 9.0, id="set higher"),
+        pytest.param("timeout=2", {}, 1.0, id="2 s"),
+        pytest.param("timeout=2, max=100", {}, 1.0, id="with max"),
+        pytest.param("max=5, Timeout = 3", {}, 2.0, id="spaced"),
+        pytest.param("timeout=1", {}, 0.0, id="1 s"),
+        pytest.param("timeout=0", {}, 0.0, id="0 s"),
+        pytest.param("timeout=75", {}, 4.0, id="longer than ours"),
+        pytest.param("timeout=75", {"keepalive": 60}, 60.0, id="longer than a longer one"),
+        pytest.param("timeout=99999999999999999999", {}, 4.0, id="absurd"),
+        pytest.param("timeout=\u0662", {}, 4.0, id="no ASCII digit"),
+        pytest.param("timeout=1e0", {"keepalive": 3}, 0.0, id="digits, then letters"),
+        pytest.param("timeout=-1", {}, 4.0, id="negative"),
+        pytest.param("idle=1", {}, 4.0, id="another word"),
+    ],
+)
 async def test_an_idle_connection_is_left_before_the_server_closes_it(
-    connect: Callable[..., RefoldClient], monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., RefoldClient],
+    clock: FakeClock,
+    announced: str | None,
+    settings: dict[str, Any],
+    kept: float,
+    lent: bool,
 ) -> None:
-    """Past its keep-alive a connection is not used, even if nobody knows yet that it is closed."""
-    monkeypatch.setattr(_wire, "_KEEPALIVE", 0.05)
-    async with wire(STARTS) as server:
-        refold = connect(server, retry=at_once("never"))
+    """It is used for as long as we keep it, and a second less than the server says it does."""
+    said = {} if announced is None else {"Keep-Alive": announced.encode().decode("latin-1")}
+    step = Step(reply=http(200, {"execution_id": RUN}, headers=said))
+    async with wire(step) as server, pool(lent=lent) as over:
+        refold = connect(server, retry=at_once("never"), clock=clock, **settings, **over)
         await refold.execute("wf_1", slug="s")
-        await asyncio.sleep(0.07)
-        server.abort()  # the client hears of it only when it sends
+        if kept:
+            clock.now += kept - 0.01
+            await refold.execute("wf_1", slug="s")
+            assert server.connections == 1
+        clock.now += kept + 0.01
         await refold.execute("wf_1", slug="s")
-    assert (len(server.seen), server.connections) == (2, 2)
+    assert server.connections == 2
+
+
+@LENT
+async def test_a_server_that_closes_idle_connections_fails_no_call(
+    connect: Callable[..., RefoldClient], lent: bool
+) -> None:
+    """It says for how long it keeps them, and answers a call just after that 30 ms late."""
+    step = Step(reply=http(200, {"execution_id": RUN}, headers={"Keep-Alive": "timeout=1"}))
+    async with wire(step) as server, pool(lent=lent) as over:
+        refold = connect(server, retry=at_once("never"), **over)
+        for _ in range(5):
+            await refold.execute("wf_1", slug="s")
+            server.abort()  # the client hears of it only when it sends
+    assert (len(server.seen), server.connections) == (5, 5)
+
+
+@pytest.mark.parametrize("keepalive", [0, -1, "4", None, float("nan"), float("inf"), True])
+async def test_keepalive_is_a_duration(
+    connect: Callable[..., RefoldClient], keepalive: object
+) -> None:
+    """Anything else is refused before any connection."""
+    async with wire() as server:
+        with pytest.raises(ConfigError, match="keepalive"):
+            connect(server, keepalive=keepalive)
 
 
 @MODES
@@ -102,11 +172,6 @@ async def test_a_connection_that_is_closed_just_then_costs_a_read_nothing(
         server.abort()
         execution = await refold.executions.get("e1")
     assert (execution.status, len(server.seen)) == ("RUNNING", 2)
-
-
-def test_keep_alive_is_below_that_of_common_servers() -> None:
-    """Node closes idle connections after 5 s, nginx after 75."""
-    assert _wire._KEEPALIVE < 5
 
 
 async def test_waiting_for_a_connection_eats_no_timeout(

@@ -93,12 +93,12 @@ async def test_a_timeout_after_sending_is_unknown(
     assert (caught.value.__cause__.sent, len(server.seen)) == (True, 1)
 
 
-async def test_the_policys_deadline_bounds_a_call_as_well(
+async def test_a_call_without_a_timeout_has_the_clients(
     connect: Callable[..., RefoldClient],
 ) -> None:
-    """`RetryPolicy.deadline` ends a try that is under way."""
+    """`Timeouts.call` ends a try that is under way."""
     async with wire(STALL) as server:
-        refold = connect(server, retry=at_once("never", deadline=0.05))
+        refold = connect(server, retry=at_once("never"), timeouts=Timeouts(call=0.05))
         with pytest.raises(ExecutionOutcomeUnknownError):
             await refold.execute("wf_1", slug="s")
     assert len(server.seen) == 1

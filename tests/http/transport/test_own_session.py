@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -12,6 +13,9 @@ import pytest
 
 from refold_async import (
     BadRequestError,
+    ClientClosedError,
+    ConfigError,
+    ConnectionFailedError,
     ExecutionOutcomeUnknownError,
     Timeouts,
     UnexpectedReplyError,
@@ -175,26 +179,118 @@ async def test_a_redirect_is_not_followed(connect: Callable[..., RefoldClient]) 
 
 
 @MODES
-async def test_a_refused_connection_counts_as_sent(
+async def test_a_refused_connection_was_not_sent(
     connect: Callable[..., RefoldClient], mode: str
 ) -> None:
-    """Without our own connector nobody knows what left: unknown rather than sent again."""
-    async with wire(STARTS) as server, aiohttp.ClientSession() as session:
+    """Evidence over a lent connector is as good as over our own."""
+    async with aiohttp.ClientSession() as session, wire(STARTS) as server:
+        refold = connect(server, session=session, retry=at_once(mode))
         server.quit()
-        with pytest.raises(ExecutionOutcomeUnknownError) as caught:
-            await connect(server, session=session, retry=at_once(mode)).execute("wf_1", slug="s")
-    assert (caught.value.attempts, len(server.seen)) == (1, 0)
+        with pytest.raises(ConnectionFailedError) as caught:
+            await refold.execute("wf_1", slug="s")
+    assert (caught.value.sent, refold.stats.requests["execute"]) == (
+        False,
+        1 if mode == "never" else 4,
+    )
 
 
-async def test_a_connect_timeout_counts_as_sent(connect: Callable[..., RefoldClient]) -> None:
-    """`Timeouts.connect` bounds the connection on a caller's session as well."""
+async def test_a_connect_timeout_was_not_sent(connect: Callable[..., RefoldClient]) -> None:
+    """`Timeouts.connect` bounds the connection over a lent connector as well."""
     with full_port() as port:
         server = Wire(base_url=f"http://127.0.0.1:{port.getsockname()[1]}")
         async with aiohttp.ClientSession() as session:
             refold = connect(server, session=session, timeouts=Timeouts(connect=0.05))
             async with asyncio.timeout(5):
-                with pytest.raises(ExecutionOutcomeUnknownError):
+                with pytest.raises(ConnectionFailedError) as caught:
                     await refold.execute("wf_1", slug="s", retry=at_once("never"))
+    assert caught.value.sent is False
+
+
+async def test_a_session_whose_trace_hooks_wait_changes_nothing(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """They are the session's, and only its connector is lent."""
+    told = []
+
+    async def slow(*_: Any) -> None:
+        told.append(1)
+        await asyncio.sleep(3600)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(slow)
+    trace.on_connection_create_end.append(slow)
+    async with wire(STARTS) as server, aiohttp.ClientSession(trace_configs=[trace]) as session:
+        await connect(server, session=session).execute("wf_1", slug="s")
+    assert (len(server.seen), told) == (1, [])
+
+
+async def test_a_session_that_is_closed_lends_nothing(connect: Callable[..., RefoldClient]) -> None:
+    """It is refused at once, and a client whose lent connector is closed later says so."""
+    session = aiohttp.ClientSession()
+    async with wire(STARTS) as server:
+        refold = connect(server, session=session, retry=at_once())
+        await refold.execute("wf_1", slug="s")
+        await session.close()
+        with pytest.raises(ClientClosedError, match="connector of the aiohttp session"):
+            await refold.execute("wf_1", slug="s")
+        with pytest.raises(ConfigError, match="closed"):
+            connect(server, session=session)
+    assert len(server.seen) == 1
+
+
+async def test_a_connector_that_is_closed_under_a_waiting_call_cancels_nobody(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """Aiohttp cancels what queues for its pool: the caller was not, and gets an error."""
+    async with wire(Step(end="stall")) as server:
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
+        refold = connect(server, session=session, retry=at_once("never"))
+        async with asyncio.TaskGroup() as group:
+            holder = group.create_task(_swallowed(session.get(server.base_url)))
+            await until(lambda: len(server.seen) == 1)
+            call = group.create_task(_swallowed(refold.executions.get("e1")))
+            await asyncio.sleep(0.02)
+            await session.close()
+    await holder
+    assert isinstance(await call, (ConnectionFailedError, ClientClosedError))
+
+
+async def _swallowed(call: Any) -> Any:
+    try:
+        return await call
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        return error
+
+
+@pytest.mark.parametrize("verify", [False, "none", "host"])
+async def test_a_connector_that_verifies_nothing_is_refused(
+    connect: Callable[..., RefoldClient], verify: Any
+) -> None:
+    """It would show the key to whoever answers."""
+    context: Any = False
+    if verify:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE if verify == "none" else ssl.CERT_REQUIRED
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with wire(STARTS) as server, aiohttp.ClientSession(connector=connector) as session:
+        with pytest.raises(ConfigError, match="does not verify"):
+            connect(server, session=session)
+
+
+async def test_no_more_is_in_flight_than_its_pool_holds(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """Calls queue in our budget, where it eats no timeout, instead of in the lent pool."""
+    connector = aiohttp.TCPConnector(limit=2)
+    async with (
+        wire(Step(reply=ACCEPTED, delay=0.05)) as server,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        timeouts = Timeouts(connect=0.3, read=0.3)
+        refold = connect(server, session=session, timeouts=timeouts, retry=at_once("never"))
+        await asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(16)))
+    assert (len(server.seen), server.connections) == (16, 2)
 
 
 async def test_a_read_over_it_is_repeated(connect: Callable[..., RefoldClient]) -> None:

@@ -162,8 +162,8 @@ async def test_hints_before_the_reply_are_skipped(connect: Callable[..., RefoldC
 @pytest.mark.parametrize(
     ("body", "remote"),
     [
-        pytest.param({"message": "x" * 100_000}, "x" * 200, id="long message"),
-        pytest.param("x" * 100_000, "x" * 200, id="long page"),
+        pytest.param({"message": "x" * 100_000}, "x" * 150, id="long message"),
+        pytest.param("x" * 100_000, "an HTML page", id="long page"),
         pytest.param({"message": "\x1b[2J\r\nboo"}, "\\x1b[2J\\r\\nboo", id="control characters"),
     ],
 )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import pickle
 import traceback
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 
 from refold_async import RefoldError, Timeouts
 from tests.support.endings import at_once
-from tests.support.wire import STARTS, Step, http, wire
+from tests.support.wire import RUN, STARTS, Step, http, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,8 +99,15 @@ async def test_no_error_shows_the_secret(
     assert SECRET not in caplog.text
 
 
+def echo(status: int, page: bytes) -> Step:
+    """Show the secret in body and headers; here, for a test's own locals are in tracebacks too."""
+    headers = {"Location": f"https://elsewhere.example/?key={SECRET}", "x-request-id": SECRET}
+    body = page.replace(b"%", SECRET.encode())
+    return Step(reply=http(status, body, headers=headers), end="fin")
+
+
 @CREDENTIALS
-@pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 502])
+@pytest.mark.parametrize("status", [200, 202, 304, 307, 400, 401, 403, 429, 500, 502, 503])
 @pytest.mark.parametrize(
     "page",
     [
@@ -115,7 +124,7 @@ async def test_a_service_that_shows_what_it_was_sent_is_not_quoted(
 ) -> None:
     """Debug pages do."""
     caplog.set_level(logging.DEBUG)
-    async with wire(Step(reply=http(status, page.replace(b"%", SECRET.encode())))) as server:
+    async with wire(echo(status, page)) as server:
         refold = connect(server, retry=at_once(), **holding(credential))
         with pytest.raises(RefoldError) as caught:
             await refold.execute("wf_1", slug="s")
@@ -208,3 +217,55 @@ async def test_a_credential_is_not_pickled_with_a_client(
         refold = connect(server, api_key=SECRET)
         with pytest.raises(TypeError):
             pickle.dumps(refold)
+
+
+AWKWARD = 'tk/5e+c2="7\\f<0&d'
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        pytest.param(AWKWARD, id="plain"),
+        pytest.param(json.dumps(AWKWARD)[1:-1], id="JSON"),
+        pytest.param(json.dumps(AWKWARD)[1:-1].replace("/", "\\/"), id="JSON of PHP"),
+        pytest.param(
+            "".join(c if c.isalnum() else f"\\u{ord(c):04X}" for c in AWKWARD), id="JSON of .NET"
+        ),
+        pytest.param(quote(AWKWARD, safe=""), id="URL"),
+        pytest.param("".join(f"&#{ord(c)};" if c in '/+="<&' else c for c in AWKWARD), id="HTML"),
+        pytest.param(AWKWARD.upper(), id="upper case"),
+    ],
+)
+async def test_a_secret_is_known_however_it_is_spelled(
+    connect: Callable[..., RefoldClient], spelled: str
+) -> None:
+    """Escaped as JSON, HTML or a URL it is the same secret."""
+    async with wire(Step(reply=http(500, f"<html>{spelled}"))) as server:
+        refold = connect(server, retry=at_once("never"), api_key=AWKWARD)
+        with pytest.raises(RefoldError) as caught:
+            await refold.execute("wf_1", slug="s")
+    assert "<html>***" in repr(vars(caught.value.__cause__))
+    assert spelled not in str(caught.value)
+    assert spelled not in repr(vars(caught.value.__cause__))
+
+
+async def test_an_output_that_holds_the_secret_is_handed_over_whole(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """What a run gives is the caller's, who has the secret anyway."""
+    reply = http(200, {"execution_id": RUN, "return_value": SECRET})
+    async with wire(Step(reply=reply)) as server:
+        result = await connect(server, api_key=SECRET).run("wf_1", slug="s", sync=True)
+    assert result.output == SECRET
+
+
+async def test_a_broken_reply_that_shows_the_secret_is_not_quoted(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """Aiohttp quotes the line it can't read."""
+    async with wire(
+        Step(reply=b"HTTP/1.1 %b nonsense\r\n\r\n" % SECRET.encode(), end="fin")
+    ) as server:
+        with pytest.raises(RefoldError) as caught:
+            await connect(server, retry=at_once(), api_key=SECRET).execute("wf_1", slug="s")
+    assert SECRET not in shown(caught.value)

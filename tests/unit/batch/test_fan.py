@@ -312,6 +312,7 @@ async def test_leaving_after_a_stop_leaves_starts_to_the_orphans() -> None:
         await reading
 
 
+@pytest.mark.long
 async def test_memory_does_not_grow_with_the_input() -> None:
     """20,000 generated requests take no more than 2,000."""
 

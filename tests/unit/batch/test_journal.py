@@ -16,7 +16,8 @@ import attrs
 import pytest
 
 from refold_async import ConfigError, JournalError
-from refold_async._batch.journal import SCHEMA_VERSION, Journal, Row
+from refold_async._batch.journal import Journal
+from refold_async._batch.journal_rows import SCHEMA_VERSION, Row
 from tests.support.clock import settle
 
 if TYPE_CHECKING:
@@ -53,32 +54,29 @@ def row(key: str = "0", **fields: Any) -> Row:
         "workflow_id": "wf_1",
         "account": "acct_1",
         "state": "intended",
-        "session": 1,
         "intended_at": 1.5,
     }
     return Row(key=key, **(defaults | fields))
 
 
 async def test_rows_come_back_as_they_were_written(path: Path) -> None:
-    """In another opening, which has the next number."""
+    """In another opening."""
     written = row(
         state="settled", execution_id="e", outcome="succeeded", result="{}", possible_duplicate=True
     )
     async with opened(path) as journal:
         await journal.write(written)
-        assert (journal.session, journal.rows) == (1, {})
+        assert journal.rows == {}
     async with opened(path) as journal:
-        assert journal.session == 2
         assert attrs.astuple(journal.rows["0"]) == attrs.astuple(written)
 
 
 async def test_a_row_is_on_disk_when_the_write_returns(path: Path) -> None:
-    """A copy of the files, as a kill would leave them, has it."""
+    """A copy of the file alone, without whatever stands beside it, has it."""
     async with opened(path) as journal:
         await journal.write(row())
         copy = path.with_name("copy.sqlite")
         shutil.copy(path, copy)
-        shutil.copy(f"{path}-wal", f"{copy}-wal")
     async with opened(copy) as journal:
         assert list(journal.rows) == ["0"]
 
@@ -88,9 +86,9 @@ async def test_what_is_written_at_one_time_shares_a_commit(path: Path) -> None:
     async with opened(path) as journal:
         commits, commit = [], journal._commit
 
-        async def counting(rows: list[Any]) -> None:
+        async def counting(rows: list[Any], said: int) -> None:
             commits.append(len(rows))
-            await commit(rows)
+            await commit(rows, said)
 
         journal._commit = counting  # type: ignore[method-assign]
         await asyncio.gather(*(journal.write(row(str(n))) for n in range(500)))
@@ -248,7 +246,7 @@ async def test_a_journal_that_can_not_be_written_says_so_from_then_on(
     """All who wait for that commit are told, and all who come later."""
     async with opened(path) as journal:
 
-        async def failing(rows: list[Any]) -> None:
+        async def failing(rows: list[Any], said: int) -> None:
             raise error
 
         await journal.write(row("before"))

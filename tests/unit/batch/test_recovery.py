@@ -13,11 +13,9 @@ from refold_async._transport.retry import Finding
 from tests.unit.batch.test_journal import row
 
 if TYPE_CHECKING:
-    from refold_async._batch.journal import Row
+    from refold_async._batch.journal_rows import Row
     from tests.support.clock import FakeClock
 
-CREATED = 0x6A314C54
-"""When the run with this id was created, by the service."""
 RUN = "6a314c54d4616e99e7fa5a02"
 ABSENT, UNPROVEN = Found(Finding.ABSENT), Found(Finding.UNPROVEN)
 FOUND = Found(Finding.FOUND, RUN)
@@ -33,7 +31,7 @@ class List:
         self.asked: list[dict[str, Any]] = []
         self.pauses: list[float] = []
 
-    async def look(self, tags: Any, **options: Any) -> Sightings:
+    async def look_for(self, tags: Any, **options: Any) -> Sightings:
         """Show the next of what there is."""
         self.asked.append({"tags": sorted(tags), **options})
         found = self.found.pop(0)
@@ -46,10 +44,17 @@ class List:
         self.pauses.append(seconds)
         return False
 
+    async def meet(self, account: str | None) -> None:
+        """Say nothing of the time."""
+
+    def service_now(self) -> float | None:
+        """Know nothing of it."""
+        return None
+
 
 async def recovery(shown: List, *rows: Row) -> Recovery:
     """A recovery that has looked at a journal with these rows."""
-    made = Recovery(look=shown.look, pause=shown.pause, clock=shown.clock)
+    made = Recovery(lists=shown, clock=shown.clock)
 
     class Held:
         rows: ClassVar[dict[str, Row]] = {}
@@ -84,34 +89,25 @@ def test_which_rows_are_uncertain(fields: dict[str, Any], uncertain: bool) -> No
     assert is_uncertain(row(**fields)) is uncertain
 
 
-async def test_the_list_is_read_back_by_the_clock_of_the_process_that_wrote_the_intent(
+async def test_the_list_is_read_back_to_the_earliest_intent(clock: FakeClock) -> None:
+    """By the service's own time, as it was known when each was written."""
+    rows = [row(str(n), tag=f"t{n}", since=since) for n, since in enumerate((90.0, 70.0, 80.0))]
+    shown = List(clock, {f"t{n}": UNPROVEN for n in range(3)})
+    await recovery(shown, *rows)
+    assert [asked["service_time"] for asked in shown.asked] == [70.0]
+
+
+async def test_an_intent_without_the_services_time_does_not_spoil_the_others(
     clock: FakeClock,
 ) -> None:
-    """A run it learned of bounds the service's clock; the tightest bound counts."""
-    lost = row("lost", intended_at=1000.0)
-    early = row("a", state="started", execution_id=RUN, started_in=1, started_at=CREATED - 90.0)
-    late = row("b", state="started", execution_id=RUN, started_in=1, started_at=CREATED + 30.0)
-    shown = List(clock, {"rfa-1": UNPROVEN})
-    await recovery(shown, lost, early, late)
-    assert shown.asked[0]["service_time"] == 1090.0
-
-
-@pytest.mark.parametrize(
-    "known",
-    [
-        pytest.param({"started_in": 2, "started_at": float(CREATED)}, id="another process"),
-        pytest.param({"started_in": 1, "started_at": CREATED + 1e6}, id="no time in the id"),
-        pytest.param({"started_in": 1, "started_at": None}, id="no time"),
-    ],
-)
-async def test_a_clock_nobody_bounded_is_left_to_the_present_process(
-    clock: FakeClock, known: dict[str, Any]
-) -> None:
-    """Then the service's time of the intent is not told."""
-    shown = List(clock, {"rfa-1": UNPROVEN})
-    other = row("a", state="started", execution_id=RUN, **known)
-    await recovery(shown, row("lost", intended_at=1000.0), other)
-    assert (shown.asked[0]["service_time"], shown.asked[0]["intended_at"]) == (None, 1000.0)
+    """It is read for alone, by the local clock, which proves nothing."""
+    found = {"t0": UNPROVEN, "t1": UNPROVEN}
+    shown = List(clock, found, found)
+    rows = (row("0", tag="t0", since=None, intended_at=1000.0), row("1", tag="t1", since=70.0))
+    await recovery(shown, *rows)
+    told = [(asked["tags"], asked["service_time"]) for asked in shown.asked]
+    assert told == [(["t0"], None), (["t1"], 70.0)]
+    assert shown.asked[0]["intended_at"] == 1000.0
 
 
 async def test_accounts_are_looked_through_each_by_one_reading(clock: FakeClock) -> None:

@@ -189,8 +189,8 @@ def test_credential_is_told_by_what_it_is(
     credential: Credential, same: Credential, other: Credential
 ) -> None:
     """Equal keys and tokens are one credential, a callable is itself; no secret shows."""
-    identity: Any = Authenticator(credential).identity
-    assert identity == Authenticator(same).identity
-    assert identity != Authenticator(other).identity
+    identity: Any = Authenticator(credential, FakeClock(), 30).identity
+    assert identity == Authenticator(same, FakeClock(), 30).identity
+    assert identity != Authenticator(other, FakeClock(), 30).identity
     assert "tk_1" not in repr(identity)
     assert "jwt" not in repr(identity)

@@ -16,6 +16,8 @@ from tests.support.shedding import LATENCY, Crowd, Shedding
 if TYPE_CHECKING:
     from tests.support.clock import FakeClock
 
+pytestmark = pytest.mark.long
+
 CAPACITY = 8.0
 
 

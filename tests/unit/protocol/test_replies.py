@@ -65,6 +65,42 @@ def test_document_is_read() -> None:
     assert run.raw is DOCUMENT
 
 
+@pytest.mark.parametrize(
+    ("latest", "output"),
+    [
+        pytest.param(
+            {"status": "Errored", "node_id": "7", "node_name": "A", "body": {"error": "no"}},
+            {"error": "no"},
+            id="shown-in",
+        ),
+        pytest.param(
+            {"status": "Success", "node_id": "7", "node_name": "A", "body": None}, None, id="null"
+        ),
+        *(
+            pytest.param(output, output, id=name)
+            for name, output in {
+                "another-node": {"status": "", "node_id": "8", "node_name": "A", "body": 1},
+                "one-field-more": {
+                    "status": "",
+                    "node_id": "7",
+                    "node_name": "",
+                    "body": 1,
+                    "a": 2,
+                },
+                "one-field-less": {"node_id": "7", "node_name": "A", "body": 1},
+                "text": "done",
+                "nothing": None,
+            }.items()
+        ),
+    ],
+)
+def test_output_of_a_node_is_taken_out_of_what_it_is_shown_in(latest: Any, output: Any) -> None:
+    """The service may show a node's output with the node around it; `raw` keeps it so."""
+    node = {"node_id": "7", "latest_output": latest}
+    (read,) = read_execution({"status": "RUNNING", "nodes": [node]}).nodes
+    assert (read.output, read.raw["latest_output"]) == (output, latest)
+
+
 def test_data_of_a_run_does_not_show() -> None:
     """Inputs and outputs may hold personal data; the repr of a run leaves them out."""
     shown = repr(read_execution(DOCUMENT))

@@ -53,14 +53,14 @@ async def test_no_wait_means_no_pause(clock: FakeClock) -> None:
 
 
 async def test_longest_accepted_retry_after_is_slept(clock: FakeClock) -> None:
-    """`max_retry_after` itself is still waited for."""
+    """A Retry-After of just `patience` is still waited for."""
     script = Script(clock, throttled(120), STARTED, wait=0)
     await script.end()
     assert script.pauses == [120]
 
 
 async def test_longer_retry_after_fails_at_once(clock: FakeClock) -> None:
-    """Past `max_retry_after` the caller is told how long to wait, instead of being made to."""
+    """Past `patience` the caller is told how long to wait, instead of being made to."""
     script = Script(clock, throttled(120.5), STARTED)
     with pytest.raises(RateLimitError, match=r"retry after 120\.5 s") as caught:
         await script.end()
@@ -75,6 +75,56 @@ async def test_overload_with_a_long_retry_after_fails_at_once(clock: FakeClock) 
     with pytest.raises(ServerError) as caught:
         await Script(clock, busy, STARTED).end()
     assert caught.value.retry_after == 121
+
+
+async def test_refusals_by_load_are_no_attempts(clock: FakeClock) -> None:
+    """A service that sheds is asked for as long as patience lasts, whatever `attempts` says."""
+    script = Script(clock, *[throttled(5)] * 20, STARTED, attempts=1, wait=0)
+    answer = await script.end()
+    assert (answer.attempts, script.made_at[-1]) == (21, 100)
+
+
+async def test_patience_is_in_all(clock: FakeClock) -> None:
+    """It counts from the first refusal, and what is asked for beyond it fails at once."""
+    script = Script(clock, *[throttled(50)] * 3, wait=0)
+    with pytest.raises(RateLimitError):
+        await script.end()
+    assert script.made_at == [0, 50, 100]
+
+
+async def test_the_last_try_comes_as_patience_ends(clock: FakeClock) -> None:
+    """Jitter does not outlast it; the refusal that is met then is raised."""
+    script = Script(clock, *[throttled()] * 400, wait=9, max_wait=9, patience=30)
+    with pytest.raises(RateLimitError):
+        await script.end()
+    assert script.made_at[-1] == pytest.approx(30)
+
+
+async def test_no_patience_means_no_second_try(clock: FakeClock) -> None:
+    """`patience=0` raises the first refusal by load, and nothing is waited for."""
+    script = Script(clock, throttled(), STARTED, patience=0)
+    with pytest.raises(RateLimitError):
+        await script.end()
+    assert (script.made_at, clock.slept) == ([0], [])
+
+
+@pytest.mark.parametrize("status", [408, 421, 425])
+async def test_other_rejections_are_attempts(clock: FakeClock, status: int) -> None:
+    """They tell of this request and its connection, not of a queue that ends."""
+    turned_away = throttled()._replace(status=status)
+    script = Script(clock, *[turned_away] * 9, attempts=3, wait=0)
+    with pytest.raises(RateLimitError):
+        await script.end()
+    assert len(script.made_at) == 3
+
+
+async def test_tries_between_refusals_are_counted(clock: FakeClock) -> None:
+    """A failure is one, however many refusals by load come before and after it."""
+    busy = [throttled()] * 3
+    script = Script(clock, *busy, UNREACHED, *busy, UNREACHED, *busy, attempts=2, wait=0)
+    with pytest.raises(ConnectionFailedError):
+        await script.end()
+    assert len(script.made_at) == 8
 
 
 async def test_deadline_bounds_tries_and_pauses_together(clock: FakeClock) -> None:

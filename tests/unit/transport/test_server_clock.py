@@ -11,31 +11,21 @@ THEN = 1_781_615_700.0
 def test_nothing_told_means_the_local_clock() -> None:
     """Before the first reply there is nothing to go by."""
     clock = ServerClock()
-    assert (clock.offset, clock.proven, clock.earliest(5.0)) == (None, False, 5.0)
+    assert (clock.offset, clock.at(5.0)) == (None, 5.0)
 
 
 def test_date_tells_the_difference() -> None:
-    """To the second, and it proves nothing: a proxy may have written it."""
+    """To the second."""
     clock = ServerClock()
     clock.told(DATE, THEN - 30)
-    assert (clock.offset, clock.proven, clock.earliest(THEN)) == (30.0, False, THEN + 30)
+    assert (clock.offset, clock.at(THEN)) == (30.0, THEN + 30)
 
 
 def test_an_unreadable_date_is_none() -> None:
     """A header that is no date changes nothing."""
     clock = ServerClock()
     clock.told("soon", THEN)
-    assert (clock.offset, clock.earliest(5.0)) == (None, 5.0)
-
-
-def test_the_earlier_of_both_is_taken() -> None:
-    """A look that begins too early reads more pages; one that begins too late misses the run."""
-    clock = ServerClock()
-    clock.told(DATE, THEN)
-    clock.created(THEN - 60, known_at=THEN)
-    assert (clock.proven, clock.earliest(THEN)) == (True, THEN - 60)
-    clock.created(THEN + 60, known_at=THEN)
-    assert clock.earliest(THEN) == THEN
+    assert (clock.offset, clock.at(5.0)) == (None, 5.0)
 
 
 def test_the_tightest_of_the_latest_bounds_counts() -> None:
@@ -44,23 +34,23 @@ def test_the_tightest_of_the_latest_bounds_counts() -> None:
     clock.told(DATE, THEN - 1000)
     for slow in (5.0, 1.0, 300.0):
         clock.created(THEN, known_at=THEN + slow)
-    assert clock.earliest(THEN) == THEN - 1
+    assert clock.at(THEN) == THEN - 1
     for _ in range(20):
         clock.created(THEN - 60, known_at=THEN)
-    assert clock.earliest(THEN) == THEN - 60
+    assert clock.at(THEN) == THEN - 60
 
 
 def test_the_ids_of_started_runs_tell_when_they_were_created() -> None:
     """An ObjectId begins with the second it was made in; other ids tell nothing."""
     clock = ServerClock()
     clock.started("run-1", known_at=THEN)
-    assert not clock.proven
+    assert clock.at(THEN) == THEN
     clock.started("6a314c54d4616e99e7fa5a02", known_at=THEN + 7)
-    assert (clock.proven, clock.at(THEN)) == (True, THEN - 7)
+    assert clock.at(THEN) == THEN - 7
 
 
 def test_an_id_that_only_looks_like_a_time_is_ignored() -> None:
     """24 hex digits need not be an ObjectId."""
     clock = ServerClock()
     clock.created(THEN - 500_000_000, known_at=THEN)
-    assert not clock.proven
+    assert clock.at(THEN) == THEN

@@ -18,6 +18,8 @@ from tests.bench.virtual_time import simulate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.long
+
 SIGMA = 0.5
 
 

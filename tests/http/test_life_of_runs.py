@@ -45,7 +45,7 @@ from tests.support.machine import Imagined, Loopback
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from refold_async.emulator._state import Run
+    from refold_async.emulator import Run
 
 POLLING = PollPolicy(first=0.5, max_interval=2, page_size=3, not_found_grace=3, failure_budget=8)
 PACE: dict[str, Any] = {"attempts": 3, "wait": 0.2, "max_wait": 1.0, "settle": 0.2}

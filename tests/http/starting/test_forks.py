@@ -10,7 +10,7 @@ from pathlib import Path
 
 from refold_async.emulator import Emulator, Fault
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHILDREN, CALLS = 4, 5
 
 

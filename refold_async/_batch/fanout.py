@@ -1,0 +1,123 @@
+"""`map` and `run_batch` as users see them: part of `RefoldClient`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    import os
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+
+    from refold_async._batch.batches import Batches
+    from refold_async._batch.models import BatchItem, BatchProgress, ExecutionRequest
+    from refold_async._batch.report import BatchReport
+
+
+class FanOut(ABC):
+    """Runs of many workflows at once, by one client."""
+
+    @abstractmethod
+    def _batches(self) -> Batches:
+        """Give what batches are run with."""
+
+    def map(
+        self,
+        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
+        *,
+        concurrency: int | None = None,
+        wait: bool = True,
+        ordered: bool = False,
+        validate: bool = False,
+    ) -> AsyncGenerator[BatchItem]:
+        """Run many workflows and give each item as it settles, whatever became of it.
+
+        ::
+
+            async with aclosing(refold.map(requests)) as items:
+                async for item in items:
+                    print(item.key, item.outcome)
+
+        The input is pulled as the request budget lets items through, so it may be endless, and
+        memory does not grow with it. An item takes one of `concurrency` places from when it is
+        pulled to when it is yielded: a slow reader slows the pulling. Not repeatable: it starts
+        runs.
+
+        Leaving early (`break` inside `aclosing`, or being cancelled) cancels no run and sends
+        nothing more. Handles of runs that were started and not yielded are then in `orphans`.
+
+        Args:
+            requests: an iterable or async iterable of `ExecutionRequest`. If it raises, what was
+                pulled is still yielded, and then its error is raised.
+            concurrency: items under way at most; 10,000 by default, since each costs a few KiB and
+                runs that take long must not hold up starts. How fast starts leave is the rate
+                limit's and the service's business, and no more than `max_connections` of them are
+                being started at one time.
+            wait: wait for the runs to end; False: an item has succeeded once its run has started.
+            ordered: yield in the order of the input, within the same number of places.
+            validate: check each payload against its workflow's JSON Schema before it is sent
+                (needs the extra `validate`); items that don't fit are `rejected`.
+
+        Yields:
+            Each item once, with exactly one outcome; failures are in `item.error`, not raised.
+
+        Raises:
+            ConfigError: an argument is wrong, or an extra is missing.
+            ClientClosedError: the client is closed, or belongs to another loop.
+
+        See: "Execute Workflow".
+        """
+        return self._batches().map(
+            requests, concurrency=concurrency, wait=wait, ordered=ordered, validate=validate
+        )
+
+    async def run_batch(
+        self,
+        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        concurrency: int | None = None,
+        wait: bool = True,
+        stop_after_failures: int | None = None,
+        progress: Callable[[BatchProgress], object] | None = None,
+        validate: bool = False,
+        stop: asyncio.Event | None = None,
+    ) -> BatchReport:
+        """Run many workflows and report what became of each; failures don't raise.
+
+        Keeps every item for the report: for inputs without end there is `map`. With a journal it
+        may be repeated after a crash, with the same input: what is done is not run again. Without
+        one, repeating it starts everything again. Cancelling it cancels no run and sends nothing
+        more.
+
+        Args:
+            requests: as of `map`; what it raises ends up in `report.input_error`.
+            journal: a file that remembers the batch (needs the extra `batch`): made if it is not
+                there, resumed from if it is. See "Batches" in the documentation.
+            concurrency: as of `map`.
+            wait: as of `map`.
+            stop_after_failures: after so many items that are failed, rejected or unknown nothing
+                more is sent; what runs is waited for, and the rest of the input is `unsent`.
+            progress: called on every change with how far the batch is; must not block.
+            validate: read the whole input first and check every payload against its workflow's
+                JSON Schema (needs the extra `validate`); if one does not fit, nothing is sent.
+            stop: set it to stop the batch as `stop_after_failures` does.
+
+        Raises:
+            ConfigError: an argument is wrong, or an extra is missing.
+            JournalError: the journal can't be used; nothing was sent.
+            ClientClosedError: the client is closed, or belongs to another loop.
+
+        See: "Execute Workflow".
+        """
+        return await self._batches().run(
+            requests,
+            journal=journal,
+            concurrency=concurrency,
+            wait=wait,
+            stop_after_failures=stop_after_failures,
+            progress=progress,
+            validate=validate,
+            stop=stop,
+        )

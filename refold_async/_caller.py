@@ -1,0 +1,139 @@
+"""For whom calls are made, and with what: arguments are checked here, and starts made ready."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from refold_async import _protocol as protocol
+from refold_async._batch import Batches
+from refold_async._checks import check_header, check_kind, positive_seconds
+from refold_async._config import RetryPolicy
+from refold_async._errors import ConfigError
+from refold_async._parts import Parts
+from refold_async._starting import Submission, new_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from refold_async._batch import ExecutionRequest
+    from refold_async._checks import Seconds
+    from refold_async._handle import ExecutionHandle
+    from refold_async._models import ExecutionRef, RequestStructure
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Caller:
+    """A client's own way of calling, or a view's.
+
+    Attributes:
+        parts: what calls are made with.
+        account: for whom, unless a call says otherwise.
+        max_payload_bytes: largest payload, serialised.
+    """
+
+    parts: Parts
+    account: str | None
+    max_payload_bytes: int
+
+    @property
+    def bound(self) -> bool:
+        """Whether the credential itself says for which linked account calls are."""
+        return self.parts.transport.auth.bound_to_account
+
+    def choose(self, given: str | None) -> str | None:
+        """Settle on a linked account: the call's own wins over the client's."""
+        if given is None:
+            return self.account
+        given = check_header(given, "linked_account_id")
+        if self.bound and self.account is not None and given != self.account:
+            raise ConfigError(
+                "the session token is bound to another linked account", field="linked_account_id"
+            )
+        return given
+
+    def required(self, given: str | None = None) -> str | None:
+        """Settle on one, and refuse calls for which none is known (a token brings its own)."""
+        account = self.choose(given)
+        if account is None and not self.bound:
+            raise ConfigError(
+                "with an API key this call needs one: pass it to the call or the client, use"
+                " for_account(...), or set REFOLD_LINKED_ACCOUNT_ID",
+                field="linked_account_id",
+            )
+        return account
+
+    def planned(
+        self,
+        workflow_id: str,
+        *,
+        timeout: Seconds | None,
+        retry: RetryPolicy | None = None,
+        **options: Any,
+    ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
+        """Check the arguments of `execute`; what is given back sends, when it is awaited."""
+        limit = positive_seconds(timeout, "timeout")
+        policy = None if retry is None else check_kind(retry, RetryPolicy, "retry")
+        request = self._request(workflow_id, **options)
+        return partial(self.parts.starter.start, request, policy=policy, limit=limit)
+
+    def submission(self, wanted: ExecutionRequest) -> Submission:
+        """Make a start that can be sent later, or raise what is wrong with it."""
+        options = attrs.asdict(wanted, recurse=False)
+        limit = positive_seconds(options.pop("timeout"), "timeout")
+        retry = options.pop("retry")
+        policy = None if retry is None else check_kind(retry, RetryPolicy, "retry")
+        del options["key"]
+        return Submission(
+            self.parts.starter,
+            self._request(**options),
+            policy=policy,
+            limit=limit,
+            tag_is_ours=wanted.instance_tag is None,
+        )
+
+    def _request(
+        self,
+        workflow_id: str,
+        *,
+        linked_account_id: str | None = None,
+        instance_tag: str | None = None,
+        unique_tag: bool = False,
+        **options: Any,
+    ) -> protocol.Request:
+        """Check the arguments of a start; one without a tag gets one of its own."""
+        account = self.required(linked_account_id)
+        if unique_tag and instance_tag is None:
+            raise ConfigError("says something about an instance_tag", field="unique_tag")
+        return protocol.execute_request(
+            workflow_id,
+            account=account,
+            instance_tag=instance_tag,
+            unique_tag=unique_tag,
+            own_tag=new_tag() if instance_tag is None else None,
+            max_payload_bytes=self.max_payload_bytes,
+            **options,
+        )
+
+    def batches(self, reattach: Callable[[ExecutionRef], ExecutionHandle[Any]]) -> Batches:
+        """Give what batches need of a client."""
+        parts = self.parts
+        transport = parts.transport
+        return Batches(
+            prepare=self.submission,
+            reattach=reattach,
+            structure=self._structure,
+            reconciler=parts.reconciler,
+            orphaned=parts.starter.orphans.add,
+            check_usable=transport.check_usable,
+            requests_made=lambda: dict(parts.counters.requests),
+            at_once=transport.wire.connections.limit,
+            clock=parts.services.clock,
+            meta={"base_url": transport.wire.base_url, "linked_account_id": self.account},
+        )
+
+    async def _structure(self, workflow_id: str, account: str | None) -> RequestStructure:
+        api = self.parts.services.api
+        return await api.request_structure(workflow_id, account=self.choose(account))

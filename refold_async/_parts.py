@@ -1,0 +1,124 @@
+"""What a client is made of: put together, seen with other options, and taken down."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import attrs
+
+from refold_async._handle import Services
+from refold_async._pacing import Budget
+from refold_async._starting import Reconciler, Starter
+from refold_async._stats import Counters, Stats
+from refold_async._transport import Api, Authenticator, Connections, Transport, Wire
+from refold_async._waiting import Tracker
+
+if TYPE_CHECKING:
+    from refold_async._clock import Clock
+    from refold_async._config import Credential, PollPolicy, RateLimit, RetryPolicy, Timeouts
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Parts:
+    """The parts of a client, which its views share, but for what they change.
+
+    Attributes:
+        transport: the one door to the network.
+        services: what handles work with.
+        reconciler: looks lost starts up.
+        starter: starts runs.
+        counters: what has been done so far.
+    """
+
+    transport: Transport
+    services: Services
+    reconciler: Reconciler
+    starter: Starter
+    counters: Counters
+
+    def viewed(self, retry: RetryPolicy | None, timeouts: Timeouts | None) -> Parts:
+        """Give the same parts with another retry policy or other timeouts, for what they start.
+
+        Looks at pending runs are shared by all who wait, so they stay as they are.
+        """
+        api, services = self.services.api, copy.copy(self.services)
+        services.api = Api(self.transport, retry or api.policy, timeouts or api.timeouts)
+        starter = self.starter.viewed(services)
+        services.start = starter.start
+        return attrs.evolve(self, services=services, starter=starter)
+
+    def stats(self) -> Stats:
+        """Give the counters as they stand, and what waits where."""
+        waiting = self.services.tracker.stats()
+        return self.counters.snapshot(self.transport.budget.stats(), waiting)
+
+    async def aclose(self, grace: float) -> None:
+        """End what is under way, after `grace` seconds; cancelled, it is closed all the same."""
+        transport = self.transport
+        ended = transport.loop_has_ended()
+        try:
+            if grace > 0 and not ended:
+                await self.starter.drain(grace)
+        finally:
+            transport.shut()
+            try:
+                if not ended:
+                    await self.services.tracker.aclose()
+                    await transport.aclose()
+                    await self.starter.aclose()
+            finally:
+                await transport.wire.aclose()
+
+
+def put_together(
+    *,
+    base_url: str,
+    credential: Credential,
+    timeouts: Timeouts,
+    retry: RetryPolicy,
+    polling: PollPolicy,
+    rate_limit: RateLimit | None,
+    connections: Connections,
+    max_reply_bytes: int,
+    clock: Clock,
+) -> Parts:
+    """Make the parts of a client from settings that were checked; does no I/O."""
+    counters = Counters()
+    auth = Authenticator(credential, clock, timeouts.read)
+    transport = Transport(
+        wire=Wire(
+            base_url=base_url,
+            auth=auth,
+            timeouts=timeouts,
+            clock=clock,
+            connections=connections,
+            max_reply_bytes=max_reply_bytes,
+        ),
+        auth=auth,
+        policy=retry,
+        budget=Budget(rate_limit, connections.limit, clock),
+        clock=clock,
+        counters=counters,
+    )
+    api = Api(transport)
+    tracker = Tracker(
+        api,
+        polling,
+        clock,
+        counters,
+        at_once=max(1, connections.limit // 4),
+        patience=retry.patience,
+    )
+    services = Services(api, tracker, polling, clock)
+    reconciler = Reconciler(api, clock, polling.page_size)
+    starter = Starter(services, reconciler, counters)
+    services.start = starter.start
+    services.learn = tracker.learn = reconciler.learn
+    return Parts(
+        transport=transport,
+        services=services,
+        reconciler=reconciler,
+        starter=starter,
+        counters=counters,
+    )
