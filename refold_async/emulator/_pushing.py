@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import attrs
 
-from ._state import Run
+from ._runs import Run
 from ._subscriptions import RUN_EVENTS, Webhooks
 
 _TICK = 0.01

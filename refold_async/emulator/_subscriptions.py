@@ -39,7 +39,7 @@ class Webhooks:
 
     def create(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Add one."""
-        at = iso(self.now())
+        at = iso(self.now(), "milliseconds")
         webhook_id = f"{int(self.now()):08x}{secrets.token_hex(8)}"
         self._documents[webhook_id] = {
             "_id": webhook_id,
@@ -77,7 +77,7 @@ class Webhooks:
     def update(self, webhook_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Change the fields that are given."""
         document = self.get(webhook_id)
-        document.update(fields, updatedAt=iso(self.now()))
+        document.update(fields, updatedAt=iso(self.now(), "milliseconds"))
         return document
 
     def delete(self, webhook_id: str) -> None:
