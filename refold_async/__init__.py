@@ -73,7 +73,7 @@ from refold_async._models import (
     WaitTimeoutError,
     Workflow,
 )
-from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans
 from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._version import __version__
@@ -92,6 +92,7 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "ConnectionFailedError",
+    "Events",
     "ExecuteOptions",
     "Execution",
     "ExecutionError",

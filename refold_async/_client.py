@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
@@ -34,7 +35,7 @@ from refold_async._errors import ConfigError, RefoldError
 from refold_async._handle import ExecutionHandle, handle_of_ref
 from refold_async._models import ExecutionRef
 from refold_async._parts import put_together
-from refold_async._resources import Executions, SessionTokens, Workflows
+from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._transport import check_connections
 from refold_async._webhooks import Webhooks
 
@@ -374,6 +375,9 @@ class RefoldClient(FanOut):
                 `WaitTimeoutError` that names the run.
             options: the other arguments of `execute`.
 
+        Cancelling it, as `asyncio.timeout` does, cancels no run: once it has started, its handle
+        is in `orphans`.
+
         Raises:
             RefoldError: whatever `execute` and `ExecutionHandle.result` raise. An error with an
                 `execution_id` is about a run that exists: don't start it again.
@@ -396,7 +400,12 @@ class RefoldClient(FanOut):
         limit = positive_seconds(timeout, "timeout")
         if limit is not None:
             limit = max(limit - (self._services.clock.monotonic() - began), 1e-9)
-        return await handle.result(timeout=limit)
+        try:
+            return await handle.result(timeout=limit)
+        except asyncio.CancelledError:
+            # The id of a run that goes on must not be lost with a stack.
+            self._caller.parts.starter.orphan(handle, "run left while it waited")
+            raise
 
     def handle(
         self, execution_id_or_ref: str | ExecutionRef, *, linked_account_id: str | None = None
@@ -505,6 +514,16 @@ class RefoldClient(FanOut):
     def webhooks(self) -> Webhooks:
         """Webhooks, to make and to manage. What they deliver is read by `refold_async.webhooks`."""
         return Webhooks(self._services)
+
+    @property
+    def events(self) -> Events:
+        """Events of the client's linked account, to fire.
+
+        Raises:
+            ConfigError: no linked account is known; events belong to one.
+        """
+        caller = self._caller
+        return Events(self._services, caller.required(), caller.max_payload_bytes)
 
     @property
     def session_tokens(self) -> SessionTokens:

@@ -1,4 +1,4 @@
-"""The groups of operations beside execute: `executions`, `workflows`, `session_tokens`."""
+"""The groups of operations beside execute: `executions`, `workflows`, `events` and tokens."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from refold_async._checks import check_count
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle, Services
 from refold_async._models import Pages
+from refold_async._protocol import trigger_event_request
 
 if TYPE_CHECKING:
     import builtins
@@ -188,6 +189,74 @@ class Workflows:
     async def request_structure(self, workflow_id: str) -> RequestStructure:
         """Read what a workflow expects as payload. See: "Get Workflow Request Structure"."""
         return await self._services.api.request_structure(workflow_id, account=self._account)
+
+
+class Events:
+    """Events, which start the workflows that wait for them. Get it as `refold.events`."""
+
+    def __init__(self, services: Services, account: str | None, max_payload_bytes: int) -> None:
+        self._services = services
+        self._account = account
+        self._max_payload_bytes = max_payload_bytes
+
+    async def trigger(
+        self,
+        event: str,
+        *,
+        slug: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        config_id: str | None = None,
+        instance_tag: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        idempotent: bool = False,
+    ) -> None:
+        """Fire an event of the linked account.
+
+        **There is no execution id**: the service says that the event was fired, and neither whether
+        a workflow waited for it nor which runs it started. So there is nothing to wait for here;
+        `executions.list(execution_source="Event")` shows what ran. Where the run matters, start it
+        with `execute`.
+
+        Not repeatable by itself: where the answer is lost, nobody knows whether the event was
+        fired, and it is not fired again, whatever `RetryPolicy.mode` says: there is no handle to
+        show a possible duplicate. The service can drop repeats: an author makes a trigger
+        idempotent, by a key from a header or from the payload, and for five minutes by default a
+        repeat starts nothing. Say so with `idempotent=True`, and give the key: then a lost answer
+        is asked for again, as a read is. Retries stay within that time if `Timeouts` and
+        `RetryPolicy` do. Cancelling it once the request has left cancels no run.
+
+        Args:
+            event: its name.
+            slug: the application it belongs to.
+            payload: what comes with it, a JSON object.
+            config_id: the configuration to run with; the linked account's own by default.
+            instance_tag: a label for what it starts.
+            headers: headers of your own, such as the one that carries the idempotency key.
+            idempotent: the trigger is made idempotent, and this call carries its key.
+
+        Raises:
+            ConfigError: an argument is wrong; nothing was sent.
+            PayloadError: the payload can't be sent.
+            NotFoundError: no such event (`error_code` INVALID_EVENT; older deployments answer 400,
+                a `BadRequestError`).
+            ExecutionOutcomeUnknownError: the event may have been fired, or not.
+
+        See: "Events", "Idempotency".
+        """
+        if not isinstance(idempotent, bool):
+            raise ConfigError("must be True or False", field="idempotent")
+        request = trigger_event_request(
+            event,
+            slug=slug,
+            payload=payload,
+            account=self._account,
+            config_id=config_id,
+            instance_tag=instance_tag,
+            headers=headers,
+            idempotent=idempotent,
+            max_payload_bytes=self._max_payload_bytes,
+        )
+        await self._services.api.trigger_event(request)
 
 
 class SessionTokens:

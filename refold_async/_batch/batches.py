@@ -125,7 +125,7 @@ class Batches:
                 carrier = await self._journaled(opened, recovery, wait=wait)
             fan = self._fan(source, carrier, concurrency, on_start=tally.started)
             if preflight is not None:
-                await self._check_first(source, fan, carrier, preflight)
+                await self._check_first(source, fan, carrier, preflight, stop)
             if stop is not None and stop.is_set():
                 fan.stop("it was asked to stop")
             report = await run(
@@ -136,7 +136,7 @@ class Batches:
                 stop_after_failures=stop_after_failures,
             )
         finally:
-            await _to_the_end(_close(opened, recovery, preflight))
+            await _to_the_end(_close(source, opened, carrier, recovery, preflight))
         if opened is not None:
             _mention_what_is_left(opened)
             report = attrs.evolve(report, journal_error=opened.broken)
@@ -163,10 +163,15 @@ class Batches:
         )
 
     async def _check_first(
-        self, source: Input, fan: Fan, carrier: Carrier, preflight: Preflight
+        self,
+        source: Input,
+        fan: Fan,
+        carrier: Carrier,
+        preflight: Preflight,
+        stop: asyncio.Event | None,
     ) -> None:
         """Read the whole input and check it; send nothing if anything is wrong."""
-        carrier.refused = await check_all(await source.read_all(), carrier, preflight)
+        carrier.refused = await check_all(await source.read_all(stop), carrier, preflight)
         if carrier.refused:
             count = len(carrier.refused)
             fan.stop(f"{count:,} of the items did not pass the check that goes before sending")
@@ -193,12 +198,19 @@ class Batches:
 
 
 async def _close(
-    journal: Journal | None, recovery: Recovery | None, preflight: Preflight | None
+    source: Input,
+    journal: Journal | None,
+    carrier: Carrier,
+    recovery: Recovery | None,
+    preflight: Preflight | None,
 ) -> None:
+    await source.aclose()
     if preflight is not None:
         await preflight.aclose()
     if recovery is not None:
         await recovery.aclose()
+    if isinstance(carrier, JournaledCarrier):
+        await carrier.collect()
     if journal is not None:
         await journal.aclose()
 

@@ -57,6 +57,12 @@ class Entry:
         key = request.key if isinstance(request, ExecutionRequest) else None
         return cls(index, plain(key) if isinstance(key, str) and key else str(index), request)
 
+    @property
+    def journal_key(self) -> str:
+        """Its key in a journal: a caller's "2" is not the item at index 2 that has none."""
+        given = self.request.key
+        return f"#{self.key}" if given is None or self.key.startswith("#") else self.key
+
 
 class Submission(Protocol):
     """A start that is prepared."""
@@ -68,6 +74,9 @@ class Submission(Protocol):
 
     async def rest(self) -> ExecutionHandle[Any] | None:
         """Tell what became of it after `handle` was cancelled; None if nothing had left."""
+
+    def later(self, told: Callable[[ExecutionHandle[Any] | None], object]) -> None:
+        """Have something told what became of it after `handle` was cancelled."""
 
     @property
     def has_left(self) -> bool:
@@ -129,6 +138,7 @@ class Fan:
         self._settled: deque[BatchItem] = deque()
         self._early: dict[int, BatchItem] = {}  # settled, if ordered, before one that comes first
         self._next = 0
+        self._pulling: asyncio.Task[None] | None = None
         self._pulled_all = False
         self._news = asyncio.Event()
         self._leaving = False
@@ -142,7 +152,7 @@ class Fan:
 
     async def items(self) -> AsyncGenerator[BatchItem]:
         """Run the batch, and give each item once; then raise what the input raised, if it did."""
-        pulling = asyncio.get_running_loop().create_task(self._pull())
+        self._pulling = asyncio.get_running_loop().create_task(self._pull())
         try:
             while True:
                 while (item := self._take()) is not None:
@@ -152,19 +162,26 @@ class Fan:
                     break
                 self._news.clear()
                 await self._news.wait()
-            await pulling
+            await self._pulling
         finally:
-            await self._leave(pulling)
+            await self._leave(self._pulling)
         if self.input_error is not None:
             raise self.input_error
 
     def stop(self, reason: str) -> None:
-        """Send nothing more; what runs is waited for, and the rest of the input is unsent."""
+        """Send nothing more; what runs is waited for, and what was pulled is unsent.
+
+        The rest of the input is unsent too if it is at hand. Else it is not read: it may be slow to
+        come, or have no end.
+        """
         if self.stopped is not None:
             return
         self.stopped = reason
         logger.warning("the batch sends nothing more: %s", reason)
-        self._permits.release()  # for the puller, which may wait for one
+        if self._input.at_hand:
+            self._permits.release()  # for the puller, which may wait for one
+        elif self._pulling is not None:
+            self._pulling.cancel()
         for entry in self._entries.values():
             if entry.sending and entry.task is not None:
                 entry.interrupted = True
@@ -201,6 +218,11 @@ class Fan:
         finally:
             entry.sending = False
 
+    @property
+    def input_ended(self) -> bool:
+        """Whether the input has been read to its end."""
+        return self._input.ended
+
     def not_sent(self) -> NotSentError:
         """Say why an entry is not sent."""
         return NotSentError(f"not sent: {self.stopped}")
@@ -229,7 +251,7 @@ class Fan:
 
     async def _pull(self) -> None:
         try:
-            while True:
+            while self.stopped is None or self._input.at_hand:
                 await self._places.acquire()
                 if self.stopped is None:
                     await self._permits.acquire()
@@ -241,6 +263,9 @@ class Fan:
                 if request is END:
                     return
                 self._begin(request)
+        except asyncio.CancelledError:
+            if self._leaving or self.stopped is None:
+                raise
         finally:
             # Nobody is pulled with the place and the permit in hand.
             self._places.release()
@@ -322,6 +347,7 @@ class Fan:
             task.cancel()
         try:
             await asyncio.wait([pulling, *tasks])
+            await self._input.aclose()
         finally:
             unread = [*self._settled, *self._early.values()]
             known = [entry.handle for entry in self._entries.values()]

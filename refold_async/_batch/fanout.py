@@ -98,7 +98,9 @@ class FanOut(ABC):
             concurrency: as of `map`.
             wait: as of `map`.
             stop_after_failures: after so many items that are failed, rejected or unknown nothing
-                more is sent; what runs is waited for, and the rest of the input is `unsent`.
+                more is sent; what runs is waited for, and what else was pulled is `unsent`. So is
+                the rest of a list or a tuple; of any other input the rest is not read, and
+                `report.input_ended` is False.
             progress: called on every change with how far the batch is; must not block.
             validate: read the whole input first and check every payload against its workflow's
                 JSON Schema (needs the extra `validate`); if one does not fit, nothing is sent.

@@ -189,6 +189,11 @@ class Journal:
         (row,) = await self._connection.execute_fetchall(f"PRAGMA {name}")
         return row[0]
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be written, because it is not open."""
+        return self._connection is None
+
     # -- writing -----------------------------------------------------------------------------
 
     async def write(self, row: Row) -> None:

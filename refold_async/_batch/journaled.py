@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("refold_async")
 
 
+_LAST_ANSWERS = 1.0
+"""Seconds for which a batch that was cancelled waits for answers that are under way."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class JournaledCarrier(Carrier):
     """Carries items of a batch whose journal is open.
@@ -52,6 +56,8 @@ class JournaledCarrier(Carrier):
     reattach: Callable[[ExecutionRef], ExecutionHandle[Any]]
     _keys: set[str] = attrs.field(factory=set)
     has_runs: bool = False
+    _missing: int = 0  # answers, when the batch was cancelled
+    _all_told: asyncio.Future[None] | None = None
     _led: asyncio.Future[None] | None = None  # done once the journal's first start is through
 
     async def carry(self, entry: Entry, fan: Fan) -> Ending:
@@ -62,6 +68,8 @@ class JournaledCarrier(Carrier):
         except UnsentError as unsent:
             return BatchOutcome.UNSENT, None, unsent.error
         except RefoldError as error:
+            if entry.handle is not None:  # of the run that had the item's key
+                fan.started()
             return BatchOutcome.REJECTED, None, error
         if (ending := self._restored(entry, fan, row)) is not None:
             return ending
@@ -71,23 +79,24 @@ class JournaledCarrier(Carrier):
             return await self._clear_up(entry, fan, row, submission)
         return await self._start(entry, fan, row, submission)
 
-    def is_over(self, key: str) -> bool:
+    def is_over(self, entry: Entry) -> bool:
         """Whether an earlier process has seen the item begin: its payload was sent as it is."""
-        row = self.journal.rows.get(key)
+        row = self.journal.rows.get(entry.journal_key)
         return row is not None and (row.execution_id is not None or row.outcome == "succeeded")
 
     def _claim(self, entry: Entry, submission: Submission) -> Row:
         """Give the item's row; a new one has the state "new" until it is written."""
-        if entry.key in self._keys:
+        key = entry.journal_key
+        if key in self._keys:
             raise ConfigError(
                 f"{entry.key!r} appears twice in this input; a journal needs one key per item",
                 field="key",
             )
-        self._keys.add(entry.key)
-        request, row = submission.request, self.journal.rows.get(entry.key)
+        self._keys.add(key)
+        request, row = submission.request, self.journal.rows.get(key)
         if row is None:
             return Row(
-                key=entry.key,
+                key=key,
                 position=entry.index,
                 fingerprint=submission.fingerprint,
                 tag=request.instance_tag,
@@ -98,15 +107,24 @@ class JournaledCarrier(Carrier):
                 intended_at=self.recovery.clock.time(),
             )
         if row.fingerprint != submission.fingerprint:
-            raise JournalError(
-                self.journal.path,
-                f"item {entry.key!r} was another request when it was written",
-                "give the input of that batch, or use a new journal for a new batch",
-            )
-        del self.journal.rows[entry.key]
+            if row.execution_id is not None:
+                entry.handle = self._handle(row, slug=None)
+            raise self._was_another(entry, row)
+        del self.journal.rows[key]
         if row.findable and row.tag is not None and row.tag != request.instance_tag:
             submission.retag(row.tag)
         return row
+
+    def _was_another(self, entry: Entry, row: Row) -> JournalError:
+        ended = f" and {row.outcome}" if row.state == "settled" else ""
+        began = f": it ran as {row.execution_id}{ended}" if row.execution_id is not None else ""
+        if is_uncertain(row):
+            began = f", and may have run: its tag is {row.tag!r}"
+        return JournalError(
+            self.journal.path,
+            f"item {entry.key!r} was another request when it was written{began}",
+            "give the input of that batch, or use a new journal for a new batch",
+        )
 
     # -- where a crash left it ---------------------------------------------------------------
 
@@ -119,7 +137,7 @@ class JournaledCarrier(Carrier):
             return None  # it was not waited for then, and is now
         entry.resumed = True
         if row.execution_id is not None:
-            fan.acknowledged(entry, self._handle(entry, row))
+            fan.acknowledged(entry, self._handle(row, slug=entry.request.slug))
             fan.started()
         error = None if result is None else load_failure(result, row.error)
         return BatchOutcome(row.outcome), result, error
@@ -127,7 +145,7 @@ class JournaledCarrier(Carrier):
     async def _go_on(self, entry: Entry, fan: Fan, row: Row) -> Ending:
         """Wait for a run that an earlier process started."""
         entry.resumed = True
-        fan.acknowledged(entry, self._handle(entry, row))
+        fan.acknowledged(entry, self._handle(row, slug=entry.request.slug))
         fan.started()
         return await self._finish(entry, fan, row)
 
@@ -165,8 +183,8 @@ class JournaledCarrier(Carrier):
         if row.findable:
             look = f"await refold.find({row.tag!r}, workflow_id={row.workflow_id!r}) looks for it"
         error = ExecutionOutcomeUnknownError(
-            f"item {row.key}: an earlier process may have started its run ({why}); before sending"
-            f" it again, {look}",
+            f"item {row.key.removeprefix('#')}: an earlier process may have started its run"
+            f" ({why}); before sending it again, {look}",
             instance_tag=row.tag,
             workflow_id=row.workflow_id,
             attempts=max(row.attempts, 1),
@@ -215,10 +233,30 @@ class JournaledCarrier(Carrier):
             fan.stop(str(error))
             raise UnsentError(error) from None
         except asyncio.CancelledError:
-            if intended and not submission.has_left and not again:
+            if intended and submission.has_left:
+                self._missing += 1
+                submission.later(lambda handle: self._told(row, handle))
+            elif intended and not again:
                 row.state, row.outcome = "settled", BatchOutcome.UNSENT
                 self.journal.note(row)
             raise
+
+    def _told(self, row: Row, handle: ExecutionHandle[Any] | None) -> None:
+        """Note the id that came after the batch was cancelled, if the journal is still open."""
+        if handle is not None and handle.execution_id is not None and not self.journal.closed:
+            row.execution_id, row.state = handle.execution_id, "started"
+            row.attempts += max(handle.attempts, 1)
+            row.possible_duplicate = row.possible_duplicate or handle.possible_duplicate
+            self.journal.note(row)
+        self._missing -= 1
+        if not self._missing and self._all_told is not None and not self._all_told.done():
+            self._all_told.set_result(None)
+
+    async def collect(self) -> None:
+        """Wait a moment for the answers to what had left when the batch was cancelled."""
+        if self._missing:
+            self._all_told = asyncio.get_running_loop().create_future()
+            await done_within(self.recovery.clock, self._all_told, _LAST_ANSWERS)
 
     async def _not_started(
         self, fan: Fan, row: Row, error: UnsentError | RefoldError, *, again: bool
@@ -262,7 +300,7 @@ class JournaledCarrier(Carrier):
             logger.warning(
                 "item %s is sent again: its run is proven not to be in the list"
                 " (workflow_id=%s, instance_tag=%s)%s",
-                row.key,
+                row.key.removeprefix("#"),
                 row.workflow_id,
                 row.tag,
                 ": possible duplicate" if row.possible_duplicate else "",
@@ -291,12 +329,12 @@ class JournaledCarrier(Carrier):
         except JournalError as error:
             fan.stop(str(error))
 
-    def _handle(self, entry: Entry, row: Row) -> ExecutionHandle[Any]:
+    def _handle(self, row: Row, *, slug: str | None) -> ExecutionHandle[Any]:
         handle = self.reattach(
             ExecutionRef(
                 execution_id=row.execution_id,
                 workflow_id=row.workflow_id,
-                slug=entry.request.slug,
+                slug=slug,
                 linked_account_id=row.account,
                 instance_tag=row.tag,
             )

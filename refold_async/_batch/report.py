@@ -14,7 +14,7 @@ import attrs
 
 from refold_async._batch.models import BatchItem, BatchOutcome
 from refold_async._checks import plain
-from refold_async._errors import clip
+from refold_async._errors import RefoldError, clip
 
 _SLOWEST = 5
 """Items that `slowest` names."""
@@ -56,6 +56,8 @@ class BatchReport:
         requests: requests the client made meanwhile, by operation; other calls of the same client
             are counted too.
         input_error: what the input raised, if it did; the items before it are in the report.
+        input_ended: whether the input was read to its end. Not if it raised, nor if the batch was
+            stopped, unless it is a list or a tuple: what was not read is not in the report.
         journal_error: why the journal could not be written any more, if so.
         stopped: why nothing more was sent from some point on, if so.
     """
@@ -64,6 +66,7 @@ class BatchReport:
     duration: float = 0.0
     requests: Mapping[str, int] = attrs.field(factory=dict)
     input_error: Exception | None = None
+    input_ended: bool = True
     journal_error: Exception | None = None
     stopped: str | None = None
 
@@ -139,14 +142,16 @@ class BatchReport:
 
         Raises:
             ExceptionGroup: the error of each item that did not succeed, with the item's key as a
-                note, and what the input raised, if it did.
+                note, what the input raised, if it did, and that it was not read to its end.
         """
         errors = [_noted(item) for item in self.all_items if item.error is not None]
-        others = (self.input_error, self.journal_error)
-        if errors or any(others):
+        others = [e for e in (self.input_error, self.journal_error) if e is not None]
+        if self.input_error is None and not self.input_ended:
+            others.append(RefoldError(f"the input was not read to its end: {self.stopped}"))
+        if errors or others:
             raise ExceptionGroup(
                 f"{len(errors):,} of {self.total:,} items did not succeed",
-                [*errors, *(error for error in others if error is not None)],
+                [*errors, *others],
             )
 
     def to_jsonl(self, path_or_file: str | os.PathLike[str] | TextIO) -> None:
@@ -182,7 +187,8 @@ class BatchReport:
         trouble = {"input": self.input_error, "journal": self.journal_error}
         lines += [f"  {what}: {clip(why)}" for what, why in trouble.items() if why is not None]
         if self.stopped:
-            lines.append(f"  stopped: {self.stopped}")
+            rest = "" if self.input_ended else "; the input was not read to its end"
+            lines.append(f"  stopped: {self.stopped}{rest}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

@@ -123,6 +123,7 @@ async def run(
         duration=tally.seconds,
         requests=dict(requests_made()),
         input_error=fan.input_error,
+        input_ended=fan.input_ended,
         stopped=fan.stopped,
     )
 
@@ -144,7 +145,7 @@ async def check_all(
         entry = Entry.of(index, request)
         try:
             carrier.prepared(entry)
-            if not carrier.is_over(entry.key):
+            if not carrier.is_over(entry):
                 await carrier.check(entry, preflight)
         except (UnsentError, RefoldError) as error:
             wrong[index] = error

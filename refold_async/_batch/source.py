@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from typing import Any, TypeAlias
 
 from refold_async._batch.models import ExecutionRequest
 from refold_async._errors import ConfigError
+
+logger = logging.getLogger("refold_async")
 
 Requests: TypeAlias = Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest]
 
@@ -17,17 +21,25 @@ END: Any = object()
 class Input:
     """Either kind of iterable, one request at a time.
 
+    Attributes:
+        pulled: how many requests it has given.
+        ended: whether it has been read to its end.
+        at_hand: whether the rest of it is there already, and has an end: a list or a tuple.
+
     Raises:
         ConfigError: it can't be iterated over.
     """
 
     def __init__(self, requests: Requests) -> None:
         self.pulled = 0
+        self.ended = False
+        self.at_hand = isinstance(requests, list | tuple)
         self._many: Any = None
         self._error: Exception | None = None
+        self._is_cut = False
         try:
             if isinstance(requests, AsyncIterable):
-                self._one_by_one = aiter(requests)
+                self._one_by_one: Any = aiter(requests)
             else:
                 self._many = iter(requests)
         except TypeError:
@@ -35,6 +47,7 @@ class Input:
                 f"must be an iterable or async iterable, not {type(requests).__name__}",
                 field="requests",
             ) from None
+        self._source = self._one_by_one if self._many is None else self._many
 
     async def next(self) -> Any:
         """Give the next request, or `END`."""
@@ -42,18 +55,49 @@ class Input:
             request = next(self._many, END)
         else:
             request = await anext(self._one_by_one, END)
-        self.pulled += request is not END
-        if request is END and self._error is not None:
+        if request is not END:
+            self.pulled += 1
+            return request
+        self.ended = not self._is_cut
+        if self._error is not None:
             raise self._error
-        return request
+        return END
 
-    async def read_all(self) -> list[Any]:
-        """Read everything, to be given again by `next`, with what the input raised at its end."""
-        requests = []
+    async def read_all(self, stop: asyncio.Event | None) -> list[Any]:
+        """Read everything, to be given again by `next`, with what the input raised at its end.
+
+        It ends early when the batch is asked to stop.
+        """
+        requests: list[Any] = []
+        loop = asyncio.get_running_loop()
+        reading = loop.create_task(self._read_into(requests))
+        stopping = loop.create_task(asyncio.Event().wait() if stop is None else stop.wait())
+        try:
+            await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._is_cut = not reading.done()
+            for task in (reading, stopping):
+                task.cancel()
+            await asyncio.wait([reading, stopping])
+        self._many, self.pulled, self.ended, self.at_hand = iter(requests), 0, False, True
+        return requests
+
+    async def _read_into(self, requests: list[Any]) -> None:
         try:
             while (request := await self.next()) is not END:
                 requests.append(request)
         except Exception as error:  # noqa: BLE001 - the caller's own, raised at the end of `next`
             self._error = error
-        self._many, self.pulled = iter(requests), 0
-        return requests
+
+    async def aclose(self) -> None:
+        """End a generator that was not read to its end: what it holds open is not left to chance.
+
+        Anything else stays as it is: the caller may go on with it.
+        """
+        try:
+            if isinstance(self._source, AsyncGenerator):
+                await self._source.aclose()
+            elif isinstance(self._source, Generator):
+                self._source.close()
+        except Exception:
+            logger.exception("the input of the batch raised as it was closed")

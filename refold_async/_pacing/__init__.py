@@ -1,6 +1,7 @@
 """Who sends when, fairly, and how fast: one pace for all clients with one credential."""
 
-from refold_async._pacing.budget import Budget, Priority
+from refold_async._pacing.budget import Budget
+from refold_async._pacing.turns import Priority
 
 __all__ = [
     "Budget",

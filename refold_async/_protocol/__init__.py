@@ -32,6 +32,7 @@ from refold_async._protocol.requests import (
     request_structure_request,
     rerun_request,
     stop_request,
+    trigger_event_request,
 )
 from refold_async._protocol.webhooks import (
     create_webhook_request,
@@ -81,6 +82,7 @@ __all__ = [
     "rerun_request",
     "signed_by",
     "stop_request",
+    "trigger_event_request",
     "update_webhook_request",
     "webhook_fields",
 ]

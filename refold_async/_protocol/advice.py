@@ -45,6 +45,8 @@ def _advice(error: RefoldError, request: Request, credential: str) -> str | None
         )
     if isinstance(error, PermissionDeniedError):
         return f"Check that {credential} may do this, and for this linked account."
+    if isinstance(error, NotFoundError | BadRequestError) and _is_unknown_event(error):
+        return "Check the event's name, and that slug is the application it belongs to."
     if isinstance(error, NotFoundError):
         return _not_found(request, credential)
     if isinstance(error, BadRequestError) and request.operation is Operation.EXECUTE:
@@ -60,6 +62,10 @@ def _advice(error: RefoldError, request: Request, credential: str) -> str | None
             " RetryPolicy.patience."
         )
     return None
+
+
+def _is_unknown_event(error: ApiError) -> bool:
+    return "INVALID_EVENT" in {error.error_code, error.error}
 
 
 def _not_found(request: Request, credential: str) -> str | None:

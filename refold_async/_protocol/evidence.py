@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -57,9 +58,9 @@ RAN_MARKS = ("return_value", "errored", "execution_error", "executed_by_thanos")
 
 _TURNED_AWAY = frozenset({408, 421, 425, 429})
 _NEVER_SERVED = frozenset({501, 505})
-_ENVELOPE = frozenset({"status_code", "http_error_type", "error_code", "error", "message"})
-_GATEWAY_503 = {"message": "Service Unavailable"}
-"""What API gateways answer by themselves when the app was too slow, the run notwithstanding."""
+_OWN_TEXTS = ("http_error_type", "error_code", "error")
+"""Fields of the service's error envelope, beside `message` and `status_code`."""
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 _ARRAYS = frozenset({Operation.ENABLED_WORKFLOWS, Operation.LIST_WEBHOOKS})
 _LISTS = frozenset({Operation.LIST_EXECUTIONS, Operation.LIST_BATCHES, Operation.LIST_WORKFLOWS})
@@ -159,10 +160,15 @@ def _weigh(status: int, document: Any) -> Evidence:
 
 
 def _is_own_refusal(document: Any) -> bool:
-    return (
-        isinstance(document, dict)
-        and not _ENVELOPE.isdisjoint(document)
-        and document != _GATEWAY_503
+    """Tell the service's own envelope from what a gateway writes, behind which a run may go on.
+
+    See: "Errors".
+    """
+    if not isinstance(document, dict) or not isinstance(document.get("message"), str):
+        return False
+    code = document.get("status_code")
+    return (isinstance(code, int) and not isinstance(code, bool)) or any(
+        isinstance(document.get(name), str) for name in _OWN_TEXTS
     )
 
 
@@ -182,9 +188,9 @@ def read_retry_after(reply: Reply) -> float | None:
     See: RFC 9110, section 10.2.3.
     """
     text = reply.headers.get("Retry-After", "").strip()
-    try:
+    if _SECONDS.fullmatch(text):
         seconds = float(text)
-    except ValueError:
+    else:
         due = read_http_date(text)
         now = read_http_date(reply.headers.get("Date", "")) or reply.received_at
         seconds = math.nan if due is None else max(due - now, 0.0)
@@ -193,6 +199,8 @@ def read_retry_after(reply: Reply) -> float | None:
 
 def read_http_date(text: str) -> float | None:
     """Read an HTTP date as seconds since the epoch; None if it is none."""
+    if not text.isascii() or "_" in text:  # to Python, digits of any script and 1_0 are numbers
+        return None
     try:
         moment = parsedate_to_datetime(text)
         # The form of asctime carries no zone; an HTTP date is always GMT.

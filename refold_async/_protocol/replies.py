@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _INLINE = ("return_value", "errored", "execution_error")
 """Fields that tell the end of a sync run; `status_code` is one of error envelopes as well."""
+_MOST = 2**53
+"""No number in a reply is larger: beyond it a float does not even count to the next."""
 _SHOWN_IN = {"status", "node_id", "node_name", "body"}
 _HEADER_FIELDS = ("headers", "request_headers", "requestHeaders")
 
@@ -81,7 +83,7 @@ def _inline_result(answer: Answer, execution_id: str | None) -> ExecutionResult[
         execution_id=execution_id,
         status=ExecutionStatus.ERRORED if failed else ExecutionStatus.COMPLETED,
         output=document.get("return_value"),
-        status_code=_whole(code) if _whole(code) is not None else answer.status,
+        status_code=code if _is_http_status(code) else answer.status,
         error=document.get("execution_error"),
         headers=next((h for h in map(document.get, _HEADER_FIELDS) if isinstance(h, dict)), None),
         raw=document,
@@ -117,7 +119,7 @@ def read_execution(document: Mapping[str, Any], *, execution_id: str | None = No
         config_id=_text(document.get("config_id")),
         created_at=read_time(document.get("createdAt")),
         completed_at=read_time(document.get("completion_time")) or _end(document),
-        completion_percentage=_number(document.get("completion_percentage")),
+        completion_percentage=_percentage(document.get("completion_percentage")),
         nodes=tuple(_read_node(n) for n in nodes if isinstance(n, dict))
         if isinstance(nodes, list)
         else (),
@@ -249,13 +251,24 @@ def _text(*values: object) -> str | None:
     return None
 
 
+def _is_http_status(value: object) -> bool:
+    return _whole(value) is not None and 100 <= value < 600  # type: ignore[operator] # noqa: PLR2004
+
+
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """Give a whole number from 0, as far as it can be one that was counted."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= _MOST else None
 
 
 def _number(value: object) -> float | None:
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    try:
-        return float(value) if numeric else None  # type: ignore[arg-type]
-    except OverflowError:
+    """Give a number from 0, as far as it can be one that was measured."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
+    return float(value) if 0 <= value <= _MOST else None
+
+
+def _percentage(value: object) -> float | None:
+    number = _number(value)
+    return None if number is None else min(number, 100.0)

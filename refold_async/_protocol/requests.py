@@ -6,6 +6,7 @@ For whom a call is made (`linked_account_id`) and who makes it are headers the t
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -26,6 +27,7 @@ class Operation(StrEnum):
 
     EXECUTE = "execute"
     RERUN = "rerun"
+    TRIGGER_EVENT = "trigger_event"
     STOP = "stop"
     GET_EXECUTION = "get_execution"
     GET_RESPONSE = "get_response"
@@ -42,7 +44,7 @@ class Operation(StrEnum):
     DELETE_WEBHOOK = "delete_webhook"
 
 
-STARTING = frozenset({Operation.EXECUTE, Operation.RERUN})
+STARTING = frozenset({Operation.EXECUTE, Operation.RERUN, Operation.TRIGGER_EVENT})
 """Operations that start a run: sending one twice may start two."""
 
 
@@ -65,6 +67,7 @@ class Request(NamedTuple):
         workflow_id: the workflow to start, for errors.
         execution_id: the execution the call is about, for errors.
         slug: the application of the workflow, for the handle.
+        idempotent: whether a second start like it starts nothing, as its sender knows.
     """
 
     operation: Operation
@@ -79,6 +82,7 @@ class Request(NamedTuple):
     workflow_id: str | None = None
     execution_id: str | None = None
     slug: str | None = None
+    idempotent: bool = False
 
     def __repr__(self) -> str:
         return f"<Request {self.operation} {self.method} {self.target}>"  # a payload is private
@@ -97,9 +101,18 @@ class Request(NamedTuple):
     @property
     def repeatable(self) -> bool:
         """Whether sending it twice does no more than sending it once."""
-        return self.operation not in STARTING
+        return self.operation not in STARTING or self.idempotent
 
 
+_TOKEN = re.compile("[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_OURS = frozenset(
+    {
+        *("x-api-key", "authorization", "linked_account_id", "slug", "config_id", "instance_tag"),
+        *("host", "content-type", "content-length", "content-encoding", "transfer-encoding"),
+        *("connection", "expect", "upgrade", "cookie", "accept-encoding", "user-agent"),
+    }
+)
+"""Headers that say who asks for what, and how bytes are to be read."""
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -176,6 +189,52 @@ def _target_and_headers(
     if include_headers:
         headers["include-headers"] = "true"
     return f"/api/v2/public/workflow/{workflow_id}/execute", headers
+
+
+def trigger_event_request(
+    event: str,
+    *,
+    slug: str | None,
+    payload: Any,
+    account: str | None,
+    config_id: str | None,
+    instance_tag: str | None,
+    headers: Mapping[str, str] | None,
+    idempotent: bool,
+    max_payload_bytes: int,
+) -> Request:
+    """Fire an event, which starts the workflows that wait for it. See: "Events"."""
+    named = {"slug": slug, "config_id": config_id, "instance_tag": instance_tag}
+    own = {name: check_header(value, name) for name, value in named.items() if value is not None}
+    body = dump_payload(payload, limit=max_payload_bytes)
+    return Request(
+        operation=Operation.TRIGGER_EVENT,
+        target="/api/v2/public/event/trigger",
+        method="POST",
+        headers={**_further(headers or {}), **own, **JSON_HEADERS},
+        body=b'{"event":' + json.dumps(_event(event)).encode() + b"," + body.removeprefix(b"{"),
+        account=account,
+        instance_tag=own.get("instance_tag"),
+        slug=own.get("slug"),
+        idempotent=idempotent,
+    )
+
+
+def _event(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise ConfigError(f"must be the name of an event, not {name!r:.80}", field="event")
+    return str.__str__(name)
+
+
+def _further(headers: Mapping[str, str]) -> dict[str, str]:
+    """Check headers of the caller's own: they take no place of ours."""
+    further = {}
+    for given, value in headers.items():
+        name = _plain(given)
+        if type(name) is not str or not _TOKEN.fullmatch(name) or name.lower() in _OURS:
+            raise ConfigError(f"{given!r:.80} can't be a header of your own", field="headers")
+        further[name] = check_header(value, "headers")
+    return further
 
 
 def _execution_request(

@@ -21,6 +21,7 @@ import attrs
 from refold_async._errors import RefoldError
 from refold_async._pacing import Priority
 from refold_async._starting.service_time import Moment, ServiceTime
+from refold_async._starting.together import Together
 from refold_async._transport import Finding
 
 if TYPE_CHECKING:
@@ -69,11 +70,20 @@ class Sightings:
 
 @attrs.define
 class _Scan:
-    """The runs of a list that carry certain tags, by tag."""
+    """The runs of a list that carry certain tags, by tag; read back to `begin`, or all of it."""
 
     matches: dict[str, set[str]]
+    begin: datetime | None
     complete: bool = True
     seen: set[str] = attrs.field(factory=set)
+
+
+class _Question(NamedTuple):
+    """What a call whose answer was lost asks the list."""
+
+    tag: str
+    workflow_id: str | None
+    since: Moment
 
 
 class _Owned(NamedTuple):
@@ -94,6 +104,7 @@ class Reconciler:
         self._clock = clock
         self._page_size = page_size
         self.service_time = ServiceTime(clock)
+        self._together = Together(self._read_for, clock)
         self._owned: OrderedDict[str, _Owned] = OrderedDict()  # the oldest are forgotten
         self.tags_visible: bool | None = None  # None: no list has told yet
 
@@ -185,16 +196,29 @@ class Reconciler:
         return found
 
     async def _match(self, request: Request, since: Moment, deadline: float | None) -> Found:
-        begin = await self._begin(request.account, since.wall, self.service_time.earliest(since))
         tag = request.instance_tag or ""
-        scan = await self._scan([tag], request.account, request.workflow_id, begin, deadline)
+        question = _Question(tag, request.workflow_id, since)
+        scan = await self._together.ask(request.account, question, deadline)
+        if scan is None:
+            return Found(Finding.UNPROVEN)
         # What the reading itself has shown of the clock counts too: did it begin early enough?
         began = self.service_time.earliest(since)
-        proven = began is not None and (begin is None or begin.timestamp() <= began)
-        found = self._judge(scan, tag, proven=proven)
+        early = scan.begin is None or (began is not None and scan.begin.timestamp() <= began)
+        found = self._judge(scan, tag, proven=began is not None and early)
         if found.execution_id is not None:
             self.own(found.execution_id, tag)
         return found
+
+    async def _read_for(self, account: str | None, questions: list[_Question]) -> _Scan:
+        """Read an account's list once for all that wait for it."""
+        workflow_ids = {question.workflow_id for question in questions}
+        times = [self.service_time.earliest(question.since) for question in questions]
+        known = [time for time in times if time is not None]
+        begin = await self._begin(
+            account, min(q.since.wall for q in questions), min(known, default=None)
+        )
+        only = workflow_ids.pop() if len(workflow_ids) == 1 else None
+        return await self._scan([q.tag for q in questions], account, only, begin)
 
     async def _begin(
         self, account: str | None, wall: float, service_time: float | None
@@ -241,7 +265,7 @@ class Reconciler:
         only = next(iter(workflow_ids)) if len(workflow_ids) == 1 else None
         scan = await self._scan(tags, account, only, begin)
         proven = service_time is not None
-        found = {tag: self._judge(scan, tag, proven=proven) for tag in tags}
+        found = {tag: self._judge(scan, tag, proven=proven, again=True) for tag in tags}
         for tag, one in found.items():
             if one.execution_id is not None:
                 self.remember(one.execution_id, tag)
@@ -253,11 +277,10 @@ class Reconciler:
         account: str | None,
         workflow_id: str | None,
         begin: datetime | None,
-        deadline: float | None = None,
     ) -> _Scan:
         """Read the list once, and sort out the runs that carry one of the tags."""
-        scan = _Scan({tag: set() for tag in tags})
-        async for page in self._pages(account, workflow_id, begin, deadline):
+        scan = _Scan({tag: set() for tag in tags}, begin)
+        async for page in self._pages(account, workflow_id, begin):
             if page is None:
                 scan.complete = False
                 break
@@ -269,15 +292,22 @@ class Reconciler:
             self.tags_visible = True
         return scan
 
-    def _judge(self, scan: _Scan, tag: str, *, proven: bool) -> Found:
-        """Say what a reading proves of one tag, if it reached back far enough (`proven`)."""
+    def _judge(self, scan: _Scan, tag: str, *, proven: bool, again: bool = False) -> Found:
+        """Say what a reading proves of one tag, if it reached back far enough (`proven`).
+
+        A run that is owned is another call's, unless it is looked for again: what carries a tag
+        that was made for one start is the run of that start, whoever learned of it meanwhile.
+        """
         matches = scan.matches[tag]
         if not matches:
             absent = scan.complete and self.tags_visible is True and proven
             return Found(Finding.ABSENT if absent else Finding.UNPROVEN)
-        if len(matches) > 1 or not matches.isdisjoint(self._owned):
+        if len(matches) > 1 or "" in matches:
             return Found(Finding.AMBIGUOUS)
         (execution_id,) = matches
+        owner = self._owned.get(execution_id)
+        if owner is not None and not (again and owner.tag == tag and _OUR_TAG.fullmatch(tag)):
+            return Found(Finding.AMBIGUOUS)
         return Found(Finding.FOUND, execution_id)
 
     async def _pages(
@@ -285,7 +315,6 @@ class Reconciler:
         account: str | None,
         workflow_id: str | None,
         begin: datetime | None,
-        deadline: float | None = None,
     ) -> Any:
         """Iterate over the runs since `begin`, newest first, by page; None if pages were left over.
 
@@ -300,7 +329,7 @@ class Reconciler:
             query["workflow_id"] = workflow_id
         seen: set[str] = set()
         for number in range(1, _MAX_PAGES + 1):
-            page = await self._list(account, {**query, "page": number}, deadline)
+            page = await self._list(account, {**query, "page": number})
             self.learn(page)
             yield [e for e in page if begin is None or not _is_before(e, begin)]
             too_old = begin is not None and any(_is_before(e, begin) for e in page)
@@ -312,12 +341,10 @@ class Reconciler:
             seen |= fresh
         yield None
 
-    async def _list(
-        self, account: str | None, query: dict[str, Any], deadline: float | None = None
-    ) -> Page[Execution]:
+    async def _list(self, account: str | None, query: dict[str, Any]) -> Page[Execution]:
         """Read a page; a start hangs on it, so it goes as soon as one."""
         return await self._api.list_executions(
-            account=account, query=query, deadline=deadline, priority=Priority.START
+            account=account, query=query, priority=Priority.START
         )
 
     async def find(self, account: str | None, tag: str, workflow_id: str) -> list[str]:

@@ -41,7 +41,9 @@ def new_tag() -> str:
 
 
 class Orphans:
-    """Runs whose caller was cancelled after the request had left: nobody holds their handles.
+    """Runs whose caller was cancelled after the request had left, or in `run` while it waited.
+
+    Nobody else holds their handles.
 
     Iterating takes them out, oldest first. At most 1,000 are kept; what is dropped is logged.
     """
@@ -113,6 +115,16 @@ class Starter:
             request, policy=policy, deadline=deadline, care=care, priority=Priority.START
         )
 
+    def orphan(self, handle: ExecutionHandle[Any], when: str) -> None:
+        """Keep the handle of a run that nobody holds any more, and say so."""
+        logger.warning(
+            "the caller of %s: execution %s runs on, its handle is in refold.orphans",
+            when,
+            handle.execution_id,
+        )
+        self.counters.orphaned += 1
+        self.orphans.add(handle)
+
     async def drain(self, seconds: float) -> None:
         """Start nothing more, and let calls, abandoned attempts and looks end for so long."""
         clock = self.services.clock
@@ -183,6 +195,15 @@ class Submission:
         """Whether a run may have begun, after `handle` was cancelled."""
         return self._care is not None and (self._care.expecting or self._care.uncertain)
 
+    def later(self, told: Callable[[ExecutionHandle[Any] | None], object]) -> None:
+        """Have something told of a start that had left when `handle` was cancelled.
+
+        Ask before anything else is awaited. It is given the handle of the run, which is in the
+        orphans, or None if no run is known to have begun.
+        """
+        if self._care is not None:
+            self._care.told = told
+
     async def rest(self) -> ExecutionHandle[Any] | None:
         """Tell what became of a start whose `handle` was cancelled; nothing more is sent.
 
@@ -220,6 +241,7 @@ class Care:
         "expecting",
         "heir",
         "resent",
+        "told",
         "uncertain",
     )
 
@@ -241,6 +263,8 @@ class Care:
         self.before: Callable[[], Awaitable[None]] | None = None
         # Who is told when the caller has left, instead of the orphans.
         self.heir: asyncio.Future[ExecutionHandle[Any]] | None = None
+        # Who else wants to know what became of it after the caller had left.
+        self.told: Callable[[ExecutionHandle[Any] | None], object] = lambda _: None
 
     def accepted(self, answer: protocol.Answer) -> ExecutionHandle[Any]:
         """Make the handle of the run that an answer tells of."""
@@ -259,6 +283,14 @@ class Care:
         )
         if found.finding is Finding.FOUND:
             self._starter.counters.adopted += 1
+            logger.info(
+                "the answer to %s was lost: execution %s was found by its tag and is taken for it"
+                " (workflow_id=%s, instance_tag=%s)",
+                self._request.operation,
+                found.execution_id,
+                self._request.workflow_id,
+                self._request.instance_tag,
+            )
         return found
 
     def orphaned(self, answer: protocol.Answer) -> None:
@@ -269,13 +301,16 @@ class Care:
         """
         if answer.evidence is protocol.Evidence.ACCEPTED:
             self._keep(protocol.read_started(answer, self._request))
-        elif answer.evidence is protocol.Evidence.UNCERTAIN or self.uncertain:
+            return
+        if answer.evidence is protocol.Evidence.UNCERTAIN or self.uncertain:
             task = asyncio.get_running_loop().create_task(
                 self._reconcile_alone(answer), context=Context()
             )
             self._starter.tasks.add(task)
             task.add_done_callback(self._starter.tasks.discard)
-        elif heir := self._waiting_heir:
+            return
+        self.told(None)
+        if heir := self._waiting_heir:
             error = answer.error or RefoldError("no answer")
             heir.set_exception(self._starter.services.api.transport.explained(error, self._request))
 
@@ -291,7 +326,9 @@ class Care:
             found = None
         if found is not None and found.finding is Finding.FOUND:
             self._keep(protocol.Started(execution_id=found.execution_id))
-        elif heir := self._waiting_heir:
+            return
+        self.told(None)
+        if heir := self._waiting_heir:
             cause = answer.error or RefoldError("the call was given up")
             finding = Finding.UNPROVEN if found is None else found.finding
             unknown = outcome_unknown(self._request, answer.attempts, cause, finding)
@@ -309,14 +346,8 @@ class Care:
     def _keep(self, started: protocol.Started) -> None:
         handle = self.handle(started)
         handle.possible_duplicate = self.resent
+        self.told(handle)
         if heir := self._waiting_heir:
             heir.set_result(handle)
-            return
-        logger.warning(
-            "the caller of %s left after the request had: execution %s runs on,"
-            " its handle is in refold.orphans",
-            self._request.operation,
-            handle.execution_id,
-        )
-        self._starter.counters.orphaned += 1
-        self._starter.orphans.add(handle)
+        else:
+            self._starter.orphan(handle, f"{self._request.operation} left after the request had")

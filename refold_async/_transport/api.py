@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from refold_async import _protocol as protocol
 from refold_async._pacing import Priority
 
@@ -130,6 +132,17 @@ class Api:
         """Read what a workflow expects."""
         request = protocol.request_structure_request(workflow_id, account=account)
         return protocol.read_request_structure(await self.send(request))
+
+    async def trigger_event(self, request: protocol.Request) -> None:
+        """Fire an event, by a request of `trigger_event_request`.
+
+        What may have been fired is not fired again, whatever the mode: there is no handle on which
+        a possible duplicate could be seen.
+        """
+        policy = self.policy
+        if policy.mode == "transient":
+            policy = attrs.evolve(policy, mode="safe")
+        await self.send(request, policy=policy, priority=Priority.START)
 
     async def create_session_token(self, account: str, *, force_refresh: bool) -> SessionToken:
         """Make a session token for an account."""

@@ -115,7 +115,7 @@ class Authenticator:
                 token: Any = self._source() if self._source is not None else None
                 if inspect.isawaitable(token):
                     token = await token
-            _check_token(token)
+            token = _check_token(token)
         except RefoldError as error:
             return error
         except asyncio.CancelledError as error:
@@ -132,13 +132,13 @@ class Authenticator:
         return self._token
 
 
-def _check_token(token: object) -> None:
+def _check_token(token: object) -> str:
     if not isinstance(token, str):
         kind = type(token).__name__
         raise ConfigError(
             f"the callable must give the token, a string, not {kind}", field="session_token"
         )
-    check_header(token, "session_token")
+    return check_header(token, "session_token")
 
 
 def _no_token() -> Secret:

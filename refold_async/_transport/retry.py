@@ -330,6 +330,11 @@ def outcome_unknown(
     tries = "1 try" if attempts == 1 else f"{attempts} tries"
     if request.operation is Operation.RERUN:
         look = "Before asking again, look through refold.executions.list(start_date=...)."
+    elif request.operation is Operation.TRIGGER_EVENT:
+        look = (
+            "What an event starts bears no tag of this call's: before firing it again, look through"
+            ' refold.executions.list(execution_source="Event", start_date=...).'
+        )
     elif request.unique_tag:
         look = (
             f"Before sending it again, await refold.find({request.instance_tag!r},"

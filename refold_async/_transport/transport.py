@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
@@ -26,17 +24,14 @@ from refold_async._transport import failures
 from refold_async._transport.credentials import Authenticator
 from refold_async._transport.retry import Call, prepare
 from refold_async._transport.server_clock import ServerClock
+from refold_async._transport.starts import Starts
 from refold_async._transport.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from refold_async._config import Secret, Timeouts
     from refold_async._protocol import Request
     from refold_async._transport.attempt import Attempt
     from refold_async._transport.retry import Care
-
-logger = logging.getLogger("refold_async")
 
 _ELSEWHERE = (
     "the client belongs to the event loop (and process) of its first call; make one client per"
@@ -44,7 +39,17 @@ _ELSEWHERE = (
 )
 
 _SHEDDING = frozenset({429, 503})
-_NOBODY_KNOWS = "nobody knows whether a run started"
+
+
+class Sending(NamedTuple):
+    """One call: what is sent, and how; see `Transport.send`."""
+
+    request: Request
+    policy: RetryPolicy
+    timeouts: Timeouts
+    deadline: float | None
+    care: Care | None
+    priority: Priority
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -61,9 +66,12 @@ class Transport:
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _pid: int = attrs.field(default=0, init=False)
     _closing: asyncio.Future[None] | None = attrs.field(default=None, init=False)
-    _starts: set[asyncio.Task[Answer]] = attrs.field(factory=set, init=False)  # attempts at them
+    _starts: Starts = attrs.field(init=False)
     _calls: int = attrs.field(default=0, init=False)  # under way
     _idle: asyncio.Future[None] | None = attrs.field(default=None, init=False)  # see `drain`
+
+    def __attrs_post_init__(self) -> None:
+        self._starts = Starts(self.clock, self.counters)
 
     @property
     def closed(self) -> bool:
@@ -93,11 +101,11 @@ class Transport:
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
+        sending = Sending(
+            request, policy or self.policy, timeouts or self.wire.timeouts, deadline, care, priority
+        )
         try:
-            attempt = partial(
-                self._try, request, priority, timeouts or self.wire.timeouts, deadline, care
-            )
-            return await self._send(request, policy or self.policy, attempt, deadline, care)
+            return await self._send(sending)
         except RefoldError as error:
             failure = self.explained(error, request)
         raise failure  # out here: as its context the old one would bring all its frames along
@@ -106,29 +114,22 @@ class Transport:
         """Give a copy of an error that says whose call it ended, and what to do about it."""
         return explained(error, request, credential=self.auth.origin)
 
-    async def _send(
-        self,
-        request: Request,
-        policy: RetryPolicy,
-        attempt: Callable[[], Awaitable[Answer]],
-        deadline: float | None,
-        care: Care | None,
-    ) -> Answer:
-        if self._idle is not None and care is not None:
+    async def _send(self, sending: Sending) -> Answer:
+        if self._idle is not None and sending.care is not None:
             raise ClientClosedError("the client is being closed, and starts nothing more")
         self._calls += 1
         try:
-            answer = await attempt()
+            answer = await self._try(sending)
             if answer.error is None:
                 return answer
             call = Call(
-                request=request,
-                policy=policy,
-                attempt=attempt,
+                request=sending.request,
+                policy=sending.policy,
+                attempt=partial(self._try, sending, again=True),
                 clock=self.clock,
                 counters=self.counters,
-                deadline=deadline,
-                care=care,
+                deadline=sending.deadline,
+                care=sending.care,
                 closing=self._closing,
             )
             return await call.persist(answer)
@@ -136,125 +137,60 @@ class Transport:
             self._calls -= 1
             self._check_idle()
 
-    async def _try(
-        self,
-        request: Request,
-        priority: Priority,
-        timeouts: Timeouts,
-        deadline: float | None,
-        care: Care | None,
-    ) -> Answer:
+    async def _try(self, sending: Sending, *, again: bool = False) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more."""
         self.check_usable()
+        auth, deadline = self.auth, sending.deadline
         try:
-            secret = self.auth.current or await self.auth.renewed(None, deadline)
-            answer = await self._attempt(request, secret, priority, timeouts, deadline, care)
+            secret = auth.current or await auth.renewed(None, deadline)
+            answer = await self._attempt(sending, secret, again=again)
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
-                renewed = await self.auth.renewed(secret, deadline)
+                renewed = await auth.renewed(secret, deadline)
                 if renewed is not secret:
-                    answer = await self._attempt(
-                        request, renewed, priority, timeouts, deadline, care
-                    )
+                    answer = await self._attempt(sending, renewed, again=True)
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
         return answer
 
-    async def _attempt(
-        self,
-        request: Request,
-        secret: Secret,
-        priority: Priority,
-        timeouts: Timeouts,
-        deadline: float | None,
-        care: Care | None,
-    ) -> Answer:
+    async def _attempt(self, sending: Sending, secret: Secret, *, again: bool) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
-        phase = self.budget.take(priority) if deadline is None else None
+        request, deadline, care = sending.request, sending.deadline, sending.care
+        priority, account = sending.priority, request.account
+        phase = self.budget.take(priority, account) if deadline is None else None
         if phase is None:
-            phase = await self.budget.acquire(priority, deadline)
+            patience = sending.policy.patience
+            phase = await self.budget.acquire(
+                priority, deadline, account=account, patience=patience, again=again
+            )
         if phase is None:
             return failures.no_slot()
-        if care is not None:
-            return await self._start(request, secret, phase, timeouts, deadline, care)
-        try:
-            return await self._exchange(
-                request, secret, phase, self.wire.attempt(request, timeouts, deadline)
-            )
-        finally:
-            self.budget.release()
-
-    async def _start(
-        self,
-        request: Request,
-        secret: Secret,
-        phase: int,
-        timeouts: Timeouts,
-        deadline: float | None,
-        care: Care,
-    ) -> Answer:
-        """Make an attempt that its caller may leave: it is a task of the client's own."""
+        if care is None:
+            attempt = self.wire.attempt(request, sending.timeouts, deadline)
+            try:
+                return await self._exchange(request, secret, phase, attempt)
+            finally:
+                self.budget.release(account)
         if care.before is not None:
             try:
                 await care.before()
             except BaseException:
-                self.budget.release()
+                self.budget.release(account)
                 raise
-        attempt = self.wire.attempt(request, timeouts)
-        task = asyncio.get_running_loop().create_task(
+        attempt = self.wire.attempt(request, sending.timeouts)
+        return await self._starts.make(
             self._exchange(request, secret, phase, attempt),
-            context=Context(),  # nothing of the caller's, who may be gone when it ends
+            attempt,
+            request=request,
+            care=care,
+            deadline=deadline,
+            abandoned=sending.timeouts.abandoned,
+            ended=partial(self._start_ended, account),
         )
-        self._starts.add(task)
-        task.add_done_callback(self._ended)
-        left = None if deadline is None else deadline - self.clock.monotonic()
-        try:
-            ended = await done_within(self.clock, task, left)
-        except asyncio.CancelledError:
-            self._leave(task, attempt, request, timeouts, care)
-            raise
-        if not ended:
-            self._leave(task, attempt, request, timeouts, care)
-            return failures.out_of_time(sent=attempt.sent)
-        return failures.cut_short(sent=attempt.sent) if task.cancelled() else task.result()
 
-    def _ended(self, task: asyncio.Task[Answer]) -> None:
-        self._starts.discard(task)
-        self.budget.release()
+    def _start_ended(self, account: str | None) -> None:
+        self.budget.release(account)
         self._check_idle()
-
-    def _leave(
-        self,
-        task: asyncio.Task[Answer],
-        attempt: Attempt,
-        request: Request,
-        timeouts: Timeouts,
-        care: Care,
-    ) -> None:
-        """Call an attempt off whose caller is gone; what has left is read to its end for a while.
-
-        What its reply says goes to `care`.
-        """
-        if not attempt.sent:
-            task.cancel()
-            return
-        care.expecting = True
-        self.counters.abandoned += 1
-        attempt.abandon(timeouts.abandoned)
-        task.add_done_callback(partial(self._hand_over, request, care), context=Context())
-
-    def _hand_over(self, request: Request, care: Care, task: asyncio.Task[Answer]) -> None:
-        self.counters.abandoned -= 1
-        if not task.cancelled():
-            care.orphaned(task.result())
-            return
-        logger.warning(
-            "the event loop ended with %s under way: %s (workflow_id=%s, instance_tag=%s)",
-            request.operation,
-            _NOBODY_KNOWS,
-            request.workflow_id,
-            request.instance_tag,
-        )
 
     async def _exchange(
         self, request: Request, secret: Secret, phase: int, attempt: Attempt
@@ -272,7 +208,7 @@ class Transport:
             return answer
         answer = judge(request, self.wire.hidden(reply, secret))
         if reply.status in _SHEDDING:
-            self.budget.refused(phase, min(answer.retry_after or 0.0, self.policy.patience))
+            self.budget.refused(phase, answer.retry_after or 0.0, reply.status)
         elif reply.status < 500:  # noqa: PLR2004
             self.budget.served(phase)
         return answer
@@ -332,8 +268,7 @@ class Transport:
         """End at once what queues, pauses, connects, waits for a token or is under way."""
         if self._loop is not None and self._loop.is_closed():
             self.wire.closed = True
-            for _ in self._starts:
-                logger.warning("the event loop ended with a start under way: %s", _NOBODY_KNOWS)
+            self._starts.lost()
             return
         self.wire.shut()
         self.auth.close()
@@ -343,5 +278,4 @@ class Transport:
 
     async def aclose(self) -> None:
         """Wait until all attempts at starts have ended; safe to call again."""
-        if self._starts:
-            await asyncio.wait(self._starts)
+        await self._starts.aclose()

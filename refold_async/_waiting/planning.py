@@ -188,8 +188,10 @@ class Planner:
             )
             if progress.last_look_at is not None:
                 due = max(due, watch.going_at + shortest)
-        if watch.readers:
-            due = min(due, (progress.last_look_at or now) + min(watch.readers))
+        if watch.wants_document:
+            read_at = progress.read_at
+            first = watch.going_at + shortest if watch.fresh else now
+            due = min(due, first if read_at is None else read_at + min(watch.readers or ()))
         return max(due, watch.not_before)
 
     def is_too_soon(self, watch: Watch, due: float) -> bool:

@@ -26,10 +26,9 @@ SLACK = 1.0
 FEWEST = 3
 """Runs from which on a list is asked: two are read singly, which brings their output along, unless
 they are old and nobody knows how long they take: then neither is likely to be over."""
-_FIRST_REST, _LONG_REST, LONGEST_REST = 1.0, 60.0, 3600.0
-"""Seconds for which lists are left alone after they were of no use: doubled each time, up to a
-minute where they can't be read, for that passes, and up to an hour where they show something else,
-for that is how the service is."""
+_LONG_REST, _LONGEST_REST = 60.0, 3600.0
+"""Seconds for which lists are left alone at most that were of no use: a minute where they can't be
+read, for that passes, and an hour where they show something else: so the service is."""
 _SMALLEST = 10
 """Entries asked for at least; the service's own default."""
 _SIZE_FOR = 3600.0
@@ -79,18 +78,19 @@ class Lists:
     """Whether the lists of an account are any good: they are, or of no use before `good_from`."""
 
     size: int  # entries to ask for
+    first_rest: float = 1.0  # seconds for which lists are left alone at first; doubled each time
     good_from: float = -math.inf  # monotonic seconds
     _full_size: int = attrs.field(init=False)
     _size_until: float = -math.inf
-    _rest: float = _FIRST_REST
+    _rest: float = attrs.field(init=False)
     _failed_at: float = -math.inf
 
     def __attrs_post_init__(self) -> None:
-        self._full_size = self.size
+        self._full_size, self._rest = self.size, self.first_rest
 
     def worked(self) -> None:
         """Note a list that was worth its price."""
-        self._rest = _FIRST_REST
+        self._rest = self.first_rest
 
     def failed(self, asked_at: float, now: float, *, passing: bool, pause: float = 0.0) -> None:
         """Leave lists alone for a while; trouble met by several at once counts once.
@@ -104,8 +104,9 @@ class Lists:
         if asked_at > self._failed_at:
             self._failed_at = now
             self.good_from = now + self._rest
-            self._rest = min(2 * self._rest, _LONG_REST if passing else LONGEST_REST)
-        self.good_from = max(self.good_from, now + pause)
+            self._rest = min(2 * self._rest, _LONG_REST if passing else _LONGEST_REST)
+        if pause:
+            self.good_from = max(self.good_from, now + pause)
 
     def refused_size(self, now: float) -> bool:
         """Ask for fewer entries from now on; False if they are few already."""

@@ -26,6 +26,7 @@ class Progress:
     failing_since: float | None = None  # None while looks succeed
     last_look_at: float | None = None  # the last look that succeeded
     seen_at: float | None = None  # the last that showed the snapshot as it is
+    read_at: float | None = None  # the last that read the document
     node_since: float | None = None  # the first look that saw the run at its current node
     failed_looks: int = 0  # since the last one that succeeded
     last_error: str | None = None  # what the last of them failed with
@@ -52,7 +53,8 @@ class Progress:
         if known is not None and known.status.is_terminal and not run.status.is_terminal:
             run = known
         self.heard(run.status, now)
-        self.seen_at, self.entry = now, None
+        self.seen_at = self.read_at = now
+        self.entry = None
         if known is None or run.raw != known.raw:
             place = _place(run)
             if place is None:

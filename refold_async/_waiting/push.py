@@ -1,8 +1,7 @@
 """What pushes have told, and how far they can be relied on. Pure: times are given, nothing waits.
 
-Trust is a number: the share of ends whose push never comes. Looks are priced by it, so a service
-without webhooks is looked at as ever, one whose webhooks come hardly at all, and one that loses some
-in between.
+Trust is a number: the share of ends whose push never comes. Looks are priced by it: a service
+without webhooks is looked at as ever, one whose webhooks come hardly at all.
 """
 
 from __future__ import annotations

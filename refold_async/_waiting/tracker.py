@@ -292,7 +292,8 @@ class Tracker:
                 for each in [*self._accounts.values()]:
                     self._forget(each)
                 self._many = max(_FEW, 2 * len(self._accounts))
-            account = self._accounts[name] = Account(name, Lists(self._policy.page_size))
+            lists = Lists(self._policy.page_size, 2 * self._policy.first)
+            account = self._accounts[name] = Account(name, lists)
         return account
 
     def _forget(self, account: Account) -> None:
@@ -316,26 +317,16 @@ class Tracker:
     async def _look_at(self, page: Page) -> None:
         """Look once; no fault in here leaves anybody waiting."""
         now = self._clock.monotonic()
-        if page.account.reads_list(page, now):
-            try:
-                await self._look_over(page, now)
-            except Exception:
-                logger.exception("a list broke us; its runs are read singly for a while")
-                page.account.lists.failed(now, self._clock.monotonic(), passing=False)
-            return
-        due, watch = self.planner.next_single(page)
-        if watch.looking or self.planner.is_too_soon(watch, due):
-            return
-        watch.looking = True
         try:
-            await self._look_singly(watch, page.account)
-        except Exception as error:
-            logger.exception("a look broke; the waits it was for fail")
-            watch.fail(_broken(watch.execution_id, error))
-        finally:
-            watch.looking = False
-            if not self._closed:
-                self._arrange(watch)
+            if page.account.reads_list(page, now):
+                await self._look_over(page, now)
+            elif page.runs:
+                due, watch = self.planner.next_single(page)
+                if not watch.looking and not self.planner.is_too_soon(watch, due):
+                    await self._look_singly(watch, page.account)
+        except Exception:
+            logger.exception("a list broke us; its runs are read singly for a while")
+            page.account.lists.failed(now, self._clock.monotonic(), passing=False)
 
     def _looked(self, page: Page) -> None:
         """Arrange the next look."""
@@ -345,6 +336,18 @@ class Tracker:
         self._forget(page.account)
 
     async def _look_singly(self, watch: Watch, account: Account) -> None:
+        watch.looking = True
+        try:
+            await self._read(watch, account)
+        except Exception as error:
+            logger.exception("a look broke; the waits it was for fail")
+            watch.fail(_broken(watch.execution_id, error))
+        finally:
+            watch.looking = False
+            if not self._closed:
+                self._arrange(watch)
+
+    async def _read(self, watch: Watch, account: Account) -> None:
         progress, began = watch.progress, self._clock.monotonic()
         before, told = progress.document, progress.told
         result, error = None, None
@@ -440,8 +443,9 @@ class Tracker:
     def _saw(self, entry: Execution, account: Account, asked_at: float) -> bool:
         """Note what a list shows of a run somebody waits for; tell whether it is news of an end."""
         watch = self.find(entry.execution_id, account.name)
-        if watch is None or not watch.wanted or watch.progress.told or watch.progress.ended:
+        if watch is None or watch.progress.told or watch.progress.ended:
             return False
+        is_news = watch.wanted
         self._date_by(watch, entry)
         watch.progress.saw_listed(entry, self._clock.monotonic())
         if watch.progress.told is None:
@@ -453,7 +457,7 @@ class Tracker:
                 watch.settle(without_output(entry))
                 self._counters.settled += 1
         self._arrange(watch)
-        return watch.progress.told is not None
+        return is_news and watch.progress.told is not None
 
     def _date_by(self, watch: Watch, run: Execution | None) -> None:
         """Learn from what was read when a run was created, and what it runs."""

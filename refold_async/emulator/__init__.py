@@ -18,6 +18,7 @@ client, so that one mistake can't cancel out the other.
 import attrs
 
 from ._behaviour import Behaviour
+from ._events import Event, Fired
 from ._faults import Fault, Faults
 from ._pushing import Delivery, Pushes
 from ._records import Recorded, Requests
@@ -29,8 +30,10 @@ __all__ = [
     "Behaviour",
     "Delivery",
     "Emulator",
+    "Event",
     "Fault",
     "Faults",
+    "Fired",
     "NodeFailed",
     "Outcome",
     "Pushes",

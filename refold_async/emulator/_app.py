@@ -36,6 +36,8 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
         f"{_V2}/execution/{{execution_id}}/nodes/{{node_id}}/batches",
         _executions.list_batches,
     ),
+    ("POST", f"{_V2}/event/trigger", _starts.trigger_event),
+    ("POST", f"{_V2}/event/{{slug}}", _starts.trigger_event),
     ("GET", f"{_V2}/workflow/enabled", _catalogue.enabled_workflows),
     ("GET", f"{_V2}/workflow/request-structure/{{workflow_id}}", _catalogue.request_structure),
     ("GET", f"{_V2}/workflow/{{workflow_id}}", _catalogue.get_workflow),

@@ -1,7 +1,7 @@
 """What the service leaves undocumented, as one value: every answer can be played."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -44,6 +44,7 @@ class Behaviour:
         echo_instance_tag_in_get: Whether a single execution carries `instance_tag`.
         rerun_keeps_tag: Whether a rerun bears the tag of the run it repeats.
         rerun_shape: The field in which a rerun's answer gives the new id.
+        unknown_event_status: Status of a trigger of an event that nobody knows.
         unknown_execution: An id that nobody knows gets `404`, or its request `hangs`.
         retention: How long a run can be read and listed; afterwards it is unknown. None: for ever.
         max_page_size: The largest `limit` of a list.
@@ -100,6 +101,7 @@ class Behaviour:
     echo_instance_tag_in_get: bool = True
     rerun_keeps_tag: bool = False
     rerun_shape: Literal["id", "instanceId"] = "id"
+    unknown_event_status: Literal[404, 400] = 404
     unknown_execution: Literal["404", "hangs"] = "404"
     retention: float | None = None
 
@@ -133,3 +135,9 @@ class Behaviour:
     keepalive_announced: bool = False
     clock_skew: float = 0.0
     drop_underscore_headers: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            choices, value = get_args(kind), getattr(self, name)
+            if get_origin(kind) is Literal and value not in choices:
+                raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}")

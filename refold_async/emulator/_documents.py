@@ -47,8 +47,8 @@ def list_document(run: Run, now: float, behaviour: Behaviour, *, dated: bool = T
         "linked_account_id": run.linked_account_id,
         "config_id": run.config_id,
         "type_of_execution": "SYNC" if run.sync else "ASYNC",
-        "execution_source": "API_CALL",
-        "trigger_application_event": None,
+        "execution_source": "Event" if run.event else "API_CALL",
+        "trigger_application_event": run.event,
         "executed_by_thanos": True,
     }
     if behaviour.echo_instance_tag_in_list:

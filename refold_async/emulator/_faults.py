@@ -31,6 +31,7 @@ OPERATIONS = frozenset(
         "delete_webhook",
         "edit_webhook_group",
         "revoke_session_token",
+        "trigger_event",
         "unknown",
     }
 )

@@ -60,7 +60,7 @@ def _filters(query: Mapping[str, str], now: float) -> list[Keep]:
     if kind := chosen(query, "execution_type").upper():
         keep.append(lambda run: run.sync is (kind == "SYNC"))
     if source := chosen(query, "execution_source").upper().replace(" ", "_"):
-        keep.append(lambda _: source == "API_CALL")
+        keep.append(lambda run: source == ("EVENT" if run.event else "API_CALL"))
     if query.get("execution_id") and (workflow_id := query.get("workflow_id")):
         keep.append(lambda run: workflow_id in {run.workflow_id, run.workflow.alias})
     return keep

@@ -68,6 +68,7 @@ class Run:
         undecided: Whether its function is a coroutine that is under way.
         outcome: What its function answered.
         rerun_of: The execution it repeats, or None.
+        event: The event that started it, or None.
     """
 
     execution_id: str
@@ -86,6 +87,7 @@ class Run:
     undecided: bool = False
     outcome: Outcome
     rerun_of: str | None = None
+    event: str | None = None
 
     @property
     def workflow_id(self) -> str:

@@ -11,7 +11,9 @@ from aiohttp import web
 
 from ._app import App
 from ._behaviour import Behaviour
+from ._events import Event, Fired
 from ._faults import Faults
+from ._listening import CountingServer, make_request
 from ._performing import Performances
 from ._pushing import Pusher, Pushes
 from ._records import Requests
@@ -22,24 +24,6 @@ from ._workflows import Duration, Workflow, WorkflowFunction
 
 _AN_HOUR = 3600.0
 _Function = TypeVar("_Function", bound=WorkflowFunction)
-
-
-class _CountingServer(web.Server):
-    """aiohttp's server that knows the connections it has open, and how many it had at most."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.transports: dict[Any, asyncio.Transport] = {}
-        self.peak = 0
-
-    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        self.transports[handler] = transport
-        self.peak = max(self.peak, len(self.transports))
-
-    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        self.transports.pop(handler, None)
 
 
 class Emulator:
@@ -78,7 +62,7 @@ class Emulator:
         self._app = App(self._service, self._prefix)
         self._host = host
         self._port = port
-        self._server: _CountingServer | None = None
+        self._server: CountingServer | None = None
         self._runner: web.ServerRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -103,9 +87,9 @@ class Emulator:
         if self._runner is not None:
             raise RuntimeError("the emulator has been started already")
         keepalive = self.behaviour.keepalive
-        self._server = _CountingServer(
+        self._server = CountingServer(
             self._app,
-            request_factory=_request,
+            request_factory=make_request,
             handler_cancellation=True,
             access_log=None,
             keepalive_timeout=_AN_HOUR if keepalive is None else keepalive,
@@ -151,7 +135,7 @@ class Emulator:
 
     @property
     def requests(self) -> Requests:
-        """The latest requests in order of arrival: 100,000 at most, and 64 MiB of bodies."""
+        """The latest requests in order of arrival; 100,000 at most, and 64 MiB of bodies."""
         return self._app.requests
 
     @property
@@ -221,6 +205,15 @@ class Emulator:
     def revoke_token(self, token: str) -> None:
         """Make a session token invalid."""
         self._service.tokens.revoke(token)
+
+    @property
+    def fired(self) -> list[Fired]:
+        """All event triggers that were accepted, with the runs they started."""
+        return self._service.events.fired
+
+    def event(self, event: Event) -> None:
+        """Let an event start workflows; a trigger of one that is not known is refused."""
+        self._service.events.add(event)
 
     def workflow(
         self,
@@ -297,12 +290,3 @@ class Emulator:
 
 def _skewed(now: Callable[[], float], skew: float) -> Callable[[], float]:
     return (lambda: now() + skew) if skew else now
-
-
-def _request(
-    message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]
-) -> web.BaseRequest:
-    # 0 is no limit: the service itself refuses what is too large, in its own words.
-    return web.BaseRequest(
-        message, payload, protocol, writer, task, task.get_loop(), client_max_size=0
-    )

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from ._behaviour import Behaviour
+from ._events import Events
 from ._limits import Bucket
 from ._performing import Performances
 from ._replies import RefusedError, Reply, Silence, html_reply, http_date, refusal
@@ -20,7 +21,7 @@ from ._tokens import Tokens
 _WRAPPER_BYTES = 1024
 
 _READS = frozenset({"get_execution", "get_response"})
-_STARTS = frozenset({"execute", "execute_v1", "rerun"})
+_STARTS = frozenset({"execute", "execute_v1", "rerun", "trigger_event"})
 
 
 @attrs.frozen
@@ -59,6 +60,7 @@ class Service:
     ) -> None:
         self.behaviour = behaviour
         self.performances = performances
+        self.events = Events()
         self.api_key = api_key
         self.state = state
         self.now = state.now

@@ -7,8 +7,9 @@ import attrs
 
 from ._behaviour import Behaviour
 from ._documents import sync_document
+from ._events import Event, Fired
 from ._queries import is_true
-from ._replies import RefusedError, Reply, execute_refusal, json_reply
+from ._replies import RefusedError, Reply, execute_refusal, json_reply, refusal
 from ._runs import Run
 from ._service import Call, Service
 from ._workflows import Workflow
@@ -45,6 +46,36 @@ def execute_v1(service: Service, call: Call) -> Reply | Held:
     if run.sync:
         return Held(run, lambda: _short_reply(service, run))
     return json_reply({"execution_id": run.execution_id})
+
+
+def trigger_event(service: Service, call: Call) -> Reply:
+    """Start what waits for an event; the answer names no run."""
+    account = service.account(call)
+    document = service.json_object(call)
+    slug = call.ids.get("slug") or call.headers.get("slug")
+    event = service.events.find(document.get("event", document.get("trigger")), slug)
+    if event is None:
+        status = service.behaviour.unknown_event_status
+        raise RefusedError(refusal(status, "Event not found", error_code="INVALID_EVENT"))
+    payload = document.get("payload", {})
+    if not isinstance(payload, dict):
+        raise RefusedError(refusal(400, "payload must be a JSON object"))
+    service.admit_start()
+    key, now = event.key(call.headers, payload), service.now()
+    duplicate = service.events.is_repeat(event, account, key, now)
+    runs = () if duplicate else _started_by(service, call, account, event, payload)
+    service.events.fired.append(
+        Fired(
+            event=event.name,
+            linked_account_id=account,
+            payload=payload,
+            key=key,
+            duplicate=duplicate,
+            execution_ids=runs,
+            at=now,
+        )
+    )
+    return json_reply({"message": "Webhook Fired Success"})
 
 
 def _start(
@@ -146,3 +177,22 @@ def _included_headers(service: Service, call: Call) -> dict[str, Any]:
         if name.lower() not in _SECRET_HEADERS
     }
     return {service.behaviour.included_headers_field: shown}
+
+
+def _started_by(
+    service: Service, call: Call, account: str, event: Event, payload: dict[str, Any]
+) -> tuple[str, ...]:
+    runs = []
+    for name in event.starts:
+        workflow = service.state.workflow(name)
+        if workflow is not None and workflow.published and workflow.owned_by(account):
+            run = service.state.start(
+                workflow,
+                payload,
+                account=account,
+                config_id=call.headers.get("config_id"),
+                instance_tag=call.headers.get("instance_tag"),
+                event=event.name,
+            )
+            runs.append(run.execution_id)
+    return tuple(runs)

@@ -69,6 +69,7 @@ class State:
         instance_tag: str | None = None,
         sync: bool = False,
         rerun_of: str | None = None,
+        event: str | None = None,
     ) -> Run:
         """Start a run: its function is called now, what it answered shows when its time is over."""
         # The wire tells milliseconds: a finer time would not be found by the one it told.
@@ -92,6 +93,7 @@ class State:
             undecided=outcome is not answer,
             outcome=outcome,
             rerun_of=rerun_of,
+            event=event,
         )
         self._file(run)
         if not isinstance(answer, Outcome):

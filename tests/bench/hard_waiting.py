@@ -106,7 +106,7 @@ def an_hour(
         asked = waiting.api.requests
         figures = {
             "reads/s after 10 min": rate(asked, 600, 660),
-            "after 20 min": rate(asked, 1200, 1260) if until > 1260 else 0.0,
+            "reads/s after 20 min": rate(asked, 1200, 1260) if until > 1260 else 0.0,
         }
         if until > hour:
             await asyncio.gather(*waits)
@@ -129,10 +129,11 @@ def lists_down(seconds: float, pending: int = 5_000) -> Figures:
             await world.until(world.starts[run])
             waits.append(asyncio.create_task(waiting.run(run)))
         await world.until(900.0)
-        asked = waiting.api.requests
+        asked, singly = waiting.api.requests, waiting.tracker.stats().read_singly
         await leave(waits)
         await waiting.tracker.aclose()
         return {
+            "read singly": singly,
             "reads/s before": rate(asked, 540, 600),
             "meanwhile": rate(asked, 600, 600 + seconds),
             "the minute after": rate(asked, 600 + seconds, 660 + seconds),
@@ -204,12 +205,21 @@ def crowd(pending: int, seconds: float = 100.0) -> Figures:
         await asyncio.sleep(pending / 100)
         waits = [asyncio.create_task(waiting.run(run, fresh=False)) for run in range(pending)]
         await asyncio.sleep(300)
-        began, now = time.process_time(), asyncio.get_running_loop().time()
+        now, begun, began = (
+            asyncio.get_running_loop().time(),
+            waiting.api.listed,
+            time.process_time(),
+        )
         await asyncio.sleep(seconds)
         used = time.process_time() - began
+        lists = waiting.api.listed - begun
         await leave(waits)
         await waiting.tracker.aclose()
-        return {"CPU seconds": used, "reads/s": rate(waiting.api.requests, now, now + seconds)}
+        return {
+            "CPU seconds": used,
+            "reads/s": rate(waiting.api.requests, now, now + seconds),
+            "CPU ms per list": 1000 * used / lists,
+        }
 
     return play(main)
 

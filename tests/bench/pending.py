@@ -47,7 +47,7 @@ async def main(number: int, *, awaited: bool) -> None:
         before = resident()
         held = handles(refold, number)
         for handle in held:
-            handle._first_look += 3600
+            handle._fresh = True  # to be looked at after `first`
         waits: list[asyncio.Task[Any]] = []
         if awaited:
             waits = [asyncio.ensure_future(handle.wait()) for handle in held]

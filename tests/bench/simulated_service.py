@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from refold_async import Execution, ExecutionStatus, Page, PollPolicy, ServerError
-from refold_async._pacing.budget import Priority
+from refold_async._pacing import Priority
 from refold_async._protocol import Output
 from refold_async._stats import Counters
 from refold_async._waiting.tracker import Tracker
@@ -87,6 +87,7 @@ class SimulatedApi:
             workflow_id=self.setting.kind(run).workflow,
             created_at=_at(float(int(start)) if self.setting.whole_seconds else start),
             completed_at=_at(self.world.ends[run]) if ended else None,
+            raw={"ended": ended},
         )
 
     def execution_id(self, run: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async.emulator import Fault
+from refold_async.emulator import Fault, NodeFailed
 from tests.cli.conftest import COMMAND, FAST, PATIENCE, PAYLOADS, documents, lines_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,26 @@ if TYPE_CHECKING:
     Start = Callable[..., Any]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+
+
+def held(emulator: Emulator, which: Callable[[int], bool]) -> tuple[str, ...]:
+    """Add a workflow whose runs end when they are told, if their number is one of these."""
+
+    @emulator.workflow(
+        "wf_held", slug="crm", duration=lambda payload: None if which(payload["n"]) else 0.0
+    )
+    def hold(payload: dict[str, Any]) -> Any:
+        if payload.get("bad"):
+            raise NodeFailed(node="Work", message="bad row")
+        return {"id": payload["n"]}
+
+    return ("--workflow", "wf_held", "--slug", "crm")
+
+
+def release(emulator: Emulator) -> None:
+    """End the runs that are held."""
+    for run in emulator.runs:
+        emulator.finish(run.execution_id)
 
 
 async def test_piped_progress_is_a_line_now_and_then(
@@ -53,9 +73,10 @@ async def test_terminal_shows_a_bar(
 ) -> None:
     """Done, failed, rate and what is left, within the width; then the summary alone."""
     file = lines_of(tmp_path / "orders.jsonl", [{"n": n, "bad": n == 3} for n in range(25)])
-    call = ("batch", file, *PAYLOADS, "--rate", "60")
+    call = ("batch", file, *held(emulator, lambda n: n == 24), "--rate", "60")
     terminal = on_terminal(*call, columns=columns, variables=service)
-    going = await asyncio.to_thread(terminal.wait_for, r"[1-9]\d? of 25 [\s\S]+items/s")
+    going = await asyncio.to_thread(terminal.wait_for, r"24 of 25 [\s\S]+items/s")
+    release(emulator)
     code = await asyncio.to_thread(terminal.end)
     lines = terminal.screen
 
@@ -71,11 +92,11 @@ async def test_service_that_sheds_is_shown(
     on_terminal: Start, emulator: Emulator, service: Settings, tmp_path: Path
 ) -> None:
     """Whoever looks sees why it goes slowly."""
-    refused = Fault(status=429, headers={"Retry-After": "1"})
+    refused = Fault(status=429, headers={"Retry-After": "2"})
     emulator.faults.script("execute", None, None, refused)
     file = lines_of(tmp_path / "in.jsonl", [{"n": n} for n in range(10)])
     terminal = on_terminal("batch", file, *PAYLOADS, "--rate", "50", variables=service)
-    await asyncio.to_thread(terminal.wait_for, r"1 refused, stopped by Retry-After for 0\.\d s")
+    await asyncio.to_thread(terminal.wait_for, r"1 refused, stopped by Retry-After for [01]\.\d s")
 
     assert await asyncio.to_thread(terminal.end) == 0
 
@@ -86,10 +107,13 @@ async def test_first_interrupt_stops_sending_and_waits(
     """It says what goes on and how to resume; the line pasted does the rest."""
     file = lines_of(tmp_path / "in.jsonl", [{"n": n} for n in range(40)])
     journal = str(tmp_path / "j.sqlite")
-    call = ("batch", file, *PAYLOADS, "--rate", "40", "--journal", journal)
+    workflow = held(emulator, lambda n: n < 5)
+    call = ("batch", file, *workflow, *FAST, "--concurrency", "5", "--journal", journal)
     terminal = on_terminal(*call, columns=500, variables=service)
-    await asyncio.to_thread(terminal.wait_for, r"[1-9]\d? running")
+    await asyncio.to_thread(terminal.wait_for, "5 running")
     terminal.interrupt()
+    await asyncio.to_thread(terminal.wait_for, "Ctrl-C again")
+    release(emulator)
     code = await asyncio.to_thread(terminal.end)
     started = len(emulator.runs)
     paste = terminal.screen[-1].removeprefix("What is left can be sent later: ")
@@ -100,7 +124,7 @@ async def test_first_interrupt_stops_sending_and_waits(
     assert code == 130
     assert re.search(r"refold: stopping\. Nothing more is sent; \d+ runs? go", terminal.text)
     assert "Ctrl-C again leaves at once." in terminal.text
-    assert 0 < started < 40
+    assert started == 5
     assert (program, arguments[-1]) == ("refold", "--resume")
     assert resumed_code == 0
     assert sorted(run.payload["n"] for run in emulator.runs) == [*range(40)]

@@ -13,8 +13,8 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold_async import RateLimit
-from refold_async._pacing.budget import Budget, Priority
+from refold_async import RateLimit, RateLimitError
+from refold_async._pacing import Budget, Priority
 from tests.support.clock import FakeClock
 
 
@@ -29,6 +29,7 @@ class Caller:
     priority: Priority
     refused: float | None
     second: bool
+    account: str
 
 
 CALLERS = st.lists(
@@ -41,6 +42,7 @@ CALLERS = st.lists(
         st.sampled_from(Priority),
         st.sampled_from([None, None, 0.0, 0.5]),  # is refused, with this Retry-After
         st.booleans(),  # of the second client
+        st.sampled_from("abc"),
     ),
     min_size=1,
     max_size=30,
@@ -70,7 +72,9 @@ class Load:
         """Take a slot, or give up."""
         clock, budget = self.clock, self.budgets[caller.second]
         deadline = None if caller.patience is None else clock.now + caller.patience
-        phase = await budget.acquire(caller.priority, deadline)
+        phase = await budget.acquire(
+            caller.priority, deadline, account=caller.account, patience=caller.hold
+        )
         if phase is None:
             return
         self.granted.append(clock.now)
@@ -87,7 +91,7 @@ class Load:
                 budget.refused(phase, caller.refused)
         finally:
             self.in_flight[caller.second] -= 1
-            budget.release()
+            budget.release(caller.account)
 
     def come(self, caller: Caller) -> None:
         """Let a caller come, who may be cancelled later."""
@@ -117,7 +121,7 @@ async def test_budget_holds_under_any_load(
     load = Load(RateLimit(per_second=per_second, burst=burst), places)
     ended = await load.run(callers)
     assert len(ended) == len(callers)
-    assert {type(each) for each in ended} <= {type(None), asyncio.CancelledError}
+    assert {type(each) for each in ended} <= {type(None), asyncio.CancelledError, RateLimitError}
     assert load.most <= places
     for (i, since), (j, until) in itertools.combinations(enumerate(load.granted), 2):
         assert j - i + 1 <= burst + per_second * (until - since) + 1e-6
@@ -139,3 +143,4 @@ async def test_nothing_is_lost_under_any_load(
     slots = await asyncio.gather(*fresh)
     assert sum(slot is not None for slot in slots) == min(burst, places)
     assert not any(sum(each.stats().waiting.values()) for each in load.budgets)
+    assert sum(load.budgets[1]._in_flight.values()) == 0

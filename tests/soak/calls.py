@@ -127,8 +127,9 @@ class Caller:
 
     async def _callers_gone(self) -> None:
         """Wait for what goes on without its caller, and take the handles nobody holds."""
-        starter, transport = self.refold._caller.parts.starter, self.refold._caller.parts.transport
-        while gone := [*starter.tasks, *transport._starts]:
+        parts = self.refold._caller.parts
+        starter, transport = parts.starter, parts.transport
+        while gone := [*starter.tasks, *transport._starts._tasks]:
             await asyncio.wait(gone)
         for handle in self.refold.orphans:
             number = int((handle.instance_tag or "").removeprefix("soak-"))

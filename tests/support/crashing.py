@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from refold_async._batch.journal_rows import Row
     from refold_async._config import RetryMode
 
-VICTIM = "1"
+VICTIM = "#1"
 ITEMS = 4
 
 

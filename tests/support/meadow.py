@@ -1,30 +1,25 @@
-"""A field with one cohort of runs, and the pages it is shown."""
+"""An account with runs in order of creation, and the lists it is shown."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import attrs
 
-from refold_async import Execution, ExecutionStatus, Page
-from refold_async._waiting.pool import Cohort, Field
+from refold_async import Execution, ExecutionStatus
+from refold_async import Page as Reply
+from refold_async._waiting.pool import Account, Lists, Page
 from refold_async._waiting.watch import Watch
 
-if TYPE_CHECKING:
-    from refold_async._waiting.pool import Seen
-
 EPOCH = 1_781_615_700.0
-GRACE = 5.0
-LATE = 100.0
-"""Monotonic seconds at which no run is new any more; they were all born by 50."""
+NOW = EPOCH + 100_000.0
+"""The service's time."""
 
 
 def run(number: int, created: float | None = None) -> Watch:
     """Give a run created so many seconds after the epoch of these tests."""
-    at = float(number) if created is None else created
-    watch = Watch(f"run{number}", "acct_1", due=10.0 + number, interval=0.5, born=at)
-    watch.created = EPOCH + at
+    watch = Watch(f"run{number}", "acct_1", 0.0)
+    watch.created = EPOCH + (number if created is None else created)
     return watch
 
 
@@ -40,27 +35,29 @@ def entry(number: int, status: str = "RUNNING", created: float | None = None) ->
 
 @attrs.define
 class Meadow:
-    """A field with one cohort of runs 0, 1, 2, ..."""
+    """An account whose pages hold so many runs each."""
 
-    field: Field
+    account: Account
     runs: list[Watch]
-    cohort: Cohort
 
     @classmethod
-    def of(cls, count: int) -> Meadow:
-        """Give so many runs that were created a second apart."""
-        field = Field("acct_1", GRACE)
-        runs = [run(number) for number in range(count)]
+    def of(cls, *created: float, size: int = 100) -> Meadow:
+        """Place runs that were created so many seconds after the epoch, in this order."""
+        account = Account("acct_1", Lists(size))
+        runs = [run(number, at) for number, at in enumerate(created)]
         for watch in runs:
-            field.place(watch, 0.0)
-        assert field.open is not None
-        return cls(field, runs, field.open)
+            account.place(watch, single=False)
+        return cls(account, runs)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many runs the pages have."""
+        return [len(page.runs) for page in self.account.pages]
 
     def show(
-        self, *rows: Execution, cohort: Cohort | None = None, more: bool = False, now: float = LATE
-    ) -> Seen:
-        """Have a cohort see a page."""
-        looked_at = cohort or self.cohort
-        begin, _ = looked_at.window()
-        page = Page(items=rows, has_next=more)
-        return self.field.absorb(looked_at, set(looked_at.members), page, begin, now)
+        self, *rows: Execution, at: int = 0, more: bool = False
+    ) -> tuple[bool, list[Watch], Page | None]:
+        """Show a list that a page was asked for."""
+        page = self.account.pages[at]
+        reply = Reply(items=rows, has_next=more)
+        return self.account.absorb(page, set(page.runs), reply, page.window()[0], NOW)

@@ -20,7 +20,7 @@ from refold_async._waiting.tracker import Tracker
 
 if TYPE_CHECKING:
     from refold_async import RetryPolicy
-    from refold_async._pacing.budget import Priority
+    from refold_async._pacing import Priority
     from tests.support.clock import FakeClock
 
 RUN = "6a314c54d4616e99e7fa5a02"

@@ -10,7 +10,7 @@ import attrs
 
 from refold_async import RateLimit
 from refold_async._clock import sleep
-from refold_async._pacing.budget import Budget, Priority
+from refold_async._pacing import Budget, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable

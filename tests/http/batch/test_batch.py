@@ -98,8 +98,8 @@ async def test_leaving_map_hands_runs_to_the_orphans(service: Emulator, connect:
     requests = [*numbered(1), *numbered(3, "wf_endless"), *numbered(20)]
     async with aclosing(refold.map(requests, concurrency=4)) as items:
         first = await anext(items)
-    while refold._transport._starts:
-        await asyncio.wait(refold._transport._starts)
+    while refold._transport._starts._tasks:
+        await asyncio.wait(refold._transport._starts._tasks)
     known = {first.execution_id, *(handle.execution_id for handle in refold.orphans)}
     assert known == {run.execution_id for run in service.runs}
     assert len(known) < 24
@@ -112,7 +112,7 @@ async def test_a_stop_awaits_the_answer_that_is_under_way(
     service.faults.script("execute", Fault(delay=0.2))
     refold = connect(service, max_connections=1)
     stop = asyncio.Event()
-    running = asyncio.ensure_future(refold.run_batch(numbered(30), stop=stop))
+    running = asyncio.ensure_future(refold.run_batch([*numbered(30)], stop=stop))
     await until(lambda: bool(service.runs))
     stop.set()
     report = await running
@@ -130,7 +130,7 @@ async def test_a_stop_while_an_answer_is_lost_leaves_it_looked_up_or_unknown(
     retry = RetryPolicy(mode=mode, settle=0.01, wait=0, max_wait=0)
     refold = connect(service, max_connections=1, retry=retry)
     stop = asyncio.Event()
-    running = asyncio.ensure_future(refold.run_batch(numbered(3), stop=stop))
+    running = asyncio.ensure_future(refold.run_batch([*numbered(3)], stop=stop))
     await until(lambda: bool(service.runs))
     stop.set()
     report = await running
@@ -139,13 +139,38 @@ async def test_a_stop_while_an_answer_is_lost_leaves_it_looked_up_or_unknown(
     assert isinstance(report.items()[0].error, ExecutionOutcomeUnknownError | None)
 
 
+@pytest.mark.parametrize("validate", [False, True])
+async def test_a_stop_ends_a_batch_whose_input_is_idle(
+    service: Emulator, connect: Connect, validate: bool
+) -> None:
+    """A queue that nothing comes from any more: the report says what was not read."""
+    stop, closed = asyncio.Event(), asyncio.Event()
+
+    async def queue() -> AsyncIterator[ExecutionRequest]:
+        try:
+            for request in numbered(2, "wf_checked"):
+                yield request
+            stop.set()
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async with asyncio.timeout(30):
+        report = await connect(service).run_batch(queue(), stop=stop, validate=validate)
+    assert (report.total, report.input_ended, closed.is_set()) == (2, False, True)
+    assert "it was asked to stop; the input was not read to its end" in str(report)
+    with pytest.raises(ExceptionGroup) as caught:
+        report.raise_for_failures()
+    assert "not read to its end" in str(caught.value.exceptions[-1])
+
+
 async def test_a_batch_asked_to_stop_before_it_began_sends_nothing(
     service: Emulator, connect: Connect
 ) -> None:
     """The whole input is reported."""
     stop = asyncio.Event()
     stop.set()
-    report = await connect(service).run_batch(numbered(5), stop=stop)
+    report = await connect(service).run_batch([*numbered(5)], stop=stop)
     assert (outcomes(report), len(service.runs)) == (["unsent"] * 5, 0)
 
 
@@ -362,7 +387,7 @@ async def test_map_asks_again_for_a_schema_it_did_not_get(
     service: Emulator, connect: Connect
 ) -> None:
     """One failed read does not decide about the rest of an endless input."""
-    service.faults.script("request_structure", *[Fault(status=503)] * 4)
+    service.faults.script("request_structure", *[Fault(status=500)] * 4)
     fan = connect(service).map(checked(1, 2), validate=True, concurrency=1)
     async with aclosing(fan) as items:
         assert [str(i.outcome) async for i in items] == ["unsent", "succeeded"]

@@ -243,7 +243,7 @@ async def test_many_uncertain_items_are_looked_up_by_one_reading(
 ) -> None:
     """Not one by one: a list page answers for all of them."""
     await run(service.base_url, journal)
-    for key in ("0", "1", "2"):
+    for key in ("#0", "#1", "#2"):
         forget_the_run(journal, key=key)
     before = service.counts["list_executions"]
     report = await run(service.base_url, journal)

@@ -16,10 +16,12 @@ from refold_async import (
     JournalError,
     RefoldClient,
     RetryPolicy,
+    Timeouts,
 )
 from refold_async._batch.journal import Journal
 from refold_async.emulator import Emulator, Fault, NodeFailed, Respond
 from tests.http.batch.test_batch import numbered, outcomes
+from tests.support.clock import HastyClock
 from tests.support.endings import until
 
 if TYPE_CHECKING:
@@ -83,9 +85,9 @@ async def test_rejected_and_unsent_items_are_tried_again(
     """What never ran runs when the trouble is over, with the tag it had."""
     service.faults.script("execute", None, Fault(status=400), None)
     refold = connect(service, max_connections=1)
-    stopped = await refold.run_batch(numbered(4), journal=journal, stop_after_failures=1)
+    stopped = await refold.run_batch([*numbered(4)], journal=journal, stop_after_failures=1)
     assert outcomes(stopped) == ["succeeded", "rejected", "unsent", "unsent"]
-    report = await connect(service).run_batch(numbered(4), journal=journal)
+    report = await connect(service).run_batch([*numbered(4)], journal=journal)
     assert (outcomes(report), report.resumed) == (["succeeded"] * 4, 1)
     assert sorted(run.payload["n"] for run in service.runs) == [0, 1, 2, 3]
 
@@ -105,6 +107,28 @@ async def test_a_batch_that_was_cancelled_goes_on_where_it_was(
         service.finish(run.execution_id)
     report = await connect(service).run_batch(requests, journal=journal)
     assert (outcomes(report), len(service.runs)) == (["succeeded"] * 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("delay", "known"),
+    [pytest.param(0.1, True, id="in time"), pytest.param(2.5, False, id="too late")],
+)
+async def test_the_same_client_goes_on_with_what_it_left(
+    service: Emulator, connect: Connect, journal: str, delay: float, known: bool
+) -> None:
+    """Answers that were under way: written down if they come soon, else found by their tags."""
+    service.faults.script("execute", None, *[Fault(delay=delay)] * 40)
+    refold = connect(service, retry=RetryPolicy(mode="safe", settle=0.02, wait=0, max_wait=0))
+    running = asyncio.ensure_future(refold.run_batch(numbered(30), journal=journal))
+    await until(lambda: len(service.runs) > 20)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (_count(journal, "intended") == 0) is known
+    if not known:  # the client owns the runs by now
+        await until(lambda: len(refold.orphans) >= 20)
+    report = await refold.run_batch(numbered(30), journal=journal)
+    assert (outcomes(report), len(service.runs)) == (["succeeded"] * 30, 30)
 
 
 async def test_what_had_not_left_when_a_batch_was_cancelled_is_not_uncertain(
@@ -184,9 +208,57 @@ async def test_another_request_under_a_known_key_is_rejected(
         [ExecutionRequest(**(asked | change))], journal=journal
     )
     assert (outcomes(changed), len(service.runs)) == (["rejected"], 1)
-    assert isinstance(changed.items()[0].error, JournalError)
+    (item,) = changed.items()
+    assert isinstance(item.error, JournalError)
+    assert f"it ran as {service.runs[0].execution_id} and succeeded" in str(item.error)
+    assert item.execution_id == service.runs[0].execution_id
     again = await connect(service).run_batch([ExecutionRequest(**asked)], journal=journal)
     assert (outcomes(again), again.resumed) == (["succeeded"], 1)
+
+
+async def test_another_request_under_the_key_of_an_uncertain_item_says_so(
+    service: Emulator, connect: Connect, journal: str
+) -> None:
+    """There is no run to point at, but a tag to look for."""
+    retry = RetryPolicy(mode="never")
+    service.faults.script("execute", Fault(drop="after"))
+    first = [ExecutionRequest("wf_1", slug="s", payload={"n": 0}, key="k")]
+    assert outcomes(await connect(service, retry=retry).run_batch(first, journal=journal)) == [
+        "unknown"
+    ]
+    changed = [ExecutionRequest("wf_1", slug="s", payload={"n": 9}, key="k")]
+    report = await connect(service).run_batch(changed, journal=journal)
+    (item,) = report.items("rejected")
+    assert f"may have run: its tag is {service.runs[0].instance_tag!r}" in str(item.error)
+
+
+async def test_a_key_that_is_a_number_is_not_an_index(
+    service: Emulator, connect: Connect, journal: str
+) -> None:
+    """Items with and without keys of their own, and keys that look like ours, stay apart."""
+    keys = ["2", None, None, "#1", "##1", "#"]
+    requests = [
+        ExecutionRequest("wf_1", slug="s", payload={"n": n}, key=key) for n, key in enumerate(keys)
+    ]
+    report = await connect(service).run_batch(requests, journal=journal)
+    assert outcomes(report) == ["succeeded"] * len(keys)
+    assert [item.key for item in report.items()] == ["2", "1", "2", "#1", "##1", "#"]
+    again = await connect(service).run_batch(requests, journal=journal)
+    assert (again.resumed, len(service.runs)) == (len(keys), len(keys))
+
+
+@pytest.mark.parametrize("operation", ["execute", "list_executions"])
+async def test_a_first_start_that_hangs_does_not_hold_the_batch(
+    service: Emulator, connect: Connect, journal: str, operation: str
+) -> None:
+    """The others wait some seconds for what it shows, and then go on."""
+    service.faults.script(operation, Fault(delay=60.0))
+    clock = HastyClock(factor=20.0)
+    refold = connect(service, clock=clock, timeouts=Timeouts(read=300.0))
+    running = asyncio.ensure_future(refold.run_batch(numbered(4), journal=journal))
+    await until(lambda: len(service.runs) == 4)
+    running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_items_the_input_lacks_are_mentioned(
@@ -210,20 +282,20 @@ async def test_a_journal_that_fails_sends_nothing_more_and_awaits_what_runs(
     write = Journal.write
 
     async def refusing(one: Journal, row: Row) -> None:
-        if row.key == "1" and row.state == state:
+        if row.key == "#1" and row.state == state:
             one.broken = JournalError(one.path, "the disk is full", "make room")
         await write(one, row)
 
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "write", refusing)
         refold = connect(service, max_connections=1)
-        report = await refold.run_batch(numbered(5), journal=journal, concurrency=1)
+        report = await refold.run_batch([*numbered(5)], journal=journal, concurrency=1)
     ran = "unsent" if state == "intended" else "succeeded"
     assert outcomes(report) == ["succeeded", ran, "unsent", "unsent", "unsent"]
     assert isinstance(report.journal_error, JournalError)
     with pytest.raises(ExceptionGroup):
         report.raise_for_failures()
-    again = await connect(service).run_batch(numbered(5), journal=journal)
+    again = await connect(service).run_batch([*numbered(5)], journal=journal)
     assert (outcomes(again), len(service.runs)) == (["succeeded"] * 5, 5)
 
 

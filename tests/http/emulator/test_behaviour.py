@@ -320,3 +320,17 @@ def test_a_schema_needs_jsonschema(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(RuntimeError, match=r'pip install "refold-async\[emulator\]"'):
         Emulator().workflow("wf", slug="hubspot", schema=SCHEMA)(dict)
+
+
+@pytest.mark.parametrize(
+    ("switch", "choices"),
+    [
+        pytest.param({"execute_body": "Bare"}, "'wrapped', 'bare', 'either'", id="spelling"),
+        pytest.param({"unknown_event_status": 410}, "404, 400", id="number"),
+        pytest.param({"larger_page": True}, "'lowered', 'refused'", id="another-type"),
+    ],
+)
+def test_a_mistyped_switch_is_refused(switch: dict[str, Any], choices: str) -> None:
+    """A switch that was misspelt would be played as its default in silence."""
+    with pytest.raises(ValueError, match=f"{next(iter(switch))} is one of {choices}, not"):
+        Behaviour(**switch)

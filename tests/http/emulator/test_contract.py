@@ -153,6 +153,10 @@ EXAMPLES: list[tuple[str, str, dict[str, str], int, Any]] = [
         "edges": [{"source": "1", "target": "2"}, {"source": "2", "target": "3"}]}),
     ("GET", f"{V2}/workflow/none", {}, 404, {**NOT_FOUND, "message": "Workflow not found"}),
     ("POST", f"{V2}/session-token", {}, 200, TOKENS),
+    ("POST", f"{V2}/event/trigger", {}, 404, {
+        **NOT_FOUND, "error_code": "INVALID_EVENT", "message": TEXT}),
+    ("POST", f"{V2}/event/hubspot", {}, 404, {
+        **NOT_FOUND, "error_code": "INVALID_EVENT", "message": TEXT}),
     ("POST", f"{V2}/session-token/revoke", {}, 401, {
         **UNAUTHORIZED, "error": "INVALID_TOKEN", "message": TEXT}),
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from refold_async.emulator import Behaviour, Emulator
+from refold_async.emulator import Behaviour, Emulator, Event
 from tests.support.asking import V1, V2, credentials, read_json, send
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Fuzzed:
         schema = {"type": "object", "properties": {"email": {"type": "string"}}}
         self.emulator.workflow("wf", slug="hubspot", alias="a")(lambda payload: payload)
         self.emulator.workflow("strict", slug="hubspot", schema=schema)(dict)
+        self.emulator.event(Event(name="a", starts=["wf"], idempotency_field="a"))
         self.runner.run(self.emulator.start())
         self.known = [self.started() for _ in range(2)]
 

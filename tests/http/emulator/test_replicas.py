@@ -86,7 +86,7 @@ async def test_a_stop_shows_late_as_well() -> None:
     assert later == (["STOPPING"], "STOPPED", "ERRORED")
 
 
-@pytest.mark.parametrize("behaviour", [{"list_lag": 0.3}, {}])
+@pytest.mark.parametrize("behaviour", [{"list_lag": 0.3}, {"list_lead": 0.3}, {}])
 async def test_the_client_waits_for_the_true_end(
     connect: Callable[..., RefoldClient], behaviour: dict[str, float]
 ) -> None:

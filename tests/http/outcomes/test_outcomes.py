@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HTML = "<html><body><h1>Bad gateway</h1></body></html>"
 OVERLOADED = {"status_code": 503, "http_error_type": "SERVICE_UNAVAILABLE", "message": "shed"}
 REFUSAL = {"message": "Server Error", "error": "Workflow ID and slug are required"}
-QUICK = {"timeouts": Timeouts(read=0.1)}
+QUICK = {"timeouts": Timeouts(read=0.5)}
 
 
 @MODES

@@ -86,7 +86,8 @@ async def test_a_rerun_whose_answer_was_lost_is_unknown(
 ) -> None:
     """It bears no tag of its own, so nothing can prove that it did not start."""
     async with wire(step, RERUNS) as server:
-        refold = connect(server, retry=at_once(mode), timeouts=Timeouts(read=0.1))
+        timeouts = Timeouts(read=0.5 if step.end == "stall" else 30)
+        refold = connect(server, retry=at_once(mode), timeouts=timeouts)
         actual = await ending_of(refold.handle(OLD).rerun(), refold, server, caplog)
     assert unknown(cause) == actual
 

@@ -39,7 +39,8 @@ async def test_a_sync_run_that_was_cut_off_is_never_sent_again(
 ) -> None:
     """Whoever stopped waiting, the run very likely goes on: unknown, in every mode."""
     async with wire(step, STARTS) as server:
-        refold = connect(server, retry=at_once(mode), timeouts=Timeouts(sync=0.1))
+        timeouts = Timeouts(sync=0.5 if step.end == "stall" else 30)
+        refold = connect(server, retry=at_once(mode), timeouts=timeouts)
         call = refold.execute("wf_1", slug="s", sync=True)
         actual = await ending_of(call, refold, server, caplog)
     assert unknown(cause) == actual
@@ -113,7 +114,7 @@ async def test_a_sync_reply_may_take_longer_than_any_other(
     """`Timeouts.sync` bounds a sync run's reply, not `Timeouts.read`."""
     reply = http(200, {"execution_id": RUN, "return_value": "late"})
     async with wire(Step(reply=reply, delay=0.15)) as server:
-        refold = connect(server, timeouts=Timeouts(read=0.05, sync=5))
+        refold = connect(server, timeouts=Timeouts(read=0.05, sync=30))
         result = await refold.run("wf_1", slug="s", sync=True)
     assert result.output == "late"
 

@@ -16,6 +16,7 @@ from refold_async import (
     RefoldClient,
     RefoldError,
     RetryPolicy,
+    ServerError,
     Timeouts,
 )
 from refold_async.emulator import Behaviour, Emulator, Respond
@@ -80,22 +81,29 @@ async def test_refusal_stops_all_calls_of_the_client(
         with pytest.raises(RefoldError):
             await refold.execute("wf_1", slug="s")
         assert 59 < refold.stats.budget.stopped_for <= 60
-        with pytest.raises(TimeoutError):
+        with pytest.raises(RateLimitError if status == 429 else ServerError) as caught:
             await refold.execute("wf_1", slug="s", timeout=0.05)
+        assert 59 < (caught.value.retry_after or 0.0) <= 60
         assert len(server.seen) == 1
 
 
-async def test_retry_after_stops_for_no_longer_than_the_policy_allows(
-    connect: Callable[..., RefoldClient],
+async def test_calls_of_all_accounts_fail_at_once_when_they_cannot_outlast_a_retry_after(
+    connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Past `patience` calls fail at once; the others are held up for that long at most."""
+    """An hour is told to everybody, reads too, and not waited for in silence."""
     refusal = Step(reply=http(429, OWN, headers={"Retry-After": "3600"}))
     async with wire(refusal, STARTS) as server:
-        refold = connect(server, retry=RetryPolicy(patience=0.05))
+        refold = connect(server)
         with pytest.raises(RateLimitError):
             await refold.execute("wf_1", slug="s")
-        assert refold.stats.budget.stopped_for <= 0.05
-        await refold.execute("wf_1", slug="s")
+        other = refold.for_account("acct_2")
+        for call in (other.execute("wf_1", slug="s"), other.executions.get("run_1")):
+            with pytest.raises(RateLimitError) as caught:
+                await call
+            assert 3590 < (caught.value.retry_after or 0.0) <= 3600
+        assert refold.stats.budget.stopped_for <= 120
+        assert len(server.seen) == 1
+        assert caplog.text.count("none leaves") == 1
 
 
 async def test_run_whose_response_node_sets_503_is_no_refusal(
@@ -133,7 +141,7 @@ async def test_waiting_for_a_slot_eats_no_timeout(
     """A request that waited longer than its read timeout is sent with all of it."""
     emulator.workflow("wf_1", slug="s")(lambda payload: payload)
     refold = connect(
-        emulator, rate_limit=RateLimit(per_second=4, burst=1), timeouts=Timeouts(read=0.2)
+        emulator, rate_limit=RateLimit(per_second=4, burst=1), timeouts=Timeouts(read=0.7)
     )
     handles = await asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(4)))
     assert [handle.attempts for handle in handles] == [1, 1, 1, 1]
@@ -144,7 +152,7 @@ async def test_closing_one_client_leaves_the_other_with_the_same_key_at_work(
 ) -> None:
     """Queued calls of the closed client end; the other's are served."""
     emulator.workflow("wf_1", slug="s")(lambda payload: payload)
-    slow = RateLimit(per_second=10, burst=1)
+    slow = RateLimit(per_second=1, burst=1)
     one, two = connect(emulator, rate_limit=slow), connect(emulator, rate_limit=slow)
     await one.execute("wf_1", slug="s")
     queued = [asyncio.create_task(each.execute("wf_1", slug="s")) for each in (one, two)]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from refold_async import ExecutionOutcomeUnknownError, RateLimit, RetryPolicy
+from refold_async import ExecutionOutcomeUnknownError, RateLimit, RetryPolicy, WaitTimeoutError
 from refold_async._starting.starter import Orphans
 from refold_async.emulator import Behaviour, Emulator, Fault
 from tests.support.endings import MODES, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from refold_async import RefoldClient
 
@@ -208,3 +208,66 @@ async def test_closing_ends_a_look_that_has_not_begun(
         done, _ = await asyncio.wait([call], timeout=5)
     assert done
     assert isinstance(call.exception(), ExecutionOutcomeUnknownError)
+
+
+async def fail_beside(call: Coroutine[Any, Any, Any], emulator: Emulator) -> None:
+    """Be the sibling in a task group that fails."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(call)
+        await until(lambda: bool(emulator.runs))
+        await asyncio.sleep(0.1)
+        raise ValueError
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancel", "group"])
+async def test_a_run_whose_caller_left_while_it_waited_is_an_orphan(
+    connect: Callable[..., RefoldClient], how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a web handler under `asyncio.timeout`; what is raised is the caller's own."""
+    async with playing() as emulator:
+        emulator.workflow("wf_long", slug="s", duration=None)(dict)
+        refold = connect(emulator)
+        if how == "timeout":
+            with pytest.raises(TimeoutError) as caught:
+                async with asyncio.timeout(0.3):
+                    await refold.run("wf_long", slug="s")
+            assert type(caught.value) is TimeoutError
+        elif how == "cancel":
+            call = asyncio.create_task(refold.run("wf_long", slug="s"))
+            await until(lambda: bool(emulator.runs))
+            await asyncio.sleep(0.1)
+            await leave(call)
+        else:
+            with pytest.raises(ExceptionGroup):
+                await fail_beside(refold.run("wf_long", slug="s"), emulator)
+        (handle,) = refold.orphans
+        (run,) = emulator.runs
+        assert (handle.execution_id, refold.stats.orphaned) == (run.execution_id, 1)
+        assert f"execution {run.execution_id} runs on" in caplog.text
+        emulator.finish(run.execution_id)
+        assert (await handle.result()).ok
+
+
+async def test_a_wait_that_is_over_makes_no_orphan(connect: Callable[..., RefoldClient]) -> None:
+    """`run(timeout=)` raises an error that names the run: whoever catches it has the id."""
+    async with playing() as emulator:
+        emulator.workflow("wf_long", slug="s", duration=None)(dict)
+        refold = connect(emulator)
+        with pytest.raises(WaitTimeoutError) as caught:
+            await refold.run("wf_long", slug="s", timeout=0.3)
+        assert (caught.value.execution_id, len(refold.orphans)) == (
+            emulator.runs[0].execution_id,
+            0,
+        )
+
+
+async def test_a_run_that_is_taken_for_a_lost_answer_is_logged(
+    connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its id and its tag."""
+    caplog.set_level("INFO", logger="refold_async")
+    async with playing() as emulator:
+        emulator.faults.script("execute", Fault(drop="after"))
+        handle = await connect(emulator, retry=policy("safe")).execute("wf_1", slug="s")
+    assert f"execution {handle.execution_id} was found by its tag" in caplog.text
+    assert f"instance_tag={handle.instance_tag}" in caplog.text

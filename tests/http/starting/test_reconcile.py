@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from refold_async import ExecutionOutcomeUnknownError, PollPolicy, RetryPolicy
 from refold_async.emulator import Behaviour, Emulator, Fault
+from tests.support.endings import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -282,3 +284,41 @@ async def test_check_reconcile_tells_whether_tags_show(
         assert await refold.check_reconcile("wf_1") is None
         await refold.execute("wf_1", slug="s")
         assert await refold.check_reconcile("wf_1") is visible
+
+
+@LOOKING
+async def test_many_lost_answers_are_looked_up_together(
+    connect: Callable[..., RefoldClient], mode: str
+) -> None:
+    """Sixty at one time are one burst of looks: two readings answer for all of them."""
+    async with playing() as emulator:
+        await connect(emulator).execute("wf_1", slug="s")
+        refold = connect(emulator, retry=policy(mode))
+        await refold.execute("wf_1", slug="s")
+        emulator.faults.script("execute", *[Fault(drop="after", delay=0.5)] * 60)
+        handles = await asyncio.gather(
+            *(refold.execute("wf_1", slug="s", payload={"n": n}) for n in range(60))
+        )
+        ran = {run.execution_id: run.payload.get("n") for run in emulator.runs}
+        assert [ran[handle.execution_id] for handle in handles] == list(range(60))
+        assert (len(emulator.runs), refold.stats.adopted) == (62, 60)
+        assert emulator.counts["list_executions"] <= 6
+
+
+async def test_accounts_are_looked_through_apart(connect: Callable[..., RefoldClient]) -> None:
+    """One whose list hangs holds up no other, and who leaves takes no other along."""
+    async with playing() as emulator:
+        refold = connect(emulator, retry=policy("safe"))
+        views = [refold, refold.for_account("acct_2"), refold.for_account("acct_2")]
+        for view in views[:2]:
+            await view.execute("wf_1", slug="s")
+        emulator.faults.script("list_executions", Fault(delay=30.0))
+        emulator.faults.script("execute", *[LOST] * 3)
+        hung = asyncio.create_task(views[0].execute("wf_1", slug="s"))
+        await until(lambda: emulator.counts["list_executions"] == 1)
+        left = asyncio.create_task(views[1].execute("wf_1", slug="s", timeout=5))
+        found = asyncio.create_task(views[2].execute("wf_1", slug="s"))
+        assert (await found).execution_id in {run.execution_id for run in emulator.runs}
+        for call in (left, hung):
+            call.cancel()
+        await asyncio.wait([left, hung])

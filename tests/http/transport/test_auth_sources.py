@@ -98,7 +98,7 @@ async def test_a_source_that_hangs_ends_with_the_calls_timeout(
     async with wire(STARTS) as server:
         refold = connect(server, session_token=hanging, retry=at_once(mode))
         calls = [refold.execute("wf_1", slug="s", timeout=0.05 * n) for n in (1, 2)]
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             errors = await asyncio.gather(*calls, return_exceptions=True)
     assert [(type(e), getattr(e, "sent", None)) for e in errors] == [
         (RequestTimeoutError, False)
@@ -121,7 +121,7 @@ async def test_a_cancelled_renewal_does_not_hold_up_the_next(
         second = asyncio.create_task(refold.execute("wf_1", slug="s"))
         await asyncio.sleep(0)
         first.cancel()
-        await asyncio.wait([first, second], timeout=2)
+        await asyncio.wait([first, second], timeout=20)
     assert (first.cancelled(), len(server.seen)) == (True, 1)
 
 
@@ -134,7 +134,7 @@ async def test_closing_ends_a_call_that_waits_for_its_token(
         call = asyncio.create_task(refold.execute("wf_1", slug="s"))
         await asyncio.sleep(0.02)
         await refold.aclose()
-        await asyncio.wait([call], timeout=0.5)
+        await asyncio.wait([call], timeout=10)
         ended = call.done()
         call.cancel()
         with pytest.raises(ClientClosedError):

@@ -177,12 +177,12 @@ async def test_a_connection_that_is_closed_just_then_costs_a_read_nothing(
 async def test_waiting_for_a_connection_eats_no_timeout(
     connect: Callable[..., RefoldClient],
 ) -> None:
-    """Twelve calls of 0.05 s over one connection all succeed with a read timeout of 0.3 s."""
-    async with wire(Step(reply=ACCEPTED, delay=0.05)) as server:
+    """Twelve calls of 0.15 s over one connection all succeed with a read timeout of 1.2 s."""
+    async with wire(Step(reply=ACCEPTED, delay=0.15)) as server:
         refold = connect(
             server,
             max_connections=1,
-            timeouts=Timeouts(connect=0.3, read=0.3),
+            timeouts=Timeouts(connect=1.2, read=1.2),
             retry=at_once("never"),
         )
         await asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(12)))
@@ -196,8 +196,8 @@ async def test_waiting_for_the_rate_limit_eats_no_timeout(
     async with wire(STARTS) as server:
         refold = connect(
             server,
-            rate_limit=RateLimit(per_second=40, burst=1),
-            timeouts=Timeouts(connect=0.1, read=0.1),
+            rate_limit=RateLimit(per_second=10, burst=1),
+            timeouts=Timeouts(connect=0.7, read=0.7),
             retry=at_once("never"),
         )
         await asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(10)))

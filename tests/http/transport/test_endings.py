@@ -28,7 +28,7 @@ STALL = Step(end="stall")
 
 async def outcomes(calls: list[asyncio.Task[Any]]) -> list[str]:
     """Name what calls came to; one that doesn't end soon is cancelled, and told apart."""
-    _, late = await asyncio.wait(calls, timeout=0.7)
+    _, late = await asyncio.wait(calls, timeout=10)
     for call in late:
         call.cancel()
     ends = await asyncio.gather(*calls, return_exceptions=True)
@@ -88,7 +88,7 @@ async def test_a_timeout_after_sending_is_unknown(
     async with wire(STALL) as server:
         refold = connect(server, retry=at_once(mode))
         with pytest.raises(ExecutionOutcomeUnknownError) as caught:
-            await refold.execute("wf_1", slug="s", sync=sync, timeout=0.05)
+            await refold.execute("wf_1", slug="s", sync=sync, timeout=0.5)
     assert isinstance(caught.value.__cause__, RequestTimeoutError)
     assert (caught.value.__cause__.sent, len(server.seen)) == (True, 1)
 
@@ -98,7 +98,7 @@ async def test_a_call_without_a_timeout_has_the_clients(
 ) -> None:
     """`Timeouts.call` ends a try that is under way."""
     async with wire(STALL) as server:
-        refold = connect(server, retry=at_once("never"), timeouts=Timeouts(call=0.05))
+        refold = connect(server, retry=at_once("never"), timeouts=Timeouts(call=0.5))
         with pytest.raises(ExecutionOutcomeUnknownError):
             await refold.execute("wf_1", slug="s")
     assert len(server.seen) == 1
@@ -115,7 +115,7 @@ async def test_a_cancelled_call_raises_just_that_and_frees_its_slot_in_time(
         await until(lambda: len(server.seen) == 1)
         call.cancel()
         assert await outcomes([call]) == ["CancelledError"]
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await refold.execute("wf_1", slug="s")
     assert len(server.seen) == 2
 

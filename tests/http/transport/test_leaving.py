@@ -119,10 +119,10 @@ async def test_a_start_whose_time_is_over_is_an_orphan_when_its_answer_comes(
     connect: Callable[..., RefoldClient],
 ) -> None:
     """The caller was told that nobody knows; a moment later somebody does."""
-    async with wire(Step(reply=ACCEPTED, delay=0.2)) as server:
+    async with wire(Step(reply=ACCEPTED, delay=1)) as server:
         refold = connect(server, retry=at_once("transient"))
         with pytest.raises(ExecutionOutcomeUnknownError):
-            await refold.execute("wf_1", slug="s", timeout=0.05)
+            await refold.execute("wf_1", slug="s", timeout=0.5)
         await until(lambda: len(refold.orphans) == 1)
         (handle,) = refold.orphans
     assert (handle.execution_id, len(server.seen)) == (RUN, 1)
@@ -207,7 +207,7 @@ async def test_a_call_that_is_cancelled_before_its_first_step_is_silent(
         await asyncio.wait([task])
         del task
         gc.collect()
-    assert server.connections == 0
+    assert server.seen == []
 
 
 @pytest.mark.parametrize(

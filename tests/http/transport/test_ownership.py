@@ -72,7 +72,7 @@ async def test_another_loop_in_another_thread_is_told(
     """A client serves the loop of its first call alone, and goes on serving it."""
 
     async def elsewhere() -> None:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await use(refold)
 
     async with wire(STARTS) as server:
@@ -96,7 +96,7 @@ async def test_a_run_waited_for_here_can_not_be_waited_for_elsewhere(
         await asyncio.sleep(0.05)
 
         async def elsewhere() -> None:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(20):
                 await handle.result()
 
         try:

@@ -68,8 +68,8 @@ async def test_a_large_upload_is_sent_whole_again(connect: Callable[..., RefoldC
 async def test_a_stalled_upload_ends(connect: Callable[..., RefoldClient]) -> None:
     """A server that stops reading is given up on; it may have had the whole of it."""
     async with wire(Step(read="head", end="stall")) as server:
-        refold = connect(server, timeouts=Timeouts(read=0.1), retry=at_once("never"))
-        async with asyncio.timeout(5):
+        refold = connect(server, timeouts=Timeouts(read=0.5), retry=at_once("never"))
+        async with asyncio.timeout(20):
             with pytest.raises(ExecutionOutcomeUnknownError, match="not answered in time"):
                 await refold.execute("wf_1", slug="s", payload=LARGE)
 
@@ -82,7 +82,7 @@ async def test_a_slow_but_steady_upload_is_not_cut(connect: Callable[..., Refold
         left = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         while left:
             left -= len(await reader.read(65_536))
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.003)
         writer.write(ACCEPTED)
         await writer.drain()
         writer.close()
@@ -92,14 +92,14 @@ async def test_a_slow_but_steady_upload_is_not_cut(connect: Callable[..., Refold
     async with await asyncio.start_server(slowly, sock=at):
         server = Wire(base_url=f"http://127.0.0.1:{at.getsockname()[1]}")
         refold = connect(
-            server, timeouts=Timeouts(read=0.4), retry=at_once("never"), max_payload_bytes=2**25
+            server, timeouts=Timeouts(read=1), retry=at_once("never"), max_payload_bytes=2**25
         )
         began = asyncio.get_running_loop().time()
         # More than the buffers of the two sockets take.
         await refold.execute("wf_1", slug="s", payload={"blob": "x" * 30_000_000})
         took = asyncio.get_running_loop().time() - began
         await refold.aclose()
-    assert took > 0.4
+    assert took > 1
 
 
 async def test_an_answer_before_the_end_of_the_upload_counts(
@@ -132,7 +132,7 @@ async def test_closing_the_client_ends_an_upload(connect: Callable[..., RefoldCl
         call = asyncio.create_task(refold.execute("wf_1", slug="s", payload=LARGE))
         await until(lambda: len(server.seen) == 1)
         await refold.aclose()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             with pytest.raises(ExecutionOutcomeUnknownError):
                 await call
 
@@ -144,7 +144,7 @@ async def test_cancelling_an_upload_leaves_nothing_behind(
     async with wire(Step(read="head", end="stall"), STARTS) as server:
         refold = connect(server, max_connections=1)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
+            async with asyncio.timeout(0.5):
                 await refold.execute("wf_1", slug="s", payload=LARGE)
         await refold.execute("wf_1", slug="s")
     assert len(server.seen) == 2

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DOWN = Step(reply=http(500, {"message": "down"}))
 RUN = "6a314c54d4616e99e7fa5a02"
-HASTY = Timeouts(read=0.05, sync=0.05)
+HASTY = Timeouts(read=0.5, sync=0.5)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ async def test_timeouts_of_a_view_are_those_of_its_attempts(
     connect: Callable[..., RefoldClient],
 ) -> None:
     """A slow reply ends a read and a start of the hasty view, and not those of the client."""
-    async with wire(Step(reply=STARTS.reply, delay=0.4)) as server:
+    async with wire(Step(reply=STARTS.reply, delay=1.5)) as server:
         refold = connect(server, retry=at_once("never"))
         view = refold.with_options(timeouts=HASTY)
         with pytest.raises(RequestTimeoutError):
@@ -92,7 +92,7 @@ async def test_call_timeout_of_a_view_bounds_its_starts(
 ) -> None:
     """`Timeouts.call` is the view's, where a call names no timeout."""
     async with wire(Step(end="stall")) as server:
-        view = connect(server, retry=at_once("never")).with_options(timeouts=Timeouts(call=0.05))
+        view = connect(server, retry=at_once("never")).with_options(timeouts=Timeouts(call=0.5))
         with pytest.raises(ExecutionOutcomeUnknownError):
             await view.execute("wf_1", slug="s")
 

@@ -195,7 +195,7 @@ async def test_a_wait_in_vain_says_where_the_run_stands(connect: Connect) -> Non
         handle = await connect(emulator, linked_account_id="acct_7").execute("wf_1", slug="hubspot")
         moments.append(moments[0] + 30)
         with pytest.raises(WaitTimeoutError) as caught:
-            await handle.result(timeout=0.4)
+            await handle.result(timeout=1)
         error = caught.value
 
         assert error.node is not None
@@ -224,7 +224,7 @@ async def test_a_wait_in_vain_says_that_looks_fail(emulator: Emulator, connect: 
     refold = connect(emulator)
     handle = await refold.execute("wf_1", slug="hubspot")
     with pytest.raises(WaitTimeoutError) as caught:
-        await handle.result(timeout=0.4)
+        await handle.result(timeout=1)
     error = caught.value
 
     assert error.last_status == "RUNNING"

@@ -125,19 +125,19 @@ async def test_an_account_whose_list_is_refused_disturbs_no_other(
     two = await start(refold.for_account("acct_2"), 40)
     service.faults.script("list_executions", Fault(status=401))
     assert await outputs([*one, *two]) == [*range(40)] * 2
-    fields = refold._services.tracker._fields
-    assert [name for name, field in fields.items() if field.blind_until > 0] == ["acct_1"]
+    accounts = refold._services.tracker._accounts
+    assert [name for name, account in accounts.items() if account.lists.good_from > 0] == ["acct_1"]
     listed = [r for r in service.requests if r.operation == "list_executions"]
     assert listed[0].headers["linked_account_id"] == "acct_1"
     assert {r.headers["linked_account_id"] for r in listed[1:]} == {"acct_2"}
 
 
-def tracked(refold: RefoldClient) -> tuple[int, int, int]:
-    """Tell how many runs are in cohorts or wait for one, and how many looks are under way."""
+def tracked(refold: RefoldClient) -> tuple[int, int]:
+    """Tell how many pages of runs are to be looked at, and how many looks are under way."""
     tracker = refold._services.tracker
-    fields = tracker._fields.values()
-    looks = len(tracker._agenda._tasks)
-    return sum(f.pending for f in fields), sum(len(f.loose) for f in fields), looks
+    accounts = tracker._accounts.values()
+    pages = sum(len(account.pages) + account.singles for account in accounts)
+    return pages, len(tracker._schedule._tasks)
 
 
 async def under_way(service: Emulator) -> None:
@@ -159,7 +159,7 @@ async def test_waits_cancelled_in_the_middle_leave_nothing_behind(
         wait.cancel()
     ended = await asyncio.gather(*waits, return_exceptions=True)
     assert {type(each) for each in ended} == {asyncio.CancelledError}
-    await until(lambda: tracked(refold) == (0, 0, 0))
+    await until(lambda: tracked(refold) == (0, 0))
     made = sum(service.counts.values())
     await asyncio.sleep(3 * SOON.max_interval)
     assert sum(service.counts.values()) == made
@@ -171,7 +171,7 @@ async def test_waits_that_time_out_leave_nothing_behind(
 ) -> None:
     """Each error names its own run; half go on waiting and are served."""
     refold = connect(service, polling=SOON)
-    handles = await start(refold, seconds=1.0)
+    handles = await start(refold, seconds=2.0)
     patient = asyncio.gather(*handles[::2])
     hasty = await asyncio.gather(
         *(handle.wait(timeout=0.4) for handle in handles[1::2]), return_exceptions=True
@@ -182,7 +182,7 @@ async def test_waits_that_time_out_leave_nothing_behind(
     async with asyncio.timeout(30):
         results = await patient
     assert [result.output for result in results] == list(range(0, RUNS, 2))
-    await until(lambda: tracked(refold) == (0, 0, 0))
+    await until(lambda: tracked(refold) == (0, 0))
     assert refold.stats.settled == RUNS / 2
 
 
@@ -200,4 +200,4 @@ async def test_closing_in_the_middle_ends_all_waits(
     assert [e.execution_id for e in errors if isinstance(e, ClientClosedError)] == [
         handle.execution_id for handle in handles
     ]
-    assert tracked(refold) == (0, 0, 0)
+    assert tracked(refold) == (0, 0)

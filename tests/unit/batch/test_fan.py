@@ -275,7 +275,7 @@ async def test_stopping_sends_nothing_more_and_waits_for_what_runs() -> None:
     starts = Starts(held=True)
     starts.leave(0, 1)
     starts.acknowledge(0)
-    fan = starts.fan(starts.these(50), at_once=3)
+    fan = starts.fan(list(starts.these(50)), at_once=3)
     reading = asyncio.ensure_future(all_of(fan))
     await settle()
     assert (starts.sent, starts.waiting) == ([0, 1], [0, 1, 2, 3])
@@ -336,3 +336,117 @@ async def test_memory_does_not_grow_with_the_input() -> None:
 def _light(many: int) -> Iterator[ExecutionRequest]:
     for number in range(many):
         yield from asked(number)
+
+
+async def _silence(told: list[str]) -> AsyncIterator[ExecutionRequest]:
+    """Give two requests, and then none for ever."""
+    try:
+        for request in asked(0, 1):
+            yield request
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        told.append("closed")
+
+
+async def test_stopping_does_not_wait_for_an_idle_input() -> None:
+    """What runs is waited for; the input is closed, and said not to have ended."""
+    starts, told = Starts(), list[str]()
+    starts.acknowledge(0, 1)
+    fan = starts.fan(_silence(told))
+    reading = asyncio.ensure_future(all_of(fan))
+    await settle()
+    fan.stop("enough")
+    await settle()
+    assert not reading.done()
+    starts.finish(0, 1)
+    assert [item.outcome for item in await reading] == ["succeeded"] * 2
+    assert (fan.input_ended, told) == (False, ["closed"])
+
+
+async def test_stopping_pulls_no_more_of_an_endless_input() -> None:
+    """Those that were pulled are unsent; there is no rest to report."""
+    starts = Starts()
+    starts.acknowledge(0)
+    starts.finish(0)
+    fan = starts.fan(starts.endless(), at_once=2)
+    reading = asyncio.ensure_future(all_of(fan))
+    await settle()
+    pulled = len(starts.pulled)
+    fan.stop("enough")
+    for number in range(1, pulled):
+        starts.acknowledge(number)
+        starts.finish(number)
+    items = await reading
+    assert (len(items), len(starts.pulled), fan.input_ended) == (pulled, pulled, False)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+async def test_what_is_at_hand_is_reported_to_its_end(kind: Any) -> None:
+    """The items of a list are unsent, each by its own name."""
+    fan = Starts().fan(kind(asked(*range(5))))
+    fan.stop("enough")
+    assert [item.outcome for item in await all_of(fan)] == ["unsent"] * 5
+    assert fan.input_ended
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("leaves", ["after one", "as it waits", "by an error"])
+async def test_an_early_exit_closes_the_generator(is_async: bool, leaves: str) -> None:
+    """A cursor or a file that it holds open is let go at once, not by the collector."""
+    starts, told = Starts(at_once=leaves != "as it waits"), list[str]()
+
+    def rows() -> Iterator[ExecutionRequest]:
+        try:
+            yield from asked(*range(1000))
+        finally:
+            told.append("closed")
+
+    async def async_rows() -> AsyncIterator[ExecutionRequest]:
+        try:
+            for request in asked(*range(1000)):
+                yield request
+        finally:
+            await asyncio.sleep(0)
+            told.append("closed")
+
+    source: Any = async_rows() if is_async else rows()
+    reading = asyncio.ensure_future(_leave_early(starts.fan(source, at_once=3), leaves))
+    await settle()
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert told == ["closed"]
+
+
+async def _leave_early(fan: Fan, how: str) -> None:
+    async with aclosing(fan.items()) as items:
+        async for _ in items:
+            if how == "by an error":
+                raise ValueError
+            return
+
+
+async def test_what_is_no_generator_is_left_open() -> None:
+    """An iterator of the caller's, a file for example, may be gone on with."""
+    starts = Starts(at_once=True)
+    rest = iter(list(asked(*range(10))))
+    async with aclosing(starts.fan(rest, concurrency=1).items()) as items:
+        await anext(items)
+    assert next(rest) is not None
+
+
+async def test_a_generator_that_raises_as_it_is_closed_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The reader has gone: there is nobody to raise it to."""
+
+    def rows() -> Iterator[ExecutionRequest]:
+        try:
+            yield from asked(*range(10))
+        finally:
+            raise ValueError("no")
+
+    starts = Starts(at_once=True)
+    async with aclosing(starts.fan(rows(), concurrency=1).items()) as items:
+        await anext(items)
+    assert "raised as it was closed" in caplog.text

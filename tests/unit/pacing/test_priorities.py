@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from refold_async import RateLimit
-from refold_async._pacing.budget import Budget, Priority
+from refold_async._pacing import Budget, Priority
 from tests.support.clock import settle
 
 if TYPE_CHECKING:
@@ -43,27 +43,27 @@ class Queue:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-async def test_classes_are_served_in_their_order(clock: FakeClock) -> None:
-    """Starts go first, then stops, results and looks; within a class who came first."""
+async def test_of_two_slots_one_is_for_the_highest_class(clock: FakeClock) -> None:
+    """The other is for those below, of which the highest again has every second one."""
     queue = Queue(clock)
     await queue.come("!", START)  # takes the token that is there
-    await queue.come("gh", STATUS)
-    await queue.come("ef", RESULT)
-    await queue.come("cd", STOP)
-    await queue.come("ab", START)
-    await clock.advance(0.85)
-    assert "".join(queue.served) == "!abcdefgh"
+    await queue.come("4" * 20, STATUS)
+    await queue.come("3" * 20, RESULT)
+    await queue.come("2" * 20, STOP)
+    await queue.come("1" * 20, START)
+    await clock.advance(1.65)
+    assert "".join(queue.served) == "!1213121412131214"
+    await queue.end()
 
 
-async def test_one_slot_in_ten_is_for_those_below(clock: FakeClock) -> None:
-    """While starts keep coming, what waits below is served in the order of its arrival."""
+async def test_results_get_half_of_the_slots_while_starts_queue(clock: FakeClock) -> None:
+    """Finished runs are read as fast as others are started."""
     queue = Queue(clock)
     await queue.come("!", START)
-    await queue.come("x", STATUS)
-    await queue.come("y", RESULT)
+    await queue.come("r" * 5, RESULT)
     await queue.come("s" * 40, START)
-    await clock.advance(3.15)
-    assert "".join(queue.served) == "!" + "s" * 9 + "x" + "s" * 9 + "y" + "s" * 11
+    await clock.advance(1.45)
+    assert "".join(queue.served) == "!" + "sr" * 5 + "s" * 4
     await queue.end()
 
 
@@ -72,11 +72,9 @@ async def test_turns_are_not_saved_up(clock: FakeClock) -> None:
     queue = Queue(clock)
     await queue.come("s" * 30, START)
     await clock.advance(2)
-    await queue.come("x", STATUS)
-    await clock.advance(0.85)
-    assert "x" not in queue.served
-    await clock.advance(0.1)
-    assert queue.served[-1] == "x"
+    await queue.come("xy", STATUS)
+    await clock.advance(0.45)
+    assert "".join(queue.served) == "s" * 21 + "xsys"
     await queue.end()
 
 

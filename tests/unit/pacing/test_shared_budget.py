@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +52,14 @@ TEN = RateLimit(per_second=10, burst=1)
 
 
 async def test_one_key_is_one_rate(clock: FakeClock) -> None:
-    """Two clients together keep to the rate, and take turns by arrival."""
+    """Two clients together keep to the rate, and take turns: a long queue delays no other's."""
     one, two = budgets(clock, TEN, TEN)
-    first, second = tasks(one, 20), tasks(two, 20)
-    await clock.advance(1.95)
-    assert done(first, second) == [20, 0]
+    first = tasks(one, 1_000)
+    await clock.advance(0.95)
+    assert done(first) == [10]
+    second = tasks(two, 5)
     await clock.advance(1)
-    assert done(first, second) == [20, 10]
+    assert done(first, second) == [15, 5]
     await end(first, second)
 
 
@@ -67,7 +69,7 @@ async def test_two_keys_are_two_rates(clock: FakeClock) -> None:
     first, second = tasks(one, 20), tasks(two, 20)
     await clock.advance(0.95)
     assert done(first, second) == [10, 10]
-    one.refused(0, pause=60.0)
+    one.refused(0, retry_after=60.0)
     assert (one.stats().stopped_for, two.stats().stopped_for) == (60, 0)
     await end(first, second)
 
@@ -77,7 +79,7 @@ async def test_refusal_of_one_slows_the_other(clock: FakeClock) -> None:
     one, two = budgets(clock, TEN, TEN)
     phase = await one.acquire()
     assert phase is not None
-    one.refused(phase, pause=3.0)
+    one.refused(phase, retry_after=3.0)
     waiting = tasks(two, 1)
     await clock.advance(2.9)
     assert done(waiting) == [0]
@@ -125,11 +127,36 @@ async def test_closing_one_client_leaves_the_other_its_queue(clock: FakeClock) -
 async def test_what_nobody_uses_is_forgotten(clock: FakeClock) -> None:
     """Nothing of a budget is left when its clients are gone."""
     made = budgets(clock, TEN, TEN, keys="ab")
-    pace = weakref.ref(made[0]._pace)
+    pace = weakref.ref(made[0].pace)
     assert pace() in [*_shared.values()]
     made.clear()
     gc.collect()
     assert pace() is None
+
+
+async def test_forked_child_shares_nothing_with_its_parent(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the parent's callers wait for is none of the child's business."""
+    (parent,) = budgets(clock, TEN, keys="k")
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    (child,) = budgets(clock, TEN, keys="k")
+    parent.refused(0, retry_after=60.0)
+    assert (parent.stats().stopped_for, child.stats().stopped_for) == (60, 0)
+
+
+async def test_share_that_others_leave_us_is_a_ceiling(clock: FakeClock) -> None:
+    """Whoever shares the service with other processes sets it, and takes it back."""
+    one, two = budgets(clock, TEN, None)
+    one.pace.share = 2.0
+    first = tasks(two, 30)
+    await clock.advance(2)
+    assert done(first) == [5]
+    assert two.stats().ceiling == 2
+    one.pace.share = None
+    await clock.advance(0.95)
+    assert done(first) == [14]
+    await end(first)
 
 
 async def test_clients_with_clocks_of_their_own_do_not_share(clock: FakeClock) -> None:
@@ -138,8 +165,8 @@ async def test_clients_with_clocks_of_their_own_do_not_share(clock: FakeClock) -
     three, four = Budget(TEN, 1, SystemClock()), Budget(TEN, 1, SystemClock())
     for budget in (one, two, three, four):
         budget.join("k")
-    assert len({id(budget._pace) for budget in (one, two, three, four)}) == 3
-    assert three._pace is four._pace
+    assert len({id(budget.pace) for budget in (one, two, three, four)}) == 3
+    assert three.pace is four.pace
 
 
 class Tokens:

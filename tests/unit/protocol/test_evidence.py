@@ -24,6 +24,7 @@ STOP = stop_request(RUN, account="acct_1")
 STATUSES = [100, 200, 202, 302, 400, 401, 404, 408, 409, 422, 429, 500, 502, 503, 504, 524]
 INVALID = {"status_code": 401, "error": "SERVER_ERROR", "message": "Invalid Credentials"}
 SLUG = {"message": "Server Error", "error": "Workflow ID and slug are required"}
+BUSY = {"message": "Overloaded, try later"}
 HTML = b"<html><head><title>503 Service Temporarily Unavailable</title></head></html>"
 
 
@@ -158,14 +159,34 @@ def test_status_is_weighed_where_the_body_proves_nothing(
 @pytest.mark.parametrize(
     ("body", "proof"),
     [
-        pytest.param({"message": "Overloaded, try later"}, Evidence.REJECTED, id="message"),
-        pytest.param({"error": "SERVER_ERROR"}, Evidence.REJECTED, id="error"),
-        pytest.param({"status_code": 503, "error_code": "BUSY"}, Evidence.REJECTED, id="envelope"),
-        pytest.param({"http_error_type": "BUSY"}, Evidence.REJECTED, id="type"),
         pytest.param(
-            {"message": "Service Unavailable", "request_id": "r"}, Evidence.REJECTED, id="own"
+            {
+                "status_code": 503,
+                "http_error_type": "SERVICE_UNAVAILABLE",
+                "error_code": "BUSY",
+                "message": "Overloaded, try later",
+                "request_id": "r",
+            },
+            Evidence.REJECTED,
+            id="envelope",
         ),
+        pytest.param(BUSY | {"error": "SERVER_ERROR"}, Evidence.REJECTED, id="error"),
+        pytest.param(BUSY | {"error_code": "BUSY"}, Evidence.REJECTED, id="code"),
+        pytest.param(BUSY | {"http_error_type": "BUSY"}, Evidence.REJECTED, id="type"),
+        pytest.param(BUSY | {"status_code": 503}, Evidence.REJECTED, id="status"),
+        pytest.param(BUSY | {"status_code": None}, Evidence.UNCERTAIN, id="no status"),
+        pytest.param(BUSY, Evidence.UNCERTAIN, id="message alone"),
         pytest.param({"message": "Service Unavailable"}, Evidence.UNCERTAIN, id="gateway"),
+        pytest.param(BUSY | {"request_id": "r"}, Evidence.UNCERTAIN, id="with a request id"),
+        pytest.param(
+            {"message": "upstream connect error", "code": 503}, Evidence.UNCERTAIN, id="with a code"
+        ),
+        pytest.param({"error": "upstream timed out"}, Evidence.UNCERTAIN, id="error alone"),
+        pytest.param(BUSY | {"error": {"code": 503}}, Evidence.UNCERTAIN, id="nested error"),
+        pytest.param(
+            {"message": {"text": "no"}, "status_code": 503}, Evidence.UNCERTAIN, id="odd message"
+        ),
+        pytest.param({"status_code": 503, "error_code": "BUSY"}, Evidence.UNCERTAIN, id="no words"),
         pytest.param({}, Evidence.UNCERTAIN, id="empty-object"),
         pytest.param({"status": "down"}, Evidence.UNCERTAIN, id="unknown-object"),
         pytest.param(["message"], Evidence.UNCERTAIN, id="list"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -200,6 +201,29 @@ def test_workflow_of_a_document_is_found(fields: dict[str, Any], found: str | No
 def test_nodes_of_another_shape_are_none(nodes: Any) -> None:
     """What is no list of objects holds no node."""
     assert read_execution({"nodes": nodes}).nodes == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "percentage", "seconds"),
+    [
+        (150, 100.0, 0.15),
+        (0, 0.0, 0.0),
+        (-1, None, None),
+        (1e300, None, None),
+        (2**60, None, None),
+        (math.nan, None, None),
+        (math.inf, None, None),
+        (-math.inf, None, None),
+    ],
+)
+def test_a_number_that_can_not_be_is_none(
+    value: Any, percentage: float | None, seconds: float | None
+) -> None:
+    """Nothing that is reckoned with them runs away."""
+    node = {"execution_time": value, "attempts_made": value}
+    run = read_execution({"completion_percentage": value, "nodes": [node]})
+    assert (run.completion_percentage, run.nodes[0].duration) == (percentage, seconds)
+    assert run.nodes[0].attempts == (value if value in {150, 0} else None)
 
 
 @pytest.mark.parametrize("value", [None, "12", True, [], {}, 10**400])

@@ -23,6 +23,7 @@ from refold_async._protocol import (
     request_structure_request,
     rerun_request,
     stop_request,
+    trigger_event_request,
 )
 
 if TYPE_CHECKING:
@@ -161,6 +162,21 @@ def test_what_calls_of_one_workflow_share_is_not_mixed_up() -> None:
     assert plain.headers == execute(config_id=None).headers
 
 
+def trigger(*, idempotent: bool) -> Request:
+    """Build a request that fires an event."""
+    return trigger_event_request(
+        "Contact Created",
+        slug=None,
+        payload=None,
+        account="acct_1",
+        config_id=None,
+        instance_tag=None,
+        headers=None,
+        idempotent=idempotent,
+        max_payload_bytes=1000,
+    )
+
+
 def test_payload_does_not_show() -> None:
     """A payload may hold personal data; a request's repr does not."""
     shown = repr(execute(payload={"email": "jane@example.com"}))
@@ -181,15 +197,18 @@ def test_session_token_is_asked_for_an_account(force: bool, target: str) -> None
 
 
 def test_only_starts_are_not_repeatable() -> None:
-    """Sending execute or rerun twice may start two runs; nothing else may."""
+    """Sending execute or rerun twice, or an event, may start two runs; nothing else may."""
     requests: list[Any] = [case.values[0] for case in SIMPLE]
     requests += [
         execute(),
+        trigger(idempotent=False),
         create_session_token_request("a", force_refresh=True),
+        trigger(idempotent=False),
     ]
     assert {request.operation for request in requests} == {*Operation}
     starts = {request.operation for request in requests if not request.repeatable}
-    assert starts == {Operation.EXECUTE, Operation.RERUN}
+    assert starts == {Operation.EXECUTE, Operation.RERUN, Operation.TRIGGER_EVENT}
+    assert trigger(idempotent=True).repeatable
 
 
 class Status(StrEnum):

@@ -48,6 +48,16 @@ def test_advice_is_read_as_seconds(text: str, seconds: float) -> None:
     "text",
     [
         "-1",
+        "\u0663",  # an Arabic three
+        "\uff13",  # a wide one
+        "1_0",
+        "1e3",
+        "+7",
+        ".5",
+        "5.",
+        "1.5.5",
+        "Tue, 16 Jun 2026 13:15:\u0663\u0660 GMT",
+        "Tue, 16 Jun 2026 13:1_5:30 GMT",
         "-0.5",
         "nan",
         "inf",

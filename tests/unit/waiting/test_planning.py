@@ -12,7 +12,7 @@ from refold_async._protocol import read_execution
 from refold_async._stats import Counters
 from refold_async._transport.server_clock import ServerClock
 from refold_async._waiting.planning import Planner
-from refold_async._waiting.pool import Cohort, Field
+from refold_async._waiting.pool import Account, Lists, Page
 from refold_async._waiting.watch import Watch
 from tests.support.service import RUN, House
 
@@ -31,28 +31,28 @@ class Desk:
         self.clock = clock
         self.server_clock = ServerClock()
         self.counters = Counters()
-        self.planner = Planner(POLICY, clock, self.server_clock, self.counters)
+        self.account = Account("acct", Lists(100))
+        accounts: dict[str | None, Account] = {"acct": self.account}
+        self.planner = Planner(POLICY, clock, self.server_clock, self.counters, accounts)
 
     def watch(self, execution_id: str = RUN, *, fresh: bool = True, workflow: str = "wf") -> Watch:
         """Give the watch of a run that was started, or is picked up again, now."""
-        due = self.clock.monotonic() + (POLICY.first if fresh else 0.0)
-        watch = Watch(execution_id, "acct", due, POLICY.first, workflow)
-        self.planner.date(watch, fresh=fresh)
+        watch = Watch(execution_id, "acct", self.clock.monotonic(), workflow, fresh)
+        self.planner.date(watch)
         return watch
 
-    def teach(self, seconds: float, times: int = 5, workflow: str = "wf") -> list[bool]:
+    def teach(self, seconds: float, times: int = 5, workflow: str = "wf") -> None:
         """Let runs of ours end after so many seconds."""
-        return [
-            self.planner.learn(self.watch(workflow=workflow), ended(seconds)) for _ in range(times)
-        ]
+        for _ in range(times):
+            self.planner.learn(self.watch(workflow=workflow), ended(seconds))
 
-    def cohort(self, *watches: Watch, looked: bool = True) -> Cohort:
-        """Give a cohort of these, planned."""
-        cohort = Cohort(Field("acct", 5.0), due=0.0, looked=looked)
+    def page(self, *watches: Watch) -> Page:
+        """Give a page of these, planned."""
+        page = Page(self.account)
         for watch in watches:
-            cohort.add(watch)
-        self.planner.plan(cohort)
-        return cohort
+            page.add(watch)
+        self.planner.plan(page)
+        return page
 
 
 def ended(seconds: float, *, at: float = CREATED) -> Execution:
@@ -118,7 +118,7 @@ def test_eta_comes_from_the_durations_of_the_workflow(desk: Desk) -> None:
     desk.clock.now += 6
     assert desk.planner.eta(watch) == pytest.approx(4, rel=0.25)
     desk.clock.now += 94
-    assert desk.planner.eta(watch) == 50
+    assert desk.planner.eta(watch) == 100
 
 
 def test_eta_comes_from_the_percentage_where_durations_are_unknown(desk: Desk) -> None:
@@ -167,9 +167,9 @@ def test_eta_is_none_for_a_run_of_unknown_age(desk: Desk) -> None:
 
 def test_eta_is_none_after_four_runs_and_a_number_after_five(desk: Desk) -> None:
     """And only of that workflow."""
-    assert desk.teach(10.0, times=4) == [False] * 4
+    desk.teach(10.0, times=4)
     assert desk.planner.eta(desk.watch()) is None
-    assert desk.teach(10.0, times=2) == [True, False]
+    desk.teach(10.0, times=1)
     assert desk.planner.eta(desk.watch()) is not None
     assert desk.planner.eta(desk.watch(workflow="other")) is None
 
@@ -213,28 +213,52 @@ def test_the_service_tells_how_long_a_run_took_and_when_it_ended(
         watch = desk.watch()
         desk.clock.now += 12.75
         run = document(status="COMPLETED", createdAt="2026-06-16T13:15:00Z", **told)
-        assert desk.planner.learn(watch, run) is (desk.counters.noticed == 5)
+        desk.planner.learn(watch, run)
         desk.clock.now -= 12.75
     assert desk.counters.snapshot().detection_delay == 0.75
     assert desk.planner.eta(desk.watch()) == pytest.approx(12, rel=0.15)
 
 
-def test_without_times_a_run_of_ours_took_as_long_as_it_was_waited_for(desk: Desk) -> None:
-    """But how late that was noticed is not known."""
+def test_without_times_a_run_ended_between_the_looks(desk: Desk) -> None:
+    """In the middle between the last one that saw it going and this one, for all we know."""
     for _ in range(5):
         watch = desk.watch()
-        desk.clock.now += 20
+        watch.going_at = desk.clock.now + 18
+        desk.clock.now += 22
         desk.planner.learn(watch, None)
-    assert desk.planner.eta(desk.watch()) == pytest.approx(20, rel=0.15)
+    assert desk.planner.eta(desk.watch()) == pytest.approx(20, rel=0.01)
     assert desk.counters.snapshot().detection_delay is None
+
+
+def test_a_first_look_that_finds_the_end_draws_the_next_ones_forward(desk: Desk) -> None:
+    """Else they would never come too early, and so drift away from when runs end."""
+    desk.teach(10.0)
+    watch = desk.watch()
+    watch.sample = True
+    desk.clock.now += 20
+    desk.planner.learn(watch, None)
+    assert desk.planner._cadence.of("wf").longest == 18
+
+
+def test_most_runs_of_a_known_workflow_teach_nothing_if_nothing_tells_their_times(
+    desk: Desk,
+) -> None:
+    """They were looked at when they were likely to be over: of that, only samples are fair."""
+    desk.teach(10.0)
+    samples = [desk.watch() for _ in range(32)]
+    assert sum(watch.sample for watch in samples) == 2
+    watch = next(watch for watch in samples if not watch.sample)
+    desk.clock.now += 9
+    desk.planner.learn(watch, None)
+    assert desk.planner._cadence.of("wf").count == 5
 
 
 def test_an_end_teaches_once(desk: Desk) -> None:
     """However often it is seen: in a list, then with its output."""
     watch = desk.watch()
     desk.clock.now += 10.5
-    told = [desk.planner.learn(watch, ended(10.0)) for _ in range(9)]
-    assert told == [False] * 9
+    for _ in range(9):
+        desk.planner.learn(watch, ended(10.0))
     assert not desk.planner.knows(watch)
     assert desk.counters.noticed == 1
 
@@ -242,8 +266,9 @@ def test_an_end_teaches_once(desk: Desk) -> None:
 def test_a_reattached_run_tells_no_delay(desk: Desk) -> None:
     """It may have been over for days; but the service tells how long it took."""
     desk.clock.now += 86_400
-    told = [desk.planner.learn(desk.watch(fresh=False), ended(10.0)) for _ in range(5)]
-    assert told[-1]
+    for _ in range(5):
+        desk.planner.learn(desk.watch(fresh=False), ended(10.0))
+    assert desk.planner.knows(desk.watch())
     assert desk.counters.noticed == 0
 
 
@@ -262,38 +287,73 @@ def test_a_fresh_run_of_a_known_workflow_is_looked_at_when_it_may_be_over(desk: 
     desk.teach(600.0, times=50, workflow="slow")
     known, slow, unknown = (desk.watch(workflow=name) for name in ("wf", "slow", "new"))
     now = desk.clock.now
-    assert 4 < known.due - now < 6.5
-    assert (slow.due - now, unknown.due - now) == (10, 1)
+    assert 6 <= desk.planner.due(known) - now < 6.1
+    assert (desk.planner.due(slow) - now, desk.planner.due(unknown) - now) == (10, 1)
 
 
-def test_a_cohort_nobody_knows_anything_of_is_looked_at_by_its_youngest(desk: Desk) -> None:
-    """The first look is at once; the next ones after half of the youngest's age and a bit."""
-    old = desk.watch()
+def test_a_single_look_comes_just_after_the_end_if_all_take_as_long(desk: Desk) -> None:
+    """The read that finds it brings the output along, so it costs nothing unless it is in vain."""
+    for number in range(100):
+        desk.teach(1 + number / 10_000, times=1)
+    assert 1.005 < desk.planner.due(desk.watch()) - desk.clock.now < 1.05
+
+
+def test_runs_nobody_knows_anything_of_are_looked_at_as_one(desk: Desk) -> None:
+    """By the age of the youngest: what is not known of one is not known of all."""
+    old = [desk.watch(f"run-{number}") for number in range(9)]
     desk.clock.now += 8
-    young = desk.watch("run-2")
+    young = desk.watch("run-9")
     now = desk.clock.now
-    assert desk.cohort(old, young, looked=False).due == now
-    assert desk.cohort(old, young).due == now + 1
-    desk.clock.now += 4
-    assert desk.cohort(old, young).due == desk.clock.now + 3
-    desk.clock.now += 400
-    assert desk.cohort(old, young).due == desk.clock.now + 10
+    assert desk.page(*old, young).due == now + 1
+    desk.clock.now += 100
+    for watch in (*old, young):
+        watch.going_at = desk.clock.now
+    alone = desk.page(young, *old[:2]).due - desk.clock.now
+    assert alone == desk.page(*old, young).due - desk.clock.now == pytest.approx(6, abs=0.3)
 
 
-def test_a_cohort_is_not_looked_at_before_the_service_allows(desk: Desk) -> None:
-    """Retry-After holds for the next look whoever asks for it."""
-    cohort = desk.cohort(desk.watch())
-    cohort.not_before = desk.clock.now + 100
-    desk.planner.plan(cohort)
-    assert cohort.due == desk.clock.now + 100
+def test_runs_that_may_be_over_for_long_are_looked_at_at_once(desk: Desk) -> None:
+    """Those picked up again, which nobody has looked at."""
+    watches = [desk.watch(f"{int(CREATED):08x}{n:016x}", fresh=False) for n in range(3)]
+    assert desk.page(*watches).due == desk.clock.now
 
 
-def test_many_lists_make_the_next_ones_rarer(desk: Desk) -> None:
-    """At 20 a second the pause between two looks at a cohort grows."""
-    desk.teach(1.0, times=50)
+def test_a_run_is_not_read_before_the_service_allows(desk: Desk) -> None:
+    """Whoever asks for it."""
+    watch = desk.watch()
+    desk.planner.back_off(watch, 1, 100.0)
+    watch.document = True
+    assert desk.page(watch).due == desk.clock.now + 100
+
+
+def test_failed_looks_come_ever_more_rarely_up_to_a_quarter_of_a_minute(desk: Desk) -> None:
+    """And again and again."""
+    pauses = []
+    for tries in (1, 2, 3, 4, 5, 6, 60_000):
+        desk.planner.back_off(watch := desk.watch(), tries)
+        pauses.append(watch.not_before - desk.clock.now)
+    assert pauses == [1, 2, 4, 8, 15, 15, 15]
+
+
+def test_many_reads_make_the_next_ones_rarer_for_whoever_makes_them(desk: Desk) -> None:
+    """An account that makes few is not slowed down by one that makes many."""
+    desk.teach(10.0, times=50)
     watches = [desk.watch(f"run-{number}") for number in range(50)]
-    calm = desk.cohort(*watches).due - desk.clock.now
-    assert calm == 0.5
+    calm = desk.page(*watches).due
+    other = Account("other", Lists(100))
     for _ in range(100):
-        desk.planner.count_list()
-    assert desk.cohort(*watches).due - desk.clock.now > 2 * calm
+        desk.planner.count_read(other)
+    assert desk.page(*watches).due == calm
+    for _ in range(100):
+        desk.planner.count_read(desk.account)
+    assert desk.page(*watches).due > calm + 0.1
+
+
+def test_two_old_runs_are_listed_and_two_young_ones_are_not(desk: Desk) -> None:
+    """An end is unlikely, so one list is cheaper than two reads."""
+    pair = [desk.watch(f"run-{number}") for number in range(2)]
+    assert desk.page(*pair).fewest == 3
+    desk.clock.now += 61
+    assert desk.page(*pair).fewest == 2
+    desk.teach(600.0)
+    assert desk.page(*pair).fewest == 3

@@ -187,7 +187,7 @@ def test_nothing_remote_floods_the_message() -> None:
     progress = Progress()
     document = at("N\x1b[2J" * 1000, node_status="S\n" * 1000) | {"status": "T\r" * 1000}
     progress.saw(read_execution(document, execution_id=RUN), 1.0)
-    progress.missed(ServerError("E\x00" * 1000, status=500))
+    progress.missed(ServerError("E\x00" * 1000, status=500), 2.0)
     error = wait_timeout(execution_id=RUN, account="a", progress=progress, waited=9.0, now=10.0)
 
     assert str(error).isprintable()

@@ -1,0 +1,220 @@
+"""The pace that all clients with one credential share: rate, gate, and whose turn it is."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
+
+from refold_async._errors import api_error_class
+from refold_async._pacing.throttle import TICK, Throttle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from refold_async._clock import Clock, Timer
+    from refold_async._config import RateLimit
+    from refold_async._errors import ApiError
+    from refold_async._pacing.turns import Priority, Turns, Waiter
+
+logger = logging.getLogger("refold_async")
+
+LONGEST_STOP = 120.0
+"""Seconds for which a Retry-After holds everybody at most; then one request asks again."""
+_ROUNDING = 1e-9
+_SOON = 0.25
+"""Seconds after which the rate, which changes while a token is waited for, is asked again."""
+
+
+class Member(Protocol):
+    """A client that shares the pace."""
+
+    limit: RateLimit | None
+    queues: tuple[Turns, ...]
+
+    def heads(self) -> Iterable[tuple[Priority, Waiter]]:
+        """Give the next caller of each class in which one waits who could be sent."""
+
+    def serve(self, priority: Priority, waiter: Waiter) -> None:
+        """Give a slot to a caller who waited; the token is taken."""
+
+
+class Pace:
+    """Tokens of the rate, handed out in turns among classes, clients and accounts."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.throttle = Throttle(None)
+        self.waiting: list[Member] = []  # those with callers in a queue; the first has its turn
+        self._members: WeakSet[Member] = WeakSet()
+        self._share: float | None = None
+        self._burst = 0.0
+        self._tokens = 0.0
+        self._filled_at = clock.monotonic()  # when _tokens was true
+        self._yielding: set[Priority] = set()  # classes whose turn it was; those below are next
+        self._timer: Timer | None = None  # set while a caller with a place lacks a token
+        self._stop_ends = -math.inf  # monotonic seconds, as the service said
+        self._stop_status = 0  # of the refusal that said so
+        self._stop_told = -math.inf  # the end that was logged; -inf while the gate is open
+
+    @property
+    def share(self) -> float | None:
+        """Requests per second that are ours of what others take too; None where nobody says so."""
+        return self._share
+
+    @share.setter
+    def share(self, share: float | None) -> None:
+        self._share = share
+        self._set_ceiling()
+        self._start_again()
+
+    def enter(self, member: Member) -> None:
+        """Let a client's callers in; the strictest ceiling holds for all."""
+        first = not self._members
+        self._members.add(member)
+        self._set_ceiling()
+        if first:
+            self._tokens = self._burst
+
+    def leave(self, member: Member) -> None:
+        """Forget a client."""
+        self._members.discard(member)
+        self._set_ceiling()
+        if member in self.waiting:
+            self.waiting.remove(member)
+        self._start_again()
+
+    def _start_again(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.grant()
+
+    def _set_ceiling(self) -> None:
+        limits = [member.limit for member in self._members if member.limit is not None]
+        ceilings = [float(limit.per_second) for limit in limits]
+        if self._share is not None:
+            ceilings.append(self._share)
+        self.throttle.ceiling = min(ceilings, default=None)
+        self._burst = min((float(limit.burst) for limit in limits), default=1.0)
+        self._tokens = min(self._tokens, self._burst)
+
+    def take(self, now: float) -> bool:
+        """Take a token, if there is one."""
+        throttle = self.throttle
+        if now < throttle.gate:
+            return False
+        if self._stop_told > 0:
+            self._stop_told = -math.inf
+            logger.info("the pause is over: requests leave again")
+        rate = throttle.rate(now)
+        if rate is None:
+            return True
+        # A service that sheds gets no bursts; but timers are late, which is made up for.
+        most = min(self._burst, max(1.0, rate * TICK)) if throttle.learned else self._burst
+        gained = (now - self._filled_at) * rate
+        self._tokens = min(self._tokens + gained, most)
+        self._filled_at = now
+        if self._tokens < 1 - _ROUNDING:
+            return False
+        self._tokens -= 1
+        return True
+
+    def give_back(self) -> None:
+        """Return a token that was not used."""
+        self._tokens += 1
+
+    def refuse(self, phase: int, pause: float, status: int) -> None:
+        """Slow everybody down, because the service refused a request."""
+        now, throttle = self.clock.monotonic(), self.throttle
+        if now >= throttle.gate:
+            self._stop_ends = self._stop_told = -math.inf
+        throttle.refuse(now, phase)
+        throttle.shut(now, now + min(pause, LONGEST_STOP))
+        if now < throttle.gate:  # then who waits leaves one after another
+            self._tokens, self._filled_at = 1.0, throttle.gate
+        elif throttle.phase != phase:
+            self._tokens, self._filled_at = min(self._tokens, 0.0), now
+        if now + pause > self._stop_ends:
+            self._stop_ends, self._stop_status = max(now + pause, throttle.gate), status
+        # Requests that were under way come back one after another, each with the same pause.
+        if now < throttle.gate and self._stop_ends > self._stop_told + 1:
+            self._stop_told = self._stop_ends
+            self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        """Let everybody know of a gate: who can't outlast it is told at once."""
+        failed = waiting = 0
+        for waiter in (w for member in self.waiting for queue in member.queues for w in queue):
+            error = self.stopped(now, waiter)
+            failed += error is not None
+            waiting += error is None
+            if error is not None:
+                waiter.granted.set_exception(error)
+        logger.warning(
+            "the service refused a request (HTTP %d): for %.3g s none leaves; %d queued calls wait,"
+            " %d that would not wait so long fail",
+            *(self._stop_status, self.throttle.gate - now, waiting, failed),
+        )
+
+    def stopped(self, now: float, waiter: Waiter) -> ApiError | None:
+        """Give the refusal that shut the gate, if a caller can't outlast it."""
+        if now >= self.throttle.gate or waiter.can_outlast(now, self._stop_ends):
+            return None
+        left = self._stop_ends - now
+        return api_error_class(self._stop_status)(
+            "not sent: the service refused an earlier request and wants no other so soon; this call"
+            f" would wait no longer than its timeout, and patience of {waiter.patience:.3g} s",
+            status=self._stop_status,
+            retry_after=left,
+        )
+
+    def grant(self) -> None:
+        """Serve callers in their turns for as long as there is a slot; else come back."""
+        while self.waiting and (chosen := self._choose()) is not None:
+            now = self.clock.monotonic()
+            if not self.take(now):
+                self._come_back(now)
+                return
+            priority, member, waiter, classes = chosen
+            self._yielding.difference_update(p for p in classes if p < priority)
+            if priority < classes[-1]:
+                self._yielding.add(priority)
+            self.waiting.remove(member)
+            self.waiting.append(member)
+            member.serve(priority, waiter)
+
+    def _choose(self) -> tuple[Priority, Member, Waiter, list[Priority]] | None:
+        """Give whose turn it is, and the classes in which callers wait.
+
+        Of two slots one goes to the highest class, the other to those below, of which the highest
+        again has every second one; within a class clients take turns, and their accounts.
+        """
+        heads: dict[Priority, tuple[Member, Waiter]] = {}
+        for member in [*self.waiting]:
+            if not any(member.queues):  # all were served, or are gone
+                self.waiting.remove(member)
+            for priority, waiter in member.heads():
+                heads.setdefault(priority, (member, waiter))
+        if not heads:
+            return None
+        classes = sorted(heads)
+        priority = next((p for p in classes[:-1] if p not in self._yielding), classes[-1])
+        return priority, *heads[priority], classes
+
+    def _come_back(self, now: float) -> None:
+        if self._timer is not None:
+            return
+        delay = self.throttle.gate - now
+        if delay <= 0:
+            rate = self.throttle.rate(now)
+            assert rate is not None  # noqa: S101 - or there had been a token
+            delay = max((1 - self._tokens) / rate, 0.0)
+            if self.throttle.learned:
+                delay = min(delay, _SOON)
+        self._timer = self.clock.call_later(delay, self._on_token)
+
+    def _on_token(self) -> None:
+        self._timer = None
+        self.grant()

@@ -1,0 +1,95 @@
+"""One reading of an account's list for all the lost answers that wait for one.
+
+Who comes while a reading is under way waits for the next: each reads what the list was like after
+its caller had asked. Accounts don't wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from refold_async._clock import done_within
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from refold_async._clock import Clock
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+@attrs.define(eq=False)
+class _Reading(Generic[Q, R]):
+    """A reading that has not begun yet, or is under way."""
+
+    questions: list[Q] = attrs.field(factory=list)
+    waiting: int = 0
+    task: asyncio.Task[R] | None = None
+
+
+class Together(Generic[Q, R]):
+    """Puts the questions about an account into as few readings as will do.
+
+    Args:
+        read: answers all questions about an account by one reading.
+        clock: whose seconds deadlines are in.
+    """
+
+    def __init__(self, read: Callable[[str | None, list[Q]], Awaitable[R]], clock: Clock) -> None:
+        self._read = read
+        self._clock = clock
+        self._next: dict[str | None, _Reading[Q, R]] = {}
+        self._under_way: dict[str | None, asyncio.Task[R]] = {}
+
+    async def ask(self, account: str | None, question: Q, deadline: float | None) -> R | None:
+        """Have a question answered by the next reading; None if the deadline comes before.
+
+        Whoever leaves disturbs nobody; a reading that nobody waits for any more is given up.
+
+        Raises:
+            RefoldError: the list can't be read.
+        """
+        reading = self._next.get(account)
+        if reading is None:
+            reading = self._next[account] = _Reading()
+            reading.task = asyncio.get_running_loop().create_task(
+                self._run(account, reading), context=Context()
+            )
+        assert reading.task is not None  # noqa: S101 - made with it
+        reading.questions.append(question)
+        reading.waiting += 1
+        left = None if deadline is None else deadline - self._clock.monotonic()
+        try:
+            done = await done_within(self._clock, reading.task, left)
+            return reading.task.result() if done else None
+        finally:
+            reading.waiting -= 1
+            if not reading.waiting and not reading.task.done():
+                reading.task.cancel()
+                self._closed(account, reading)
+
+    async def _run(self, account: str | None, reading: _Reading[Q, R]) -> R:
+        before = self._under_way.get(account)
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - it is one
+            self._under_way[account] = task
+        finally:
+            self._closed(account, reading)
+        try:
+            return await self._read(account, reading.questions)
+        finally:
+            if self._under_way.get(account) is task:
+                del self._under_way[account]
+
+    def _closed(self, account: str | None, reading: _Reading[Q, R]) -> None:
+        """Let who comes from now on wait for another reading."""
+        if self._next.get(account) is reading:
+            del self._next[account]
