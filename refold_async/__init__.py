@@ -23,7 +23,15 @@ from refold_async._batch import (
 from refold_async._checks import Seconds
 from refold_async._client import ExecuteOptions, RefoldClient
 from refold_async._clock import Clock, SystemClock, Timer
-from refold_async._config import PollPolicy, RateLimit, RetryMode, RetryPolicy, Timeouts
+from refold_async._config import (
+    BodyForm,
+    Dialect,
+    PollPolicy,
+    RateLimit,
+    RetryMode,
+    RetryPolicy,
+    Timeouts,
+)
 from refold_async._errors import (
     ApiError,
     AuthenticationError,
@@ -86,12 +94,14 @@ __all__ = [
     "BatchOutcome",
     "BatchProgress",
     "BatchReport",
+    "BodyForm",
     "BudgetStats",
     "ClientClosedError",
     "Clock",
     "ConfigError",
     "ConflictError",
     "ConnectionFailedError",
+    "Dialect",
     "Events",
     "ExecuteOptions",
     "Execution",

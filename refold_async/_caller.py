@@ -10,7 +10,7 @@ import attrs
 from refold_async import _protocol as protocol
 from refold_async._batch import Batches
 from refold_async._checks import check_header, check_kind, positive_seconds
-from refold_async._config import RetryPolicy
+from refold_async._config import Dialect, RetryPolicy
 from refold_async._errors import ConfigError
 from refold_async._parts import Parts
 from refold_async._starting import Submission, new_tag
@@ -32,11 +32,13 @@ class Caller:
         parts: what calls are made with.
         account: for whom, unless a call says otherwise.
         max_payload_bytes: largest payload, serialised.
+        dialect: how the deployment speaks.
     """
 
     parts: Parts
     account: str | None
     max_payload_bytes: int
+    dialect: Dialect
 
     @property
     def bound(self) -> bool:
@@ -113,6 +115,7 @@ class Caller:
             instance_tag=instance_tag,
             unique_tag=unique_tag,
             own_tag=new_tag() if instance_tag is None else None,
+            bare=self.dialect.body == "bare",
             max_payload_bytes=self.max_payload_bytes,
             **options,
         )

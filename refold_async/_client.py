@@ -23,6 +23,7 @@ from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
     DEFAULT_BASE_URL,
     MIB,
+    Dialect,
     PollPolicy,
     RateLimit,
     RetryPolicy,
@@ -94,6 +95,7 @@ class RefoldClient(FanOut):
             CA; the system's certificates if None. Verification can't be switched off.
         trust_env: use the proxy that HTTPS_PROXY (HTTP_PROXY, NO_PROXY) names; nothing else of the
             environment.
+        dialect: how your deployment speaks where the documentation leaves it open.
         max_payload_bytes: largest payload, serialised.
         max_reply_bytes: largest reply, after decompression.
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
@@ -123,6 +125,7 @@ class RefoldClient(FanOut):
         proxy: str | None = None,
         ssl: ssl.SSLContext | None = None,
         trust_env: bool = False,
+        dialect: Dialect = Dialect(),  # noqa: B008
         max_payload_bytes: int = 3 * MIB,
         max_reply_bytes: int = 16 * MIB,
         allow_insecure_http: bool = False,
@@ -161,6 +164,7 @@ class RefoldClient(FanOut):
             parts=parts,
             account=None if account is None else check_header(account, "linked_account_id"),
             max_payload_bytes=check_count(max_payload_bytes, "max_payload_bytes"),
+            dialect=check_kind(dialect, Dialect, "dialect"),
         )
         self._use(caller, is_view=False)
 

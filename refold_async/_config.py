@@ -25,6 +25,7 @@ from refold_async._checks import (
 from refold_async._errors import ConfigError
 
 RetryMode = Literal["transient", "safe", "never"]
+BodyForm = Literal["wrapped", "bare"]
 """What a policy sends again; see `RetryPolicy`."""
 
 DEFAULT_BASE_URL = "https://app.refold.ai"
@@ -185,6 +186,25 @@ class RateLimit:
                 f"must be a finite number above 0, not {value!r}; rate_limit=None for no ceiling",
                 field="RateLimit.per_second",
             )
+
+
+@attrs.frozen(kw_only=True)
+class Dialect:
+    """How a deployment speaks where the service's documentation leaves it open.
+
+    Attributes:
+        body: where the input of a workflow stands in the body of an execute request: `wrapped` in
+            an object's `payload`, as the reference page of "Execute Workflow" has it, or `bare`, as
+            the OpenAPI file has it.
+    """
+
+    body: BodyForm = attrs.field(default="wrapped")
+
+    @body.validator
+    def _check_body(self, _: attrs.Attribute[str], value: str) -> None:
+        if value not in get_args(BodyForm):
+            known = ", ".join(get_args(BodyForm))
+            raise ConfigError(f"must be one of {known}, not {value!r}", field="Dialect.body")
 
 
 class Secret:

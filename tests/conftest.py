@@ -13,10 +13,11 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import TimerNoop
 from aiohttp.streams import StreamReader
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from refold_async import PollPolicy, RefoldClient, RetryPolicy
 from refold_async.emulator import Emulator
+from tests.support import loops
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -26,8 +27,17 @@ ACCOUNT = "acct_1"
 QUICK = PollPolicy(first=0.02, max_interval=0.1)
 """Looks close together, for runs that take a tenth of a second."""
 
+loops.choose()
+
 # Hypothesis looks briefly and always alike; `--hypothesis-profile=default` explores.
-settings.register_profile("gate", max_examples=40, deadline=None, derandomize=True)
+# How long it takes is the machine's business.
+settings.register_profile(
+    "gate",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.register_profile("quick", settings.get_profile("gate"), max_examples=8)
 settings.load_profile("gate")
 

@@ -72,12 +72,13 @@ class Batches:
         *,
         concurrency: int | None,
         wait: bool,
+        output: bool,
         ordered: bool,
         validate: bool,
     ) -> AsyncGenerator[BatchItem]:
         """Run many workflows; see `RefoldClient.map`."""
         preflight = Preflight(self.structure) if validate else None
-        carrier = Carrier(prepare=self.prepare, wait=wait, preflight=preflight)
+        carrier = Carrier(prepare=self.prepare, wait=wait, output=output, preflight=preflight)
         fan = self._fan(Input(requests), carrier, concurrency, ordered=ordered)
         return self._items(fan, preflight)
 
@@ -98,6 +99,7 @@ class Batches:
         journal: str | os.PathLike[str] | None,
         concurrency: int | None,
         wait: bool,
+        output: bool,
         stop_after_failures: int | None,
         progress: Callable[[BatchProgress], object] | None,
         validate: bool,
@@ -118,11 +120,11 @@ class Batches:
         tally = Tally(self.clock, progress)
         before = Counter(self.requests_made())
         opened, recovery = None if journal is None else Journal(journal), None
-        carrier = Carrier(prepare=self.prepare, wait=wait)
+        carrier = Carrier(prepare=self.prepare, wait=wait, output=output)
         try:
             if opened is not None:
                 recovery = self._recovery()
-                carrier = await self._journaled(opened, recovery, wait=wait)
+                carrier = await self._journaled(opened, recovery, wait=wait, output=output)
             fan = self._fan(source, carrier, concurrency, on_start=tally.started)
             if preflight is not None:
                 await self._check_first(source, fan, carrier, preflight, stop)
@@ -180,7 +182,7 @@ class Batches:
         return Recovery(lists=self.reconciler, clock=self.clock)
 
     async def _journaled(
-        self, journal: Journal, recovery: Recovery, *, wait: bool
+        self, journal: Journal, recovery: Recovery, *, wait: bool, output: bool
     ) -> JournaledCarrier:
         await journal.open(dict(self.meta))
         known = [row for row in journal.rows.values() if row.execution_id is not None]
@@ -190,6 +192,7 @@ class Batches:
         return JournaledCarrier(
             prepare=self.prepare,
             wait=wait,
+            output=output,
             journal=journal,
             recovery=recovery,
             reattach=self.reattach,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -66,12 +67,14 @@ class Carrier:
     Attributes:
         prepare: from a request to a start that can be sent; raises `ConfigError`.
         wait: whether the runs are waited for.
+        output: whether what they return is read.
         preflight: checks payloads one by one, if they are to be checked so.
         refused: what is known to be wrong with items, by index: they are not tried.
     """
 
     prepare: Callable[[ExecutionRequest], Submission]
     wait: bool
+    output: bool = True
     preflight: Preflight | None = None
     refused: Mapping[int, Exception] = attrs.field(factory=dict)
 
@@ -80,7 +83,7 @@ class Carrier:
         try:
             submission = self.prepared(entry)
             if self.preflight is not None:
-                await self.check(entry, self.preflight)
+                await self.check(entry, submission, self.preflight)
             fan.acknowledged(entry, await fan.send(entry, submission))
         except UnsentError as unsent:
             return BatchOutcome.UNSENT, None, unsent.error
@@ -112,15 +115,16 @@ class Carrier:
         """Whether the item need not be checked any more."""
         return False
 
-    async def check(self, entry: Entry, preflight: Preflight) -> None:
-        """Check a payload against its schema.
+    async def check(self, entry: Entry, submission: Submission, preflight: Preflight) -> None:
+        """Check a payload against its schema, as it is sent: a tuple goes out as a list.
 
         Raises:
             RefoldError: it does not fit, or the service refuses to give the schema.
             UnsentError: the schema could not be read.
         """
         try:
-            await preflight.check(entry.key, entry.request)
+            sent = json.loads(submission.request.payload)
+            await preflight.check(entry.key, attrs.evolve(entry.request, payload=sent))
         except (TransportError, RateLimitError, ServerError, ClientClosedError) as error:
             raise UnsentError(error) from None
 
@@ -130,7 +134,7 @@ class Carrier:
             return BatchOutcome.SUCCEEDED, None, None
         assert entry.handle is not None  # noqa: S101 - it has begun
         try:
-            result = await entry.handle.wait(timeout=self._left(entry, fan))
+            result = await entry.handle.wait(timeout=self._left(entry, fan), output=self.output)
         except RefoldError as error:
             return BatchOutcome.UNKNOWN, None, error
         return ending_of(result)

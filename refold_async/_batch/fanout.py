@@ -28,6 +28,7 @@ class FanOut(ABC):
         *,
         concurrency: int | None = None,
         wait: bool = True,
+        output: bool = True,
         ordered: bool = False,
         validate: bool = False,
     ) -> AsyncGenerator[BatchItem]:
@@ -55,6 +56,8 @@ class FanOut(ABC):
                 limit's and the service's business, and no more than `max_connections` of them are
                 being started at one time.
             wait: wait for the runs to end; False: an item has succeeded once its run has started.
+            output: read what the runs return; without, the status that lists show is enough, which
+                saves a request per item, and asking a result for its `output` raises an error.
             ordered: yield in the order of the input, within the same number of places.
             validate: check each payload against its workflow's JSON Schema before it is sent
                 (needs the extra `validate`); items that don't fit are `rejected`.
@@ -69,7 +72,12 @@ class FanOut(ABC):
         See: "Execute Workflow".
         """
         return self._batches().map(
-            requests, concurrency=concurrency, wait=wait, ordered=ordered, validate=validate
+            requests,
+            concurrency=concurrency,
+            wait=wait,
+            output=output,
+            ordered=ordered,
+            validate=validate,
         )
 
     async def run_batch(
@@ -79,6 +87,7 @@ class FanOut(ABC):
         journal: str | os.PathLike[str] | None = None,
         concurrency: int | None = None,
         wait: bool = True,
+        output: bool = True,
         stop_after_failures: int | None = None,
         progress: Callable[[BatchProgress], object] | None = None,
         validate: bool = False,
@@ -97,6 +106,7 @@ class FanOut(ABC):
                 there, resumed from if it is. See "Batches" in the documentation.
             concurrency: as of `map`.
             wait: as of `map`.
+            output: as of `map`.
             stop_after_failures: after so many items that are failed, rejected or unknown nothing
                 more is sent; what runs is waited for, and what else was pulled is `unsent`. So is
                 the rest of a list or a tuple; of any other input the rest is not read, and
@@ -118,6 +128,7 @@ class FanOut(ABC):
             journal=journal,
             concurrency=concurrency,
             wait=wait,
+            output=output,
             stop_after_failures=stop_after_failures,
             progress=progress,
             validate=validate,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from refold_async._errors import ApiError, clip
-from refold_async._models import ExecutionError, ExecutionResult, ExecutionStatus, NodeRun
+from refold_async._models import UNREAD, ExecutionError, ExecutionResult, ExecutionStatus, NodeRun
 
 _MESSAGE = 2_000
 """Characters of an error's message that are kept."""
@@ -16,14 +16,10 @@ def dump_result(result: ExecutionResult[Any] | None) -> str | None:
     """Write a result: how it ended and its output, without headers and documents."""
     if result is None:
         return None
-    return json.dumps(
-        {
-            "status": result.status,
-            "output": result.output,
-            "status_code": result.status_code,
-            "error": result.error,
-        }
-    )
+    kept = {"status": result.status, "status_code": result.status_code, "error": result.error}
+    if result.output_is_read:
+        kept["output"] = result.output
+    return json.dumps(kept)
 
 
 def load_result(text: str | None, execution_id: str | None) -> ExecutionResult[Any] | None:
@@ -34,7 +30,7 @@ def load_result(text: str | None, execution_id: str | None) -> ExecutionResult[A
     return ExecutionResult(
         execution_id=execution_id,
         status=ExecutionStatus(kept["status"]),
-        output=kept["output"],
+        output=kept.get("output", UNREAD),
         status_code=kept["status_code"],
         error=kept["error"],
     )

@@ -133,8 +133,9 @@ class JournaledCarrier(Carrier):
         if row.outcome not in {BatchOutcome.SUCCEEDED, BatchOutcome.FAILED}:
             return None
         result = load_result(row.result, row.execution_id)
-        if result is None and self.wait and row.execution_id is not None:
-            return None  # it was not waited for then, and is now
+        has_all = result is not None and (result.output_is_read or not self.output)
+        if self.wait and row.execution_id is not None and not has_all:
+            return None  # it was not waited for then, or without its output, and is now
         entry.resumed = True
         if row.execution_id is not None:
             fan.acknowledged(entry, self._handle(row, slug=entry.request.slug))
@@ -198,7 +199,7 @@ class JournaledCarrier(Carrier):
         again = row.state != "new" and is_uncertain(row)
         try:
             if self.preflight is not None:
-                await self.check(entry, self.preflight)
+                await self.check(entry, submission, self.preflight)
             async with self._turn(row, submission):
                 handle = await self._send(entry, fan, row, submission, again=again)
                 handle.possible_duplicate = handle.possible_duplicate or row.possible_duplicate

@@ -119,7 +119,7 @@ class BatchItem:
             "execution_id": self.execution_id,
             "status": None if result is None else str(result.status),
             "status_code": None if result is None else result.status_code,
-            "output": None if result is None else result.output,
+            "output": result.output if result is not None and result.output_is_read else None,
             "seconds": None if self.seconds is None else round(self.seconds, 3),
             "resumed": self.resumed,
             "possible_duplicate": self.handle is not None and self.handle.possible_duplicate,
@@ -149,6 +149,10 @@ class BatchProgress:
         running: items under way whose run is known to have begun.
         seconds: since the batch began.
         rate: items that end per second, over the last ten seconds.
+        start_rate: runs that begin per second, over the last ten seconds.
+        lag: seconds from the begin of a run to its end, as things stand: as many have ended by now
+            as had begun so long ago; 0 before the first.
+        since_start: seconds since the last run began.
     """
 
     done: int = 0
@@ -161,3 +165,6 @@ class BatchProgress:
     running: int = 0
     seconds: float = 0.0
     rate: float = 0.0
+    start_rate: float = 0.0
+    lag: float = 0.0
+    since_start: float = 0.0

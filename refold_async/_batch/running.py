@@ -40,8 +40,11 @@ class Tally:
         self._tell = tell
         self._began = clock.monotonic()
         self._ends: deque[float] = deque(maxlen=_ENDS_KEPT)
+        self._starts: deque[float] = deque(maxlen=_ENDS_KEPT)
+        self._unended: deque[float] = deque()  # when runs began, but for as many as have ended
         self._counts: Counter[BatchOutcome] = Counter()
         self._started = 0
+        self._last_start = self._began
         self._running = 0
 
     @property
@@ -58,12 +61,18 @@ class Tally:
         """Count an item whose run is known to have begun."""
         self._started += 1
         self._running += 1
+        now = self._clock.monotonic()
+        self._starts.append(now)
+        self._last_start = now
+        self._unended.append(now)
         self._report()
 
     def settled(self, item: BatchItem) -> None:
         """Count an item that has ended."""
         self._counts[item.outcome] += 1
-        self._running -= item.handle is not None
+        if item.handle is not None:
+            self._running -= 1
+            self._unended.popleft()
         self._ends.append(self._clock.monotonic())
         self._report()
 
@@ -71,26 +80,30 @@ class Tally:
         if self._tell is None:
             return
         counts = {outcome.value: self._counts[outcome] for outcome in BatchOutcome}
-        now = BatchProgress(
+        now = self._clock.monotonic()
+        progress = BatchProgress(
             done=self._counts.total(),
             started=self._started,
             running=self._running,
             seconds=self.seconds,
-            rate=self._rate(),
+            rate=self._rate(self._ends),
+            start_rate=self._rate(self._starts),
+            lag=now - self._unended[0] if self._unended else 0.0,
+            since_start=now - self._last_start,
             **counts,
         )
         try:
-            self._tell(now)
+            self._tell(progress)
         except Exception:
             self._tell = None
             logger.exception("progress=... raised, and is not called any more")
 
-    def _rate(self) -> float:
-        now, ends = self._clock.monotonic(), self._ends
-        while ends and ends[0] < now - _LATELY:
-            ends.popleft()
-        since = ends[0] if len(ends) == _ENDS_KEPT else max(self._began, now - _LATELY)
-        return len(ends) / (now - since) if now > since else 0.0
+    def _rate(self, times: deque[float]) -> float:
+        now = self._clock.monotonic()
+        while times and times[0] < now - _LATELY:
+            times.popleft()
+        since = times[0] if len(times) == _ENDS_KEPT else max(self._began, now - _LATELY)
+        return len(times) / (now - since) if now > since else 0.0
 
 
 async def run(
@@ -144,9 +157,9 @@ async def check_all(
             await asyncio.sleep(0)
         entry = Entry.of(index, request)
         try:
-            carrier.prepared(entry)
+            submission = carrier.prepared(entry)
             if not carrier.is_over(entry):
-                await carrier.check(entry, preflight)
+                await carrier.check(entry, submission, preflight)
         except (UnsentError, RefoldError) as error:
             wrong[index] = error
     return wrong

@@ -22,6 +22,8 @@ logger = logging.getLogger("refold_async")
 
 LONGEST_STOP = 120.0
 """Seconds for which a Retry-After holds everybody at most; then one request asks again."""
+_LONG_STOP = 5.0
+"""Seconds from which on a stop that makes nobody fail is worth a warning."""
 _ROUNDING = 1e-9
 _SOON = 0.25
 """Seconds after which the rate, which changes while a token is waited for, is asked again."""
@@ -152,10 +154,12 @@ class Pace:
             waiting += error is None
             if error is not None:
                 waiter.granted.set_exception(error)
-        logger.warning(
+        length = self.throttle.gate - now
+        logger.log(
+            logging.WARNING if failed or length >= _LONG_STOP else logging.INFO,
             "the service refused a request (HTTP %d): for %.3g s none leaves; %d queued calls wait,"
             " %d that would not wait so long fail",
-            *(self._stop_status, self.throttle.gate - now, waiting, failed),
+            *(self._stop_status, length, waiting, failed),
         )
 
     def stopped(self, now: float, waiter: Waiter) -> ApiError | None:

@@ -37,12 +37,21 @@ _REMEDIES = {
 }
 
 
-def dump_payload(payload: Any, *, limit: int) -> bytes:
+_BEFORE, _AFTER = b'{"payload":', b"}"
+
+
+def unwrapped(body: bytes, *, bare: bool) -> bytes:
+    """Give the payload in the body of an execute request, as it was serialised."""
+    return body if bare else body[len(_BEFORE) : -len(_AFTER)]
+
+
+def dump_payload(payload: Any, *, limit: int, bare: bool = False) -> bytes:
     """Serialise the body of an execute request.
 
     Args:
         payload: a JSON object (a `dict` with string keys), or None for an empty one.
         limit: bytes the serialised payload may have.
+        bare: whether it is the body, or stands in the body's `payload`.
 
     Raises:
         PayloadError: it is no object, too deep, too large, or holds what JSON can't say.
@@ -62,7 +71,7 @@ def dump_payload(payload: Any, *, limit: int) -> bytes:
             f"is {len(text):,} bytes as JSON, more than the {limit:,} allowed; send a reference to"
             " the data, or raise max_payload_bytes if your deployment takes more"
         )
-    return b'{"payload":' + text + b"}"
+    return text if bare else _BEFORE + text + _AFTER
 
 
 def _is_plain(payload: dict[Any, Any], limit: int) -> bool:

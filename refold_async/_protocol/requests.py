@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 from refold_async._checks import check_header, check_id, plain
 from refold_async._errors import ConfigError
-from refold_async._protocol.payload import dump_payload
+from refold_async._protocol.payload import dump_payload, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +68,7 @@ class Request(NamedTuple):
         execution_id: the execution the call is about, for errors.
         slug: the application of the workflow, for the handle.
         idempotent: whether a second start like it starts nothing, as its sender knows.
+        bare: whether the body is the payload itself, and not an object around it.
     """
 
     operation: Operation
@@ -83,6 +84,7 @@ class Request(NamedTuple):
     execution_id: str | None = None
     slug: str | None = None
     idempotent: bool = False
+    bare: bool = False
 
     def __repr__(self) -> str:
         return f"<Request {self.operation} {self.method} {self.target}>"  # a payload is private
@@ -97,6 +99,11 @@ class Request(NamedTuple):
             "slug": self.slug,
             "linked_account_id": self.account,
         }
+
+    @property
+    def payload(self) -> bytes:
+        """The input of the workflow, as JSON."""
+        return unwrapped(self.body or b"", bare=self.bare)
 
     @property
     def repeatable(self) -> bool:
@@ -128,6 +135,7 @@ def execute_request(
     unique_tag: bool = False,
     own_tag: str | None = None,
     include_headers: bool = False,
+    bare: bool = False,
     max_payload_bytes: int,
 ) -> Request:
     """Start a workflow; under `own_tag`, which is unique, unless the caller gave a tag.
@@ -147,7 +155,7 @@ def execute_request(
         instance_tag, unique_tag = own_tag, True
     if instance_tag is not None:
         headers = {**headers, "instance_tag": instance_tag}
-    body = dump_payload(payload, limit=max_payload_bytes)
+    body = dump_payload(payload, limit=max_payload_bytes, bare=bare)
     # By position, which takes half the time that names would.
     return Request(
         Operation.EXECUTE,
@@ -162,6 +170,7 @@ def execute_request(
         workflow_id,
         None,
         slug,
+        bare,
     )
 
 

@@ -168,7 +168,8 @@ class Submission:
         left_out = {"instance_tag"} if self._tag_is_ours else set()
         headers = sorted((k, v) for k, v in request.headers.items() if k not in left_out)
         head = json.dumps([request.target, request.account, headers]).encode()
-        return hashlib.sha256(head + b"\n" + (request.body or b"")).hexdigest()
+        # Of the payload, not of the body: a dialect may have to be put right.
+        return hashlib.sha256(head + b"\n" + request.payload).hexdigest()
 
     def retag(self, tag: str) -> None:
         """Send the tag that was made for an earlier try of the same start."""

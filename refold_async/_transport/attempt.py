@@ -18,7 +18,7 @@ class Attempt:
 
     def __init__(self, clock: Clock, *, connect: float, allowed: float, latest: float) -> None:
         self.sent = False  # a connection stood, and was about to be written to
-        self.connection: asyncio.BaseTransport | None = None
+        self.connection: asyncio.Protocol | None = None
         self._clock = clock
         self._allowed = allowed  # seconds for the reply
         self._latest = latest  # monotonic seconds
@@ -29,7 +29,7 @@ class Attempt:
         """Whether the call's own deadline has passed."""
         return self._clock.monotonic() >= self._latest
 
-    def depart(self, connection: asyncio.BaseTransport | None = None) -> None:
+    def depart(self, connection: asyncio.Protocol | None = None) -> None:
         """Note that the first bytes are about to leave."""
         self.sent, self.connection = True, connection
         self.answer_is_due()

@@ -38,7 +38,7 @@ COMMON_HEADERS = {"Accept": "application/json", "User-Agent": f"refold-async/{__
 
 _ANNOUNCED = re.compile(r"(?:^|[\s,;])timeout\s*=\s*\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 
-_fresh_until: WeakKeyDictionary[asyncio.BaseTransport, float] = WeakKeyDictionary()
+_fresh_until: WeakKeyDictionary[asyncio.Protocol, float] = WeakKeyDictionary()
 """Until when idle connections may be used again, in monotonic seconds of their client's clock."""
 
 
@@ -56,9 +56,9 @@ class _Door(aiohttp.BaseConnector):
         attempt = under_way.get()
         while True:
             connection = await self._pool.connect(req, traces, timeout)
-            transport = connection.transport
-            if transport is None or self._clock.monotonic() < _fresh_until.get(transport, math.inf):
-                attempt.depart(transport)  # nothing is awaited before the write
+            kept = connection.protocol  # not its transport: uvloop's can't be referred to weakly
+            if kept is None or self._clock.monotonic() < _fresh_until.get(kept, math.inf):
+                attempt.depart(kept)  # nothing is awaited before the write
                 return connection
             connection.close()
 

@@ -25,10 +25,10 @@ _ENOUGH = 5
 """Durations from which on a workflow counts as known."""
 _WORKFLOWS = 1_000
 """Workflows of which durations are kept, those used last."""
-_PRICE = 0.18
+_PRICE = 0.15
 """What a read is worth: seconds of delay, summed over the runs that have ended unnoticed. A single
 run of an hour is then known within 40 s; `tests/bench/simulate_waiting.py` shows other prices."""
-_FREE = 0.36
+_FREE = 0.3
 """Reads per second from which on they become dearer, in proportion: so 8 runs per second cost 0.4
 reads each, 100 a fifth, and 1,000 that take an hour less than 10 reads a second in all."""
 _MANY = 0.3

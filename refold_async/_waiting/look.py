@@ -123,7 +123,7 @@ class Look:
             await self._read(watch)
             self._response_from = self._clock.monotonic() + _NOT_SERVED_FOR
             return None
-        if not told or output.status.is_terminal:
+        if not told:
             watch.progress.heard(output.status, self._clock.monotonic())
         return output
 

@@ -153,7 +153,10 @@ class Account:
         return self.singles + sum(len(page.runs) for page in pages)
 
     def place(self, watch: Watch, *, single: bool) -> Page:
-        """Put a run among the others in the order of creation, or by itself."""
+        """Put a run among the others in the order of creation, or by itself.
+
+        A new page begins only where it is certain that its runs are later than those before.
+        """
         if single:
             self.singles += 1
             page = Page(self, single=True)
@@ -163,22 +166,22 @@ class Account:
         at = bisect_right(self.pages, (created, math.inf), key=_order) - 1
         if at < 0 and self.pages and len(self.pages[0].runs) < self.lists.size:
             at, self.pages[0].begin = 0, created
-        is_last = at >= 0 and created > self.pages[at].newest
-        if at < 0 or (is_last and len(self.pages[at].runs) >= self.lists.size):
+        is_later = at >= 0 and created >= self.pages[at].newest + watch.unsure
+        if at < 0 or (is_later and len(self.pages[at].runs) >= self.lists.size):
             at += 1
             self.pages.insert(at, Page(self, begin=created))
         page = self.pages[at]
         page.add(watch)
-        if len(page.runs) >= 2 * self.lists.size and page.number == 1:
+        if len(page.runs) >= 2 * self.lists.size and page.newest - page.begin > 2 * watch.unsure:
             self._cut(page)
         placed: Page = watch.page
         return placed
 
     def _cut(self, page: Page) -> None:
-        """Make two pages of one that others have joined in the middle, unless all are of an age."""
+        """Make two pages of one that others have joined in the middle."""
         runs = sorted(page.runs.values(), key=_created)
         middle = _created(runs[len(runs) // 2])
-        if middle > max(page.begin, _created(runs[0])):
+        if page.number == 1 and middle > max(page.begin, _created(runs[0])):
             later = [watch for watch in runs if _created(watch) >= middle]
             self._move(later, page, middle, 1)
 

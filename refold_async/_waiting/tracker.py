@@ -49,6 +49,8 @@ _LAST_LOOK = 1.0
 """Seconds before a wait times out at which the whole document is read, to say why."""
 _UNLISTED_FOR = 60.0
 """Seconds for which a run is read by itself that a list should have shown and did not."""
+_REFUSED_FOR = 60.0
+"""Seconds for which lists are left alone that an account may not read."""
 _PATIENCE = 120.0
 """Seconds for which load may hold up a look: a longer Retry-After counts as so many."""
 _FEW = 64
@@ -437,7 +439,7 @@ class Tracker:
             return
         asked = error.retry_after if isinstance(error, ApiError) else None
         passing = not isinstance(error, _AT_ONCE)
-        pause = min(asked or 0.0, self._patience)
+        pause = min(asked or 0.0, self._patience) if passing else _REFUSED_FOR
         account.lists.failed(asked_at, now, passing=passing, pause=pause)
 
     def _saw(self, entry: Execution, account: Account, asked_at: float) -> bool:

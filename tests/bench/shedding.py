@@ -1,10 +1,11 @@
 """A thousand starts at a service that sheds: ours, beside a plain gather with tenacity.
 
-    python -m tests.bench.shedding [--starts 1000] [--plot docs/images/goodput.svg]
+    python -m tests.bench.shedding [--starts 1000] [--only NAME] [--plot docs/images/goodput.svg]
 
 Two emulators run in processes of their own: one takes 8 starts per second and sheds the others with
 503, one takes 8 requests per second (bursts of 5) and answers the others with 429 and
 `Retry-After: 1`. Both are asked at once, by one strategy after the other; that takes some minutes.
+Ours is asked from one process, and from four with one key that know nothing of each other.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ SERVICES: dict[str, dict[str, Any]] = {
     "503": {"capacity": CAPACITY},
     "429, Retry-After": {"rate_limit": [CAPACITY, 5], "retry_after": 1},
 }
+PROCESSES = 4
 KEY, ACCOUNT = "tk_emulator", "acct_1"
 
 
@@ -54,16 +56,17 @@ class Outcome:
     started: dict[int, str] = attrs.field(factory=dict)  # execution ids by number of the call
     at: list[float] = attrs.field(factory=list)  # seconds at which starts were accepted
     well: int = 0
+    failed: int = 0
+    busy_until: float = 0.0  # seconds at which the first of several had nothing more to start
 
     def note(self, number: int, execution_id: str | None, began: float) -> None:
         """Take note of a start that was accepted."""
         self.at.append(time.monotonic() - began)
         self.started[number] = execution_id or ""
 
-    @property
-    def goodput(self) -> float:
-        """Accepted starts per second after the first 10 s, until the last."""
-        return sum(at >= SETTLING for at in self.at) / max(self.at[-1] - SETTLING, 1e-9)
+    def goodput(self, until: float) -> float:
+        """Accepted starts per second after the first 10 s."""
+        return sum(SETTLING <= at <= until for at in self.at) / max(until - SETTLING, 1e-9)
 
     def windows(self, wide: float = 5.0) -> list[tuple[float, float]]:
         """Accepted starts per second over time, in windows of some seconds."""
@@ -71,19 +74,48 @@ class Outcome:
         return [((n + 0.5) * wide, counted[n] / wide) for n in range(int(self.at[-1] // wide))]
 
 
-async def ours(base_url: str, starts: int) -> Outcome:
+async def ours(base_url: str, starts: int, first: int = 0) -> Outcome:
     """Start all runs under one gather."""
     outcome, began = Outcome(), time.monotonic()
     async with RefoldClient(api_key=KEY, linked_account_id=ACCOUNT, base_url=base_url) as refold:
 
         async def start(number: int) -> None:
-            with contextlib.suppress(RefoldError):
+            try:
                 handle = await refold.execute(WORKFLOW, slug=SLUG, payload={"n": number})
+            except RefoldError:
+                outcome.failed += 1
+            else:
                 outcome.note(number, handle.execution_id, began)
 
-        await asyncio.gather(*map(start, range(starts)))
+        await asyncio.gather(*map(start, range(first, first + starts)))
         outcome.requests = sum(refold.stats.requests.values())
         outcome.refused = refold.stats.budget.refused
+    return outcome
+
+
+async def four_processes(base_url: str, starts: int) -> Outcome:
+    """Start a quarter of the runs in each of four processes."""
+    each = starts // PROCESSES
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.bench.shedding"),
+            *("--quarter", base_url, str(number * each), str(each)),
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**26,
+        )
+        for number in range(PROCESSES)
+    ]
+    outcome = Outcome()
+    for process in processes:
+        told, _ = await process.communicate()
+        part = Outcome(**json.loads(told))
+        outcome.requests += part.requests
+        outcome.refused += part.refused
+        outcome.failed += part.failed
+        outcome.at += part.at
+        outcome.busy_until = min(outcome.busy_until or part.at[-1], part.at[-1])
+        outcome.started |= {int(number): run for number, run in part.started.items()}
+    outcome.at.sort()
     return outcome
 
 
@@ -111,14 +143,16 @@ async def plain(base_url: str, starts: int) -> Outcome:
                     raise Refused
                 outcome.note(number, (await response.json())["execution_id"], began)
 
-        await asyncio.gather(
+        ends = await asyncio.gather(
             *(retrying.copy()(post, number) for number in range(starts)), return_exceptions=True
         )
+        outcome.failed = sum(isinstance(end, BaseException) for end in ends)
     return outcome
 
 
 STRATEGIES: dict[str, Callable[[str, int], Awaitable[Outcome]]] = {
     "refold_async": ours,
+    "four processes": four_processes,
     "gather + tenacity": plain,
 }
 
@@ -161,21 +195,29 @@ async def measure(
     return outcome
 
 
-async def main(starts: int) -> list[Line]:
+async def main(starts: int, only: str | None) -> list[Line]:
     """Print the table; give what there is to draw."""
     print(f"{starts:,} starts under one gather; capacity {CAPACITY:g} per second\n")
-    print(f"{'service':<18}{'strategy':<20}{'wall s':>8}{'goodput':>9}{'requests':>10}", end="")
-    print(f"{'refused':>9}{'ended well':>12}")
+    print(
+        f"{'service':<18}{'strategy':<20}{'wall s':>8}{'goodput':>9}{'to the end':>12}{'requests':>10}",
+        end="",
+    )
+    print(f"{'refused':>9}{'ended well':>12}{'failed':>8}")
     lines = []
     for name, strategy in STRATEGIES.items():
+        if only not in {None, name}:
+            continue
         outcomes = await asyncio.gather(
             *(measure(strategy, behaviour, starts) for behaviour in SERVICES.values())
         )
         for kind, outcome in zip(SERVICES, outcomes, strict=True):
+            last = outcome.at[-1]
+            goodput = outcome.goodput(outcome.busy_until or last) / CAPACITY
+            to_the_end = outcome.goodput(last) / CAPACITY
             print(
-                f"{kind:<18}{name:<20}{outcome.at[-1]:>8.1f}{outcome.goodput / CAPACITY:>9.1%}"
+                f"{kind:<18}{name:<20}{last:>8.1f}{goodput:>9.1%}{to_the_end:>12.1%}"
                 f"{outcome.requests:>10,}{outcome.refused / outcome.requests:>9.1%}"
-                f"{outcome.well:>12,}",
+                f"{outcome.well:>12,}{outcome.failed:>8,}",
                 flush=True,
             )
             lines.append(Line(f"{name}, {kind}", outcome.windows()))
@@ -187,8 +229,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--starts", type=int, default=1_000)
     parser.add_argument("--plot", type=Path, help="draw goodput over time into this SVG")
+    parser.add_argument("--only", choices=[*STRATEGIES], help="this strategy alone")
+    parser.add_argument("--quarter", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    drawn = asyncio.run(main(options.starts))
+    if options.quarter is not None:
+        address, number, share = options.quarter
+        print(json.dumps(attrs.asdict(asyncio.run(ours(address, int(share), int(number))))))
+        sys.exit()
+    drawn = asyncio.run(main(options.starts, options.only))
     if options.plot is not None:
         headline = f"{options.starts:,} starts at a service that takes {CAPACITY:g} per second"
         chart = line_chart(headline, "seconds", "accepted starts per second", drawn)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 # Not in development mode: asyncio would tell on standard error of every callback that took 0.1 s.
 COMMAND = (sys.executable, "-W", "error", "-m", "refold_async.cli")
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which a child hangs."""
 PAYLOADS = ("--workflow", "wf_some", "--slug", "crm")
 FAST = ("--rate", "500")

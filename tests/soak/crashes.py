@@ -5,6 +5,10 @@ emulator in another. The batch's process gets SIGKILL at random moments and is s
 the same journal; the last time it may finish. What it reported is then held against what the
 emulator ran. It ends with 1 if an item ran twice or not at all.
 
+Each process lives by a clock that is off, and is set at a random moment. After some of the kills
+what stands beside the journal is lost: should the next process refuse the journal for it, by a
+`JournalError`, it is put back.
+
 A line per kill: how long the process lived, and the journal's items by state at that moment (*new*:
 not in it yet; *unknown*: ended in an earlier process without anybody knowing).
 """
@@ -15,12 +19,14 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import random
 import shutil
 import signal
 import sqlite3
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,10 +35,12 @@ import attrs
 
 from refold_async import (
     ExecutionRequest,
+    JournalError,
     PollPolicy,
     RateLimit,
     RefoldClient,
     RetryPolicy,
+    SystemClock,
     Timeouts,
 )
 from tests.soak.service import SLUG, WORKFLOW
@@ -41,6 +49,10 @@ RATE = 400.0
 """Requests per second: so that there is something left to kill."""
 SETTLE = 0.3
 STATES = ("new", "intended", "started", "settled", "unknown")
+REFUSED = 3
+"""The exit code of a batch whose journal was refused."""
+STEPS = (0.0, -3600.0, 3600.0, -120.0, -90_000.0)
+"""Seconds by which clocks are off, and are set."""
 FINISHES = 5
 """Times the batch may be run to its end: what an answer that was lost leaves unknown, the next
 run clears up."""
@@ -64,11 +76,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+class SetClock(SystemClock):
+    """A clock that is off, and is set once, at a moment nobody knows."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self._shifts = draw.choice(STEPS), draw.choice(STEPS)
+        self._at = time.monotonic() + draw.uniform(0, 0.8)
+
+    def time(self) -> float:
+        """Give the epoch seconds, as they have been set."""
+        return time.time() + self._shifts[time.monotonic() >= self._at]
+
+
 @attrs.define
 class Row:
     """What one variant came to."""
 
     kills: int = 0
+    losses: int = 0
+    refused: int = 0
     succeeded: int = 0
     unknown: int = 0
     runs: int = 0
@@ -94,12 +120,15 @@ async def batch(base_url: str, journal: str, items: int, mode: str) -> None:
         timeouts=Timeouts(read=5.0),
         retry=RetryPolicy(mode=mode, wait=0.02, max_wait=0.1, settle=SETTLE),  # type: ignore[arg-type]
         polling=PollPolicy(first=0.2, max_interval=1.0),
+        clock=SetClock(random.Random(os.getpid())),
     ) as refold:
         print("begun", flush=True)
-        report = await refold.run_batch(
-            (ExecutionRequest(WORKFLOW, slug=SLUG, payload={"n": n}) for n in range(items)),
-            journal=journal,
-        )
+        requests = [ExecutionRequest(WORKFLOW, slug=SLUG, payload={"n": n}) for n in range(items)]
+        try:
+            report = await refold.run_batch(requests, journal=journal)
+        except JournalError as error:
+            print(error, file=sys.stderr)
+            sys.exit(REFUSED)
     outcomes = {item.index: [str(item.outcome), item.execution_id] for item in report.items()}
     print(json.dumps(outcomes), flush=True)
 
@@ -138,6 +167,7 @@ class Trial:
         self.row = Row()
         self._command = ("tests.soak.crashes", "--batch", base_url, journal, items, mode)
         self._journal, self._items = journal, items
+        self._copy = journal.parent / "copy"
         self._draw = random.Random(seed)
 
     async def kill(self, longest: float) -> bool:
@@ -152,18 +182,50 @@ class Trial:
         except TimeoutError:
             child.send_signal(signal.SIGKILL)
             await child.wait()
+        if child.returncode == REFUSED:
+            self.row.refused += 1
+            self._put_back()
+            print("  refused", flush=True)
+            return True
         ended = child.returncode != -signal.SIGKILL
         self.row.kills += not ended
         at_kill = states(self._journal, self._items)
         self.row.at_kills += at_kill
         shown = " ".join(f"{state} {at_kill[state]:>5}" for state in STATES)
-        print(f"  {'ended' if ended else 'killed'} after {lifetime:5.2f} s: {shown}", flush=True)
+        lost = self._lose() if not ended else ""
+        print(
+            f"  {'ended' if ended else 'killed'} after {lifetime:5.2f} s: {shown}{lost}", flush=True
+        )
         return not ended
+
+    def _beside(self) -> list[Path]:
+        return list(self._journal.parent.glob(f"{self._journal.name}-*"))
+
+    def _lose(self) -> str:
+        """Lose what stands beside the journal, now and then; a copy is kept."""
+        shutil.rmtree(self._copy, ignore_errors=True)
+        if not (beside := self._beside()) or self._draw.random() < 1 / 2:
+            return ""
+        self._copy.mkdir()
+        for path in (self._journal, *beside):
+            shutil.copy(path, self._copy)
+        for path in beside:
+            path.unlink()
+        self.row.losses += 1
+        return f"  lost {', '.join(path.name for path in beside)}"
+
+    def _put_back(self) -> None:
+        for path in self._copy.iterdir():
+            shutil.copy(path, self._journal.parent)
 
     async def finish(self) -> dict[int, tuple[str, str | None]]:
         """Run the batch to its end; give outcome and run of each item."""
         child = await start(*self._command)
         out, _ = await child.communicate()
+        if child.returncode == REFUSED:
+            self.row.refused += 1
+            self._put_back()
+            return await self.finish()
         assert child.returncode == 0, out
         told = json.loads(out.decode().splitlines()[-1])
         return {int(index): tuple(said) for index, said in told.items()}
@@ -217,7 +279,8 @@ async def main(options: argparse.Namespace) -> int:
         row = await variant(name, options, options.mode)
         in_sending = f"items uncertain at the kills {row.at_kills['intended']:,}"
         print(
-            f"  kills {row.kills}, {in_sending}; runs {row.runs:,}, succeeded {row.succeeded:,},"
+            f"  kills {row.kills}, files lost {row.losses}, refused {row.refused}, {in_sending};"
+            f" runs {row.runs:,}, succeeded {row.succeeded:,},"
             f" unknown {row.unknown}, twice {row.twice}, lost {row.lost},"
             f" misreported {row.misreported}{'  BROKEN' if row.broken else ''}",
             flush=True,

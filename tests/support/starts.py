@@ -38,7 +38,9 @@ class StubHandle:
         """One per number."""
         return f"run_{self.number}"
 
-    async def wait(self, *, timeout: float | None = None) -> ExecutionResult[Any]:
+    async def wait(
+        self, *, timeout: float | None = None, output: bool = True
+    ) -> ExecutionResult[Any]:
         """Wait for `finish`."""
         async with asyncio.timeout(timeout):
             ending = await asyncio.shield(self.starts.ends[self.number])

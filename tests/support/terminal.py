@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-_PATIENCE = 30.0
+_PATIENCE = 120.0
 
 
 class Terminal:

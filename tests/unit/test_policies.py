@@ -56,7 +56,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "settle": 1.0,
     }
     defaults = attrs.asdict(PollPolicy())
-    assert {**defaults, "first": 0.5, "max_interval": 10, "page_size": 100} == defaults
+    assert {**defaults, "first": 0.5, "max_interval": 60, "page_size": 100} == defaults
     assert defaults["sweep"] is True
     assert (defaults["not_found_grace"], defaults["failure_budget"]) == (5, 60)
 

@@ -25,7 +25,8 @@ def test_counting_begins_at_nothing() -> None:
     stats = Counters().snapshot()
     counted = attrs.asdict(stats)
     assert counted.pop("requests") == {}
-    assert (stats.budget, stats.waiting) == (BudgetStats(), WaitingStats())
+    assert stats.budget == BudgetStats()
+    assert stats.waiting == WaitingStats()
     del counted["budget"], counted["waiting"]
     assert {*counted.values()} == {0}
 
@@ -94,3 +95,10 @@ def test_budgets_of_two_clients_add_up() -> None:
         refused=3,
         stopped_for=1.5,
     )
+
+
+def test_what_waits_where_adds_up() -> None:
+    """Counts are summed; the oldest look of either is the oldest of both."""
+    one = WaitingStats(lists_of_no_use=1, read_singly=20, overdue=3.0)
+    two = WaitingStats(lists_of_no_use=2, read_singly=5, overdue=0.5)
+    assert one + two == WaitingStats(lists_of_no_use=3, read_singly=25, overdue=3.0)

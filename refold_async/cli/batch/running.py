@@ -84,6 +84,7 @@ class Batch:
             budget=job.refold.stats.budget,
             seconds=time.monotonic() - self._began,
             stopping=self._stop.is_set(),
+            wait=self.options.get("wait", True),
         )
 
     @asynccontextmanager

@@ -39,6 +39,7 @@ class Standing:
         budget: what paces it.
         seconds: since it began.
         stopping: whether nothing more is sent.
+        wait: whether the runs are waited for.
     """
 
     name: str
@@ -47,13 +48,26 @@ class Standing:
     budget: BudgetStats
     seconds: float
     stopping: bool = False
+    wait: bool = True
 
     @property
     def eta(self) -> float | None:
-        """Seconds that are left at the rate of now, or None if there is none yet."""
-        rate = self.progress.rate
-        left = self.progress.running if self.stopping else self.total - self.progress.done
-        return None if rate <= 0 else left / rate
+        """Seconds that are left, or None if nothing tells yet.
+
+        The rest has to begin, and the last to begin has to end: ends follow starts after the time
+        that runs take just now. How fast items *end* says little before the first have ended. And
+        each start and each result is a request, for which the budget has to have room.
+        """
+        now = self.progress
+        to_start = 0 if self.stopping else max(self.total - now.done - now.running, 0)
+        if not now.done or (to_start and not now.start_rate):
+            return None
+        if not to_start:
+            left = max(now.lag - now.since_start, 0.0) if now.running else 0.0
+        else:
+            left = to_start / now.start_rate + now.lag
+        requests = to_start + (to_start + now.running if self.wait else 0)
+        return max(left, requests / self.budget.rate) if self.budget.rate else left
 
     @property
     def percentage(self) -> float:

@@ -19,6 +19,7 @@ from refold_async import (
     PayloadError,
     RateLimit,
     RefoldClient,
+    RefoldError,
     RetryPolicy,
 )
 from refold_async.emulator import Emulator, Fault, NodeFailed, Respond
@@ -411,3 +412,22 @@ async def test_the_outcomes_are_words() -> None:
         "rejected",
         "unsent",
     ]
+
+
+@pytest.mark.parametrize("fan_out", ["map", "run_batch"])
+async def test_outputs_that_nobody_needs_are_not_read(
+    service: Emulator, connect: Connect, fan_out: str
+) -> None:
+    """The status of a list is enough: no request reads a single run."""
+    refold = connect(service)
+    requests = [*numbered(40), *numbered(1, "wf_fails")]
+    if fan_out == "map":
+        items = [item async for item in refold.map(requests, output=False, ordered=True)]
+    else:
+        items = (await refold.run_batch(requests, output=False)).items()
+    assert [str(item.outcome) for item in items] == ["succeeded"] * 40 + ["failed"]
+    assert items[0].result is not None
+    assert items[0].document()["output"] is None
+    with pytest.raises(RefoldError, match="was not read"):
+        _ = items[0].result.output
+    assert service.counts["get_response"] + service.counts["get_execution"] <= 4

@@ -173,6 +173,19 @@ async def test_runs_that_were_not_waited_for_can_be_waited_for_later(
     assert (results, len(service.runs)) == ([0, 1, 2], 3)
 
 
+async def test_outputs_that_were_not_read_can_be_read_later(
+    service: Emulator, connect: Connect, journal: str
+) -> None:
+    """First `output=False`, the same again, and then with outputs."""
+    for _ in range(2):
+        report = await connect(service).run_batch(numbered(3), journal=journal, output=False)
+        assert outcomes(report) == ["succeeded"] * 3
+        assert not any(i.result.output_is_read for i in report.items() if i.result)
+    whole = await connect(service).run_batch(numbered(3), journal=journal)
+    results = [item.result.output["n"] for item in whole.items() if item.result]
+    assert (results, len(service.runs)) == ([0, 1, 2], 3)
+
+
 async def test_a_key_that_appears_twice_is_rejected(
     service: Emulator, connect: Connect, journal: str
 ) -> None:

@@ -20,25 +20,36 @@ from refold_async import (
     Timeouts,
 )
 from refold_async.emulator import Behaviour, Emulator, Respond
-from tests.support.endings import at_once
+from tests.support.endings import at_once, until
 from tests.support.wire import STARTS, Step, http, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.clock import FakeClock
+
 OWN = {"message": "shed", "error_code": "OVERLOADED"}
 
 
 async def test_starts_are_paced_by_what_a_shedding_service_takes(
-    connect: Callable[..., RefoldClient],
+    connect: Callable[..., RefoldClient], clock: FakeClock
 ) -> None:
     """A gather of starts ends well in about the time the capacity allows."""
-    async with Emulator(behaviour=Behaviour(capacity=40.0)) as emulator:
+    async with Emulator(behaviour=Behaviour(capacity=40.0), now=clock.time) as emulator:
         emulator.workflow("wf_1", slug="s")(lambda payload: payload)
         refold = connect(
-            emulator, rate_limit=RateLimit(per_second=100), retry=RetryPolicy(wait=0.2, attempts=8)
+            emulator,
+            clock=clock,
+            rate_limit=RateLimit(per_second=100),
+            retry=RetryPolicy(wait=0.2, attempts=8),
         )
-        handles = await asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(160)))
+        starts = asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(160)))
+        began = clock.time()
+        while not starts.done():
+            await clock.advance(0.01)
+            await until(lambda: refold.stats.budget.in_flight == 0)
+        handles = await starts
+        assert clock.time() - began < 2 * 160 / 40
         budget = refold.stats.budget
         assert len({handle.execution_id for handle in handles}) == len(emulator.runs) == 160
         assert budget.rate is not None

@@ -300,7 +300,7 @@ async def test_many_lost_answers_are_looked_up_together(
             *(refold.execute("wf_1", slug="s", payload={"n": n}) for n in range(60))
         )
         ran = {run.execution_id: run.payload.get("n") for run in emulator.runs}
-        assert [ran[handle.execution_id] for handle in handles] == list(range(60))
+        assert [ran[str(handle.execution_id)] for handle in handles] == list(range(60))
         assert (len(emulator.runs), refold.stats.adopted) == (62, 60)
         assert emulator.counts["list_executions"] <= 6
 

@@ -186,8 +186,8 @@ async def _make(path: Path, many: int = 1) -> None:
         pytest.param(_another_program, "another program's database", id="another program's"),
         pytest.param(_another_kind, "another program's database", id="another kind"),
         pytest.param(_another_version, "schema version 2, and this release", id="version"),
-        pytest.param(_damaged, "corrupt", id="damaged"),
-        pytest.param(_cut, "corrupt", id="cut short"),
+        pytest.param(_damaged, "corrupt", id="damaged", marks=pytest.mark.long),
+        pytest.param(_cut, "corrupt", id="cut short", marks=pytest.mark.long),
     ],
 )
 def test_what_is_no_journal_of_ours_is_refused_and_left_alone(

@@ -70,6 +70,20 @@ async def test_accounts_take_turns_within_a_class(clock: FakeClock) -> None:
     assert accounts.served == ["!", "a", "b", None, "a", "b", None, "a", None, "a"]
 
 
+async def test_call_that_was_refused_goes_ahead_of_its_accounts_others(clock: FakeClock) -> None:
+    """It had its place in the queue already: a thousand behind it are no reason to fail late."""
+    budget = Budget(RateLimit(per_second=10, burst=1), 100, clock)
+    assert budget.take(Priority.START) is not None
+    queued = [asyncio.create_task(budget.acquire(account="a")) for _ in range(3)]
+    await settle()
+    again = asyncio.create_task(budget.acquire(account="a", again=True))
+    await clock.advance(0.15)
+    assert again.done()
+    assert not any(task.done() for task in queued)
+    await clock.advance(1)
+    await asyncio.gather(*queued)
+
+
 async def test_account_whose_callers_are_gone_has_no_turn(clock: FakeClock) -> None:
     """The slot goes to who is there."""
     accounts = Accounts(clock)

@@ -153,6 +153,7 @@ async def test_service_that_serves_nothing_shuts_the_gate_too(
     clock: FakeClock, budget: Budget, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A row of refusals without Retry-After is a reason as good."""
+    caplog.set_level(logging.INFO, "refold_async")
     for _ in range(16):
         budget.refused(0, status=503)
     assert budget.stats().stopped_for == 0.5
@@ -161,6 +162,23 @@ async def test_service_that_serves_nothing_shuts_the_gate_too(
     await clock.advance(2)
     assert waiting.result() is not None
     assert "HTTP 503" in caplog.text
+
+
+async def test_short_stop_is_no_news_unless_calls_fail(
+    clock: FakeClock, budget: Budget, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service that asks for a second's pause every now and then does not fill the log."""
+    caplog.set_level(logging.INFO, "refold_async")
+    await full(budget)
+    budget.refused(0, 1.0)
+    await clock.advance(1.1)
+    waiting = await ask(budget, patience=0.5)
+    assert waiting.result() is not None
+    waiting = await ask(budget, patience=0.5)
+    budget.refused(0, 1.0)
+    await settle()
+    assert isinstance(waiting.exception(), RateLimitError)
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
 
 
 async def test_gate_may_be_set_from_outside(clock: FakeClock, budget: Budget) -> None:

@@ -21,6 +21,13 @@ def test_date_tells_the_difference() -> None:
     assert (clock.offset, clock.at(THEN)) == (30.0, THEN + 30)
 
 
+def test_an_absurd_date_is_none() -> None:
+    """A server that is more than a day off does not move the window of a look-up."""
+    clock = ServerClock()
+    clock.told(DATE, THEN - 90_000)
+    assert (clock.offset, clock.at(5.0)) == (None, 5.0)
+
+
 def test_an_unreadable_date_is_none() -> None:
     """A header that is no date changes nothing."""
     clock = ServerClock()

@@ -17,7 +17,7 @@ from refold_async._waiting.cadence import (
     pressure,
 )
 
-PRICE = 0.18
+PRICE = 0.15
 
 
 def of(*seconds: float) -> Durations:
@@ -112,14 +112,14 @@ def test_a_thousand_workflows_are_kept_those_used_last() -> None:
 
 
 def test_reads_get_dearer_with_their_number_and_it_passes() -> None:
-    """A read every 3 s costs what one costs alone; at 20 a second, 50 times as much."""
+    """A read every 4 s costs what one costs alone; at 20 a second, 67 times as much."""
     pace = Pace()
     for number in range(100):
-        pace.count(1_000 + 3 * number)
-    assert pressure(pace.rate(1_299)) == pytest.approx(1, abs=0.15)
+        pace.count(1_000 + 4 * number)
+    assert pressure(pace.rate(1_399)) == pytest.approx(1, abs=0.15)
     for number in range(2_000):
         pace.count(2_000 + number / 20)
-    assert pressure(pace.rate(2_100)) == pytest.approx(55, rel=0.05)
+    assert pressure(pace.rate(2_100)) == pytest.approx(67, rel=0.05)
     assert pressure(pace.rate(2_150)) == 1
 
 
@@ -141,7 +141,7 @@ def test_a_look_is_made_when_the_expected_delay_adds_up_to_its_price(age: float,
 
 @pytest.mark.parametrize("age", [10.0, 3_600.0])
 def test_of_an_unknown_workflow_the_pause_is_the_root_of_the_age(age: float) -> None:
-    """The chance that it ends falls with its age: 36 s after an hour."""
+    """The chance that it ends falls with its age: 33 s after an hour."""
     wait = pause([Group(UNKNOWN, age, 0.0, 1)], 1e4, single=True)
     assert wait == pytest.approx(math.sqrt(2 * PRICE * age), rel=0.15)
 

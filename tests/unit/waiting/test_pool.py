@@ -62,11 +62,21 @@ def test_a_full_list_ends_the_page_and_the_rest_makes_up_the_next() -> None:
 
 def test_what_a_list_leaves_over_joins_the_next_page() -> None:
     """Else a page with one run too many would leave a page of one behind."""
-    meadow = Meadow.of(*[n / 10 for n in range(20)], size=10)
+    meadow = Meadow.of(*[float(2 * n) for n in range(20)], size=10)
     assert meadow.sizes == [10, 10]
-    meadow.show(*(entry(n, created=n / 10) for n in range(8)), more=True)
+    meadow.show(*(entry(n, created=2 * n) for n in range(8)), more=True)
     assert meadow.sizes == [8, 12]
-    assert meadow.account.pages[1].window()[0] == pytest.approx(EPOCH + 0.8, abs=0.11)
+    assert meadow.account.pages[1].window()[0] == EPOCH + 16
+
+
+def test_a_page_ends_only_where_the_order_is_certain() -> None:
+    """Times that are estimated may be wrong by seconds: a list tells, and cuts the page."""
+    meadow = Meadow.of()
+    for number in range(450):
+        watch = run(number, number / 100)
+        watch.unsure = 4.0
+        meadow.account.place(watch, single=False)
+    assert meadow.sizes[0] > 300
 
 
 def test_a_run_of_the_lists_last_second_may_stand_beyond_it() -> None:

@@ -147,12 +147,12 @@ def test_every_wait_ends_with_far_fewer_reads_than_a_loop(
     ],
 )
 def test_where_lists_are_no_use_hardly_any_is_read(setting: Setting) -> None:
-    """Each run is then read by itself, for about what the loop would take."""
+    """Each run is then read by itself, more rarely than by the loop the more there are."""
     crowd = 100 if setting.kind(1) != Kind() else 1
     played = play(4.0 * crowd, 300 * crowd, setting=setting)
     assert played.counters.sweeps <= 0.2 * len(played.ours)
-    assert played.reads <= 1.25 * played.reads_of_a_loop
-    assert median(played.delays) < 1.6
+    assert played.reads <= played.reads_of_a_loop
+    assert median(played.delays) < 3.2
 
 
 @pytest.mark.parametrize("object_ids", [True, False])

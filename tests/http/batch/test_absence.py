@@ -1,0 +1,98 @@
+"""Proof by absence: each thing that could hide a run, taken away, keeps `safe` from sending again.
+
+The victim's run exists in each of these, and the journal has lost its id. Nothing shows it to the
+next process, and still it must not be started once more. (A list that hides tags, and one that
+lags: `test_crashes.py`.)
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from refold_async.emulator import Behaviour, Emulator, Fault
+from tests.support.crashing import ITEMS, VICTIM, forget_the_run, mend_the_sum, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ONCE_EACH = dict.fromkeys(range(ITEMS), 1)
+
+
+def playing(**behaviour: Any) -> Emulator:
+    """Give an emulator with a workflow that answers its payload."""
+    emulator = Emulator(behaviour=Behaviour(**behaviour))
+    emulator.workflow("wf_1", slug="s")(dict)
+    return emulator
+
+
+def change(journal: str, since: float | None) -> None:
+    """Write another time of the intent for the victim."""
+    connection = sqlite3.connect(journal)
+    connection.execute("UPDATE items SET since = ? WHERE key = ?", (since, VICTIM))
+    mend_the_sum(connection)
+    connection.close()
+
+
+async def resume(service: Emulator, journal: str) -> tuple[str, dict[int, int]]:
+    """Run the batch again; give the victim's outcome, and how often each item ran."""
+    report = await run(service.base_url, journal)
+    ran = Counter(run.payload["n"] for run in service.runs)
+    return str(report.items()[1].outcome), dict(sorted(ran.items()))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> str:
+    """The path of a journal that is not there yet."""
+    return str(tmp_path / "batch.sqlite")
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "wrong"])
+async def test_without_the_services_time_absence_proves_nothing(journal: str, known: bool) -> None:
+    """Nobody knew it when the intent was written; a wrong one does harm, so the test can tell."""
+    async with playing() as service:
+        await run(service.base_url, journal)
+        forget_the_run(journal)
+        service.runs[1].created_at -= 7200.0  # out of the window that is guessed
+        change(journal, time.time() - 60.0 if known else None)
+        outcome, ran = await resume(service, journal)
+    assert (outcome, ran[1]) == (("succeeded", 2) if known else ("unknown", 1))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault(status=502, html=True), id="unread"),
+        pytest.param(Fault(body={"docs": [], "hasNextPage": False, "page": 1}), id="empty"),
+        pytest.param(
+            Fault(body={"docs": [{"_id": "e1"}], "hasNextPage": True, "page": 1}), id="in a circle"
+        ),
+        pytest.param(
+            Fault(body={"docs": [{"_id": "e1"}, {"_id": "e2"}], "hasNextPage": True}), id="no end"
+        ),
+    ],
+)
+async def test_without_all_pages_absence_proves_nothing(journal: str, fault: Fault) -> None:
+    """The list can't be read, or not to its end, or shows nothing of ours."""
+    async with playing() as service:
+        await run(service.base_url, journal)
+        forget_the_run(journal)
+        service.faults.always("list_executions", fault)
+        assert await resume(service, journal) == ("unknown", ONCE_EACH)
+
+
+async def test_what_belongs_to_another_is_not_adopted(journal: str) -> None:
+    """A tag the caller called unique, and gave to two items: whose run is it?"""
+    async with playing() as service:
+        tag: dict[str, Any] = {"instance_tag": "invoice-7", "unique_tag": True}
+        report = await run(service.base_url, journal, **tag)
+        assert report.succeeded >= 1
+        forget_the_run(journal)
+        before = len(service.runs)
+        report = await run(service.base_url, journal, **tag)
+        assert len(service.runs) == before
+        assert str(report.items()[1].outcome) == "unknown"
