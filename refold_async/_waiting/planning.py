@@ -7,7 +7,7 @@ import random
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from refold_async._models import created_second
+from refold_async._models import ExecutionStatus, created_second
 from refold_async._waiting.cadence import UNKNOWN, Cadence, Group, Pace, pause, pressure
 from refold_async._waiting.pool import FEWEST
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from refold_async._transport import ServerClock
     from refold_async._waiting.cadence import Durations
     from refold_async._waiting.pool import Account, Page
+    from refold_async._waiting.push import Pushes
     from refold_async._waiting.watch import Watch
 
 _JITTER = 0.08
@@ -50,6 +51,7 @@ class Planner:
         server_clock: ServerClock,
         counters: Counters,
         accounts: Mapping[str | None, Account],
+        pushes: Pushes,
     ) -> None:
         self._policy = policy
         self._clock = clock
@@ -59,6 +61,7 @@ class Planner:
         self._pace = Pace()
         self._dated = 0
         self._accounts = accounts
+        self._pushes = pushes
 
     def service_now(self) -> float:
         """Give the service's time, in epoch seconds."""
@@ -139,9 +142,10 @@ class Planner:
     def _next_list(self, page: Page, now: float) -> float:
         """Give when a list that shows the runs of a page is worth its price."""
         groups: dict[tuple[str | None, int, int], Group] = {}
-        newest, anew = None, False
+        newest, anew, told = None, False, False
         for watch in page.runs.values():
             known = self._cadence.of(watch.workflow)
+            told = told or watch.hinted
             if watch.going_at is None:
                 anew = True  # it may have been over for long
             elif known is not UNKNOWN:
@@ -155,9 +159,11 @@ class Planner:
         if newest is not None:  # what is not known of one is not known of all: they are as one
             parts.append(_group(newest, UNKNOWN, now))
             last_look = max(last_look, _born(newest))
-        dearer = self._pressure(page.account, now)
-        longest = self._longest(dearer)
-        wait = 0.0 if anew else pause(parts, longest, pressure=dearer)
+        if told:
+            return now
+        dearer, lost = self._pressure(page.account, now), self._pushes.lost(page.account.name)
+        longest = self._longest(dearer, lost)
+        wait = 0.0 if anew else pause(parts, longest, pressure=dearer, lost=lost)
         return max(
             now + wait, page.looked_at if anew else last_look + min(self._policy.first, longest)
         )
@@ -175,14 +181,15 @@ class Planner:
         if progress.told or progress.ended or watch.document or watch.going_at is None:
             return max(now, watch.not_before)
         dearer = 1.0 if watch.page is None else self._pressure(watch.page.account, now)
-        longest = self._longest(dearer)
+        lost = self._pushes.lost(watch.account)
+        longest = self._longest(dearer, lost)
         shortest = min(self._policy.first, longest)
         known = self._cadence.of(watch.workflow)
         if progress.last_look_at is None and known is UNKNOWN:
-            due = watch.going_at + shortest
+            due = watch.going_at + min(shortest / lost, longest)
         else:
             group = _group(watch, known, now)
-            wait = pause([group], longest, pressure=dearer, single=True)
+            wait = pause([group], longest, pressure=dearer, lost=lost, single=True)
             due = now + wait * (
                 random.uniform(1 - _JITTER, 1 + _JITTER) if known is UNKNOWN else 1.0
             )
@@ -192,6 +199,8 @@ class Planner:
             read_at = progress.read_at
             first = watch.going_at + shortest if watch.fresh else now
             due = min(due, first if read_at is None else read_at + min(watch.readers or ()))
+        if watch.hint is not None:
+            due = min(due, watch.hint.due)
         return max(due, watch.not_before)
 
     def is_too_soon(self, watch: Watch, due: float) -> bool:
@@ -204,8 +213,18 @@ class Planner:
         wait = min(self._policy.first * 2 ** min(tries - 1, 16), _BACKOFF)
         watch.not_before = self._clock.monotonic() + max(wait, asked)
 
-    def _longest(self, dearer: float) -> float:
-        return self._policy.max_interval * math.sqrt(dearer)
+    def _longest(self, dearer: float, lost: float) -> float:
+        usual = self._policy.max_interval * math.sqrt(dearer)
+        return min(usual / lost, max(usual, self._policy.push_sweep))
+
+    def joined(self, watch: Watch) -> None:
+        """Begin to wait for a run: its end may have been told already, or be expected."""
+        self._pushes.joined(watch)
+        known = self._cadence.of(watch.workflow)
+        if watch.born is not None and known is not UNKNOWN:
+            at = watch.born + known.mostly
+            if at > self._clock.monotonic():
+                self._pushes.expect(watch, at)
 
     # -- what is learned ---------------------------------------------------------------------
 
@@ -221,6 +240,7 @@ class Planner:
         if watch.learned:
             return
         watch.learned = True
+        self._pushes.ended(watch, ExecutionStatus.COMPLETED if run is None else run.status)
         now, known = self._clock.monotonic(), self._cadence.of(watch.workflow)
         if run is not None and run.completed_at is not None and run.created_at is not None:
             took = (run.completed_at - run.created_at).total_seconds()
@@ -228,6 +248,8 @@ class Planner:
             if 0 <= late < _DAY and watch.fresh:  # others may have been over for long
                 self._counters.noticed += 1
                 self._counters.unnoticed_for += late
+        elif watch.fresh and watch.hint is not None:
+            took = watch.hint.at - _born(watch)
         elif not watch.fresh or not (listed or watch.sample or now - _born(watch) > known.longest):
             return
         else:

@@ -29,6 +29,7 @@ from refold_async._stats import WaitingStats
 from refold_async._waiting.look import Look, without_output
 from refold_async._waiting.planning import Planner
 from refold_async._waiting.pool import SLACK, Account, Lists, Page, created_of
+from refold_async._waiting.push import Pushes
 from refold_async._waiting.report import reattach, wait_timeout
 from refold_async._waiting.schedule import Schedule
 from refold_async._waiting.watch import Watch
@@ -81,7 +82,8 @@ class Tracker:
         self._accounts: dict[str | None, Account] = {}
         self._many = _FEW
         server_clock = api.transport.server_clock
-        self.planner = Planner(policy, clock, server_clock, counters, self._accounts)
+        self._pushes = Pushes(policy, clock, counters, self._plan_anew)
+        self.planner = Planner(policy, clock, server_clock, counters, self._accounts, self._pushes)
         self._schedule = Schedule(
             clock,
             at_once=at_once,  # the rest of the connections is for starts
@@ -129,7 +131,34 @@ class Tracker:
             lists_of_no_use=sum(not account.lists_are_good(now) for account in accounts),
             read_singly=sum(account.read_singly(now) for account in accounts),
             overdue=self._schedule.overdue(accounts),
+            told_by_push=self._counters.told_by_push,
+            told_by_looks=self._counters.told_by_looks,
+            pushes_lost=self._pushes.lost_of_all,
         )
+
+    # -- being told --------------------------------------------------------------------------
+
+    def notify(self, execution_id: str, account: str | None) -> bool:
+        """Take a hint that a run has ended; tell whether it is read for somebody who waits here.
+
+        Args:
+            execution_id: the run.
+            account: the linked account that it belongs to, if that was told.
+        """
+        if self._closed:
+            return False
+        names = [*self._accounts] if account is None else [account]
+        watches = (self.find(execution_id, name) for name in {*names, None})
+        told = self._pushes.told(execution_id, account, filter(None, watches))
+        for watch in told:
+            self._arrange(watch)
+        return bool(told)
+
+    def _plan_anew(self) -> None:
+        """Set the next looks at all that is pending: what they are worth has changed at once."""
+        for page in {watch.page for watch in self._watches.values()} - {None}:
+            self.planner.plan(page)
+            self._schedule.arrange(page)
 
     # -- waiting -----------------------------------------------------------------------------
 
@@ -205,8 +234,7 @@ class Tracker:
         longest = self._policy.max_interval if interval is None else interval
         while watch.version <= seen:
             self._check_open(watch)
-            if not watch.wanted:
-                watch.progress.forget_failures()
+            self._begin(watch)
             if watch.changed is None:
                 watch.changed = asyncio.get_running_loop().create_future()
             changed = watch.changed
@@ -241,10 +269,14 @@ class Tracker:
         return future
 
     def _join(self, watch: Watch, *, output: bool) -> None:
-        if not watch.wanted:  # nobody has waited meanwhile: a new wait has a budget of its own
-            watch.progress.forget_failures()
+        self._begin(watch)
         watch.waiters += output
         watch.enders += not output
+
+    def _begin(self, watch: Watch) -> None:
+        if not watch.wanted:  # nobody has waited meanwhile: a new wait has a budget of its own
+            watch.progress.forget_failures()
+            self.planner.joined(watch)
 
     def _leave(self, watch: Watch, *, output: bool) -> None:
         watch.waiters -= output
@@ -277,6 +309,8 @@ class Tracker:
                 self.planner.plan(page)
         elif single:
             page.due = self.planner.due(watch)
+        elif watch.hinted:
+            page.due = min(page.due, self.planner.due(watch))
         self._schedule.arrange(page)
 
     def _is_single(self, watch: Watch) -> bool:
@@ -285,7 +319,8 @@ class Tracker:
         wants_document = watch.wants_document or watch.document
         is_over = progress.ended or progress.told is not None
         unlisted = watch.created is None or self._clock.monotonic() < watch.unlisted_until
-        return not self._policy.sweep or wants_document or is_over or unlisted
+        told = watch.hint is not None and watch.hinted and (watch.wants_output or watch.hint.tries)
+        return bool(not self._policy.sweep or wants_document or is_over or unlisted or told)
 
     def _account(self, name: str | None) -> Account:
         account = self._accounts.get(name)
@@ -321,7 +356,10 @@ class Tracker:
         now = self._clock.monotonic()
         try:
             if page.account.reads_list(page, now):
+                told = [watch for watch in page.runs.values() if watch.hinted]
                 await self._look_over(page, now)
+                for watch in told:
+                    self._not_shown(watch, now)
             elif page.runs:
                 due, watch = self.planner.next_single(page)
                 if not watch.looking and not self.planner.is_too_soon(watch, due):
@@ -336,6 +374,12 @@ class Tracker:
             self.planner.plan(page)
             self._schedule.arrange(page)
         self._forget(page.account)
+
+    def _not_shown(self, watch: Watch, asked_at: float) -> None:
+        """Read a run by itself whose end was told, unless the list has shown it."""
+        if watch.wanted and watch.progress.told is None:
+            self._pushes.lagged(watch, asked_at)
+            self._arrange(watch)
 
     async def _look_singly(self, watch: Watch, account: Account) -> None:
         watch.looking = True
@@ -364,7 +408,10 @@ class Tracker:
             self._date_by(watch, progress.document)
         if result is None and not progress.ended:
             self._counters.wasted += 1
+            self._counters.polls += watch.hinted
             self.planner.count_read(account)
+            if error is None or isinstance(error, NotFoundError):
+                self._pushes.lagged(watch, began)
         if error is not None:
             self._weigh(watch, error)
         elif result is not None:
@@ -388,7 +435,7 @@ class Tracker:
         failing_for = now - (progress.failing_since or now)
         asked = error.retry_after if isinstance(error, ApiError) else None
         if isinstance(error, NotFoundError) and progress.status is None:
-            is_final = not self.planner.is_new(watch)
+            is_final = not (self.planner.is_new(watch) or watch.hinted)
         elif isinstance(error, RateLimitError):  # load is no failure
             is_final = failing_for > max(self._policy.failure_budget, self._patience)
         else:
@@ -488,6 +535,7 @@ class Tracker:
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`; the runs themselves go on."""
         self._closed = True
+        self._pushes.close()
         await self._schedule.aclose()
         for watch in list(self._watches.values()):
             error = ClientClosedError(
