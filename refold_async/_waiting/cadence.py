@@ -224,7 +224,7 @@ def pause(
         for durations, age, since, runs in groups:
             ended, over_for = durations.after(age, since + seconds)
             cost += lost * runs * over_for
-            over += lost * runs * ended
+            over += lost * runs * ended / (1 - ended * (1 - lost))  # by now, and not told
         worth = _PRICE if over > _MANY * number else _PRICE * pressure
         return cost >= (worth * (1 - over) if single else worth)
 

@@ -206,7 +206,24 @@ class Planner:
     def is_too_soon(self, watch: Watch, due: float) -> bool:
         """Whether a look that was planned is far from worth its price: reads have become dearer."""
         now = self._clock.monotonic()
-        return due - now > _TOO_SOON * (now - (watch.going_at or now))
+        since = now - (watch.going_at or now)
+        if self._unseen_for_long(watch.account, since):
+            return False
+        return due - now > _TOO_SOON * since
+
+    def is_list_too_soon(self, page: Page) -> bool:
+        """Whether pushes have told so many ends that a list which was planned is not worth it."""
+        name, now = page.account.name, self._clock.monotonic()
+        if self._pushes.lost(name) == 1.0:
+            return False
+        since = now - min(watch.going_at or -math.inf for watch in page.runs.values())
+        is_due = self._next_list(page, now) <= now + self._policy.first
+        return not is_due and not self._unseen_for_long(name, since)
+
+    def _unseen_for_long(self, account: str | None, since: float) -> bool:
+        """Whether a run is to be seen whatever it is worth, though pushes are relied on."""
+        lost = self._pushes.lost(account)
+        return lost < 1.0 and since >= self._longest(1.0, lost)
 
     def back_off(self, watch: Watch, tries: int, asked: float = 0.0) -> None:
         """Put off the next look at a run, after so many that did not tell what they should."""

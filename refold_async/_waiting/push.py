@@ -35,15 +35,17 @@ _LAGS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between the reads of a run whose end was told and is not shown yet."""
 _AGAIN = 5.0
 """Seconds between two reads for which no more than a repeated push is the reason."""
-_FADING = 0.95
-"""What an end weighs beside the one after it: the last 14 make half of the picture."""
-_PRIOR = 2.0
-"""Ends that what is known of the whole client counts for, beside an account's own."""
+_FADING, _FADING_OF_ALL = 0.97, 0.99
+"""What an end weighs beside the one after it: an account's last 23 make half of the picture, and
+the last 69 of the whole client."""
+_PRIOR, _PRIOR_OF_ALL = 8.0, 2.0
+"""Ends that what is known beforehand counts for: of the whole client, beside an account's own; and
+that none is told, beside what is known of the whole client."""
 _ACCOUNTS = 10_000
 """Accounts of which a share is kept, those used last."""
-_LEAST = 0.01
-"""Nothing is relied on more than this: one push in a hundred may be lost."""
-_PINNED = {"True": _LEAST, "False": 1.0}
+_LEAST = 0.004
+"""Nothing is relied on more than this: one push in 250 may be lost."""
+_PINNED = {"True": 0.01, "False": 1.0}
 """The share that is taken for granted, by `PollPolicy.push`."""
 _JUDGED_AFTER = 5.0
 """Seconds by which a push may come later than a look, or than it was expected."""
@@ -102,26 +104,28 @@ class Early:
 class Share:
     """The share of ends whose push did not come, lately."""
 
-    __slots__ = ("_ends", "_lost")
+    __slots__ = ("_ends", "_fading", "_lost", "_prior")
 
-    def __init__(self) -> None:
+    def __init__(self, fading: float = _FADING, prior: float = _PRIOR) -> None:
+        self._fading = fading
+        self._prior = prior
         self._ends = self._lost = 0.0
 
     def count(self, *, lost: bool) -> None:
         """Note an end, and whether its push was lost."""
-        self._ends = self._ends * _FADING + 1
-        self._lost = self._lost * _FADING + lost
+        self._ends = self._ends * self._fading + 1
+        self._lost = self._lost * self._fading + lost
 
-    def lost(self, prior: float) -> float:
-        """Give the share, which is `prior` until ends have shown another."""
-        return (self._lost + _PRIOR * prior) / (self._ends + _PRIOR)
+    def lost(self, before: float) -> float:
+        """Give the share, which is the one known before until ends have shown another."""
+        return (self._lost + self._prior * before) / (self._ends + self._prior)
 
 
 class Trust:
     """How many pushes are lost, by account; that of the whole client is where each begins."""
 
     def __init__(self) -> None:
-        self._all = Share()
+        self._all = Share(_FADING_OF_ALL, _PRIOR_OF_ALL)
         self._accounts: OrderedDict[str | None, Share] = OrderedDict()
 
     def lost(self, account: str | None) -> float:

@@ -356,6 +356,8 @@ class Tracker:
         now = self._clock.monotonic()
         try:
             if page.account.reads_list(page, now):
+                if self.planner.is_list_too_soon(page):
+                    return
                 told = [watch for watch in page.runs.values() if watch.hinted]
                 await self._look_over(page, now)
                 for watch in told:
