@@ -140,7 +140,7 @@ class PollPolicy:
             workflow are known; and the shortest pause between two looks.
         max_interval: pauses grow up to this many seconds, like the square root of the run's age;
             beyond it only while so many reads are made that each has become dearer. An hour-long
-            run reaches 36 s, so this bounds runs of three hours and more.
+            run reaches 33 s, so this bounds runs of three hours and more.
         sweep: whether the runs of an account may be looked at together, by list requests.
         page_size: documents asked for per list request.
         not_found_grace: a run that was started so many seconds ago, by this client or by what its

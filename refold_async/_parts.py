@@ -114,7 +114,7 @@ def put_together(
     reconciler = Reconciler(api, clock, polling.page_size)
     starter = Starter(services, reconciler, counters)
     services.start = starter.start
-    services.learn = tracker.learn = reconciler.learn
+    services.learn = tracker.rounds.learn = reconciler.learn
     return Parts(
         transport=transport,
         services=services,

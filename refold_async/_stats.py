@@ -161,8 +161,6 @@ class Counters:
         self.settled = 0
         self.noticed = 0
         self.unnoticed_for = 0.0
-        self.told_by_push = 0
-        self.told_by_looks = 0
         self.possible_duplicates = 0
         self.adopted = 0
         self.orphaned = 0

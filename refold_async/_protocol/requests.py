@@ -67,8 +67,8 @@ class Request(NamedTuple):
         workflow_id: the workflow to start, for errors.
         execution_id: the execution the call is about, for errors.
         slug: the application of the workflow, for the handle.
-        idempotent: whether a second start like it starts nothing, as its sender knows.
         bare: whether the body is the payload itself, and not an object around it.
+        idempotent: whether a second start like it starts nothing, as its sender knows.
     """
 
     operation: Operation
@@ -83,8 +83,8 @@ class Request(NamedTuple):
     workflow_id: str | None = None
     execution_id: str | None = None
     slug: str | None = None
-    idempotent: bool = False
     bare: bool = False
+    idempotent: bool = False
 
     def __repr__(self) -> str:
         return f"<Request {self.operation} {self.method} {self.target}>"  # a payload is private

@@ -64,8 +64,7 @@ class Starts:
         # Nothing of the caller's is known to it, who may be gone when it ends.
         task = asyncio.get_running_loop().create_task(exchange, context=Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: ended())
+        task.add_done_callback(partial(self._over, ended))
         left = None if deadline is None else deadline - self._clock.monotonic()
         try:
             if await done_within(self._clock, task, left):
@@ -76,6 +75,10 @@ class Starts:
             raise
         self._leave(task, attempt, request, care, abandoned)
         return failures.out_of_time(sent=attempt.sent)
+
+    def _over(self, ended: Callable[[], None], task: asyncio.Task[Answer]) -> None:
+        self._tasks.discard(task)
+        ended()
 
     def _leave(
         self,

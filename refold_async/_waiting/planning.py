@@ -61,7 +61,7 @@ class Planner:
         self._pace = Pace()
         self._dated = 0
         self._accounts = accounts
-        self._pushes = pushes
+        self.pushes = pushes
 
     def service_now(self) -> float:
         """Give the service's time, in epoch seconds."""
@@ -96,7 +96,7 @@ class Planner:
 
     def eta(self, watch: Watch) -> float | None:
         """Give the seconds a run will probably still take, None if nothing tells."""
-        if watch.ending is not None or watch.progress.ended or watch.progress.told:
+        if watch.ending is not None or watch.progress.over:
             return 0.0
         if watch.born is None:
             return None
@@ -161,7 +161,7 @@ class Planner:
             last_look = max(last_look, _born(newest))
         if told:
             return now
-        dearer, lost = self._pressure(page.account, now), self._pushes.lost(page.account.name)
+        dearer, lost = self._pressure(page.account, now), self.pushes.lost(page.account.name)
         longest = self._longest(dearer, lost)
         wait = 0.0 if anew else pause(parts, longest, pressure=dearer, lost=lost)
         return max(
@@ -178,10 +178,10 @@ class Planner:
     def due(self, watch: Watch) -> float:
         """Give when a run is to be read by itself."""
         now, progress = self._clock.monotonic(), watch.progress
-        if progress.told or progress.ended or watch.document or watch.going_at is None:
+        if progress.over or watch.document or watch.going_at is None:
             return max(now, watch.not_before)
         dearer = 1.0 if watch.page is None else self._pressure(watch.page.account, now)
-        lost = self._pushes.lost(watch.account)
+        lost = self.pushes.lost(watch.account)
         longest = self._longest(dearer, lost)
         shortest = min(self._policy.first, longest)
         known = self._cadence.of(watch.workflow)
@@ -214,7 +214,7 @@ class Planner:
     def is_list_too_soon(self, page: Page) -> bool:
         """Whether pushes have told so many ends that a list which was planned is not worth it."""
         name, now = page.account.name, self._clock.monotonic()
-        if self._pushes.lost(name) == 1.0:
+        if self.pushes.lost(name) == 1.0:
             return False
         since = now - min(watch.going_at or -math.inf for watch in page.runs.values())
         is_due = self._next_list(page, now) <= now + self._policy.first
@@ -222,7 +222,7 @@ class Planner:
 
     def _unseen_for_long(self, account: str | None, since: float) -> bool:
         """Whether a run is to be seen whatever it is worth, though pushes are relied on."""
-        lost = self._pushes.lost(account)
+        lost = self.pushes.lost(account)
         return lost < 1.0 and since >= self._longest(1.0, lost)
 
     def back_off(self, watch: Watch, tries: int, asked: float = 0.0) -> None:
@@ -236,12 +236,12 @@ class Planner:
 
     def joined(self, watch: Watch) -> None:
         """Begin to wait for a run: its end may have been told already, or be expected."""
-        self._pushes.joined(watch)
+        self.pushes.joined(watch)
         known = self._cadence.of(watch.workflow)
         if watch.born is not None and known is not UNKNOWN:
             at = watch.born + known.mostly
             if at > self._clock.monotonic():
-                self._pushes.expect(watch, at)
+                self.pushes.expect(watch, at)
 
     # -- what is learned ---------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class Planner:
         if watch.learned:
             return
         watch.learned = True
-        self._pushes.ended(watch, ExecutionStatus.COMPLETED if run is None else run.status)
+        self.pushes.ended(watch, ExecutionStatus.COMPLETED if run is None else run.status)
         now, known = self._clock.monotonic(), self._cadence.of(watch.workflow)
         if run is not None and run.completed_at is not None and run.created_at is not None:
             took = (run.completed_at - run.created_at).total_seconds()

@@ -41,6 +41,11 @@ class Progress:
         """Whether the document says that the run is over."""
         return self.document is not None and self.document.status.is_terminal
 
+    @property
+    def over(self) -> bool:
+        """Whether anything says so: the document, or a list."""
+        return self.ended or self.told is not None
+
     def heard(self, status: ExecutionStatus, now: float) -> None:
         """Note a look that succeeded, and the status it told."""
         self.status = status

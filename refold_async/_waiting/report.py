@@ -35,7 +35,7 @@ def wait_timeout(
         _looks(progress, now),
         _whereabouts(progress, now),
     ]
-    advice = f"Read it again: {line}" if progress.ended else f"It goes on: {line}"
+    advice = f"Read it again: {line}" if progress.over else f"It goes on: {line}"
     return WaitTimeoutError(
         " ".join(filter(None, facts)),
         execution_id=execution_id,
@@ -61,7 +61,7 @@ def _standing(execution_id: str, progress: Progress, waited: float) -> str:
     if progress.status is None:
         return f"{run} was not seen to end within {waited:.1f} s."
     seen = progress.status if progress.snapshot is None else progress.snapshot.describe()
-    if progress.ended:
+    if progress.over:
         return f"{run} has ended {seen}, but its output did not come within {waited:.1f} s."
     return f"{run} did not end within {waited:.1f} s; last seen {seen}."
 

@@ -9,34 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from refold_async._clock import done_within
-from refold_async._errors import (
-    ApiError,
-    AuthenticationError,
-    BadRequestError,
-    ClientClosedError,
-    ConfigError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitError,
-    RefoldError,
-)
+from refold_async._errors import ClientClosedError, RefoldError
 from refold_async._stats import WaitingStats
-from refold_async._waiting.look import Look, without_output
+from refold_async._waiting.look import Look
 from refold_async._waiting.planning import Planner
-from refold_async._waiting.pool import SLACK, Account, Lists, Page, created_of
+from refold_async._waiting.pool import Account, Lists, Page
 from refold_async._waiting.push import Pushes
 from refold_async._waiting.report import reattach, wait_timeout
+from refold_async._waiting.rounds import PATIENCE, Rounds, broken
 from refold_async._waiting.schedule import Schedule
 from refold_async._waiting.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
     from refold_async._models import Execution, ExecutionResult
@@ -44,20 +32,10 @@ if TYPE_CHECKING:
     from refold_async._transport import Api
     from refold_async._waiting.watch import Settlement
 
-logger = logging.getLogger("refold_async")
-
 _LAST_LOOK = 1.0
 """Seconds before a wait times out at which the whole document is read, to say why."""
-_UNLISTED_FOR = 60.0
-"""Seconds for which a run is read by itself that a list should have shown and did not."""
-_REFUSED_FOR = 60.0
-"""Seconds for which lists are left alone that an account may not read."""
-_PATIENCE = 120.0
-"""Seconds for which load may hold up a look: a longer Retry-After counts as so many."""
 _FEW = 64
 """Accounts from which on those with nothing pending are looked for, to forget them."""
-_AT_ONCE = (AuthenticationError, PermissionDeniedError, ConfigError, ClientClosedError)
-"""Failed looks that are not worth repeating."""
 
 
 class Tracker:
@@ -71,28 +49,34 @@ class Tracker:
         counters: Counters,
         *,
         at_once: int,
-        patience: float = _PATIENCE,
+        patience: float = PATIENCE,
     ) -> None:
         self._policy = policy
         self._clock = clock
-        self._counters = counters
-        self._patience = patience
-        self._look = Look(api, policy, clock, counters)
         self._watches: WeakValueDictionary[tuple[str | None, str], Watch] = WeakValueDictionary()
         self._accounts: dict[str | None, Account] = {}
         self._many = _FEW
         server_clock = api.transport.server_clock
-        self._pushes = Pushes(policy, clock, counters, self._plan_anew)
+        self._pushes = Pushes(policy, clock, self._plan_anew)
         self.planner = Planner(policy, clock, server_clock, counters, self._accounts, self._pushes)
-        self._schedule = Schedule(
+        self.rounds = Rounds(
+            Look(api, policy, clock, counters),
+            self.planner,
+            find=self.find,
+            arrange=self._arrange,
+            policy=policy,
+            clock=clock,
+            counters=counters,
+            patience=patience,
+        )
+        self._schedule = self.rounds.schedule = Schedule(
             clock,
             at_once=at_once,  # the rest of the connections is for starts
-            look=self._look_at,
+            look=self.rounds.look_at,
             looked=self._looked,
             broken=self._fail,
         )
         self._closed = False
-        self.learn: Callable[[Iterable[Execution]], None] = lambda _: None  # from list entries
 
     def find(self, execution_id: str, account: str | None) -> Watch | None:
         """Give the `Watch` of a run, if there is one."""
@@ -131,8 +115,8 @@ class Tracker:
             lists_of_no_use=sum(not account.lists_are_good(now) for account in accounts),
             read_singly=sum(account.read_singly(now) for account in accounts),
             overdue=self._schedule.overdue(accounts),
-            told_by_push=self._counters.told_by_push,
-            told_by_looks=self._counters.told_by_looks,
+            told_by_push=self._pushes.by_push,
+            told_by_looks=self._pushes.by_looks,
             pushes_lost=self._pushes.lost_of_all,
         )
 
@@ -293,7 +277,7 @@ class Tracker:
 
     def _arrange(self, watch: Watch) -> None:
         """Have a run looked at: with its neighbours, or by itself."""
-        if watch.looking:
+        if watch.looking or self._closed:
             return
         if not watch.wanted:
             self._release(watch)
@@ -317,10 +301,10 @@ class Tracker:
         """Whether no list can tell what is still missing of a run."""
         progress = watch.progress
         wants_document = watch.wants_document or watch.document
-        is_over = progress.ended or progress.told is not None
         unlisted = watch.created is None or self._clock.monotonic() < watch.unlisted_until
-        told = watch.hint is not None and watch.hinted and (watch.wants_output or watch.hint.tries)
-        return bool(not self._policy.sweep or wants_document or is_over or unlisted or told)
+        hint = watch.hint if watch.hinted else None
+        told = hint is not None and (watch.wants_output or hint.tries > 0)
+        return not self._policy.sweep or wants_document or progress.over or unlisted or told
 
     def _account(self, name: str | None) -> Account:
         account = self._accounts.get(name)
@@ -349,178 +333,12 @@ class Tracker:
             page.account.release(watch)
             self._forget(page.account)
 
-    # -- looking -----------------------------------------------------------------------------
-
-    async def _look_at(self, page: Page) -> None:
-        """Look once; no fault in here leaves anybody waiting."""
-        now = self._clock.monotonic()
-        try:
-            if page.account.reads_list(page, now):
-                if self.planner.is_list_too_soon(page):
-                    return
-                told = [watch for watch in page.runs.values() if watch.hinted]
-                await self._look_over(page, now)
-                for watch in told:
-                    self._not_shown(watch, now)
-            elif page.runs:
-                due, watch = self.planner.next_single(page)
-                if not watch.looking and not self.planner.is_too_soon(watch, due):
-                    await self._look_singly(watch, page.account)
-        except Exception:
-            logger.exception("a list broke us; its runs are read singly for a while")
-            page.account.lists.failed(now, self._clock.monotonic(), passing=False)
-
     def _looked(self, page: Page) -> None:
         """Arrange the next look."""
         if page.runs:
             self.planner.plan(page)
             self._schedule.arrange(page)
         self._forget(page.account)
-
-    def _not_shown(self, watch: Watch, asked_at: float) -> None:
-        """Read a run by itself whose end was told, unless the list has shown it."""
-        if watch.wanted and watch.progress.told is None:
-            self._pushes.lagged(watch, asked_at)
-            self._arrange(watch)
-
-    async def _look_singly(self, watch: Watch, account: Account) -> None:
-        watch.looking = True
-        try:
-            await self._read(watch, account)
-        except Exception as error:
-            logger.exception("a look broke; the waits it was for fail")
-            watch.fail(_broken(watch.execution_id, error))
-        finally:
-            watch.looking = False
-            if not self._closed:
-                self._arrange(watch)
-
-    async def _read(self, watch: Watch, account: Account) -> None:
-        progress, began = watch.progress, self._clock.monotonic()
-        before, told = progress.document, progress.told
-        result, error = None, None
-        try:
-            result = await self._look(watch)
-        except RefoldError as caught:
-            error = caught
-        watch.document = False
-        account.failing = error is not None
-        if changed := progress.document is not before:
-            watch.version += 1
-            self._date_by(watch, progress.document)
-        if result is None and not progress.ended:
-            self._counters.wasted += 1
-            self._counters.polls += watch.hinted
-            self.planner.count_read(account)
-            if error is None or isinstance(error, NotFoundError):
-                self._pushes.lagged(watch, began)
-        if error is not None:
-            self._weigh(watch, error)
-        elif result is not None:
-            self.planner.learn(watch, result.execution)
-            watch.settle(result)
-            self._counters.settled += 1
-        elif told is not None or progress.ended:  # whoever says less is asked again soon
-            watch.contradicted += 1
-            self.planner.back_off(watch, watch.contradicted)
-        else:
-            watch.going_at = began
-        if progress.ended:
-            self.planner.learn(watch, progress.document)
-        if changed:
-            watch.wake_readers()
-
-    def _weigh(self, watch: Watch, error: RefoldError) -> None:
-        """Tell the failures that end a wait from those that only delay it."""
-        progress, now = watch.progress, self._clock.monotonic()
-        progress.missed(error, now)
-        failing_for = now - (progress.failing_since or now)
-        asked = error.retry_after if isinstance(error, ApiError) else None
-        if isinstance(error, NotFoundError) and progress.status is None:
-            is_final = not (self.planner.is_new(watch) or watch.hinted)
-        elif isinstance(error, RateLimitError):  # load is no failure
-            is_final = failing_for > max(self._policy.failure_budget, self._patience)
-        else:
-            is_final = isinstance(error, _AT_ONCE) or failing_for > self._policy.failure_budget
-        if is_final:
-            watch.fail(error)
-        else:
-            self.planner.back_off(watch, progress.failed_looks, min(asked or 0, self._patience))
-
-    async def _look_over(self, page: Page, asked_at: float) -> None:
-        account, asked = page.account, set(page.runs)
-        account.lists.forget_refusals(asked_at)
-        begin, end = page.window()
-        self.planner.count_read(account)
-        try:
-            reply = await self._look.list(
-                account.name, begin, end, number=page.number, size=account.lists.size
-            )
-        except RefoldError as error:
-            account.failing = True
-            self._counters.wasted += 1
-            self._list_failed(account, error, asked_at)
-            return
-        account.failing, now = False, self._clock.monotonic()
-        self.learn(reply)
-        found = sum([self._saw(entry, account, asked_at) for entry in reply])
-        self._counters.wasted += not found
-        page.looked_at = now
-        worth_it, missed, rest = account.absorb(
-            page, asked, reply, begin, self.planner.service_now()
-        )
-        late = [watch for watch in missed if not self.planner.is_new(watch)]
-        for watch in late:
-            watch.unlisted_until = now + _UNLISTED_FOR
-            self._arrange(watch)
-        if worth_it and 2 * len(late) <= len(asked):
-            account.lists.worked()
-        else:
-            account.lists.failed(asked_at, now, passing=False)
-        if rest is not None:
-            self.planner.plan(rest)
-            self._schedule.arrange(rest)
-
-    def _list_failed(self, account: Account, error: RefoldError, asked_at: float) -> None:
-        """Leave lists alone after one that could not be read, or ask for less."""
-        now = self._clock.monotonic()
-        if isinstance(error, BadRequestError) and account.lists.refused_size(now):
-            return
-        asked = error.retry_after if isinstance(error, ApiError) else None
-        passing = not isinstance(error, _AT_ONCE)
-        pause = min(asked or 0.0, self._patience) if passing else _REFUSED_FOR
-        account.lists.failed(asked_at, now, passing=passing, pause=pause)
-
-    def _saw(self, entry: Execution, account: Account, asked_at: float) -> bool:
-        """Note what a list shows of a run somebody waits for; tell whether it is news of an end."""
-        watch = self.find(entry.execution_id, account.name)
-        if watch is None or watch.progress.told or watch.progress.ended:
-            return False
-        is_news = watch.wanted
-        self._date_by(watch, entry)
-        watch.progress.saw_listed(entry, self._clock.monotonic())
-        if watch.progress.told is None:
-            watch.going_at = asked_at
-            watch.unlisted_until = 0.0
-        else:
-            self.planner.learn(watch, entry, listed=True)
-            if watch.enders:
-                watch.settle(without_output(entry))
-                self._counters.settled += 1
-        self._arrange(watch)
-        return is_news and watch.progress.told is not None
-
-    def _date_by(self, watch: Watch, run: Execution | None) -> None:
-        """Learn from what was read when a run was created, and what it runs."""
-        if run is None:
-            return
-        watch.workflow = watch.workflow or run.workflow_id
-        service_now = self.planner.service_now()
-        created = created_of(run, service_now)
-        if created is not None:
-            watch.created, watch.unsure = created, SLACK
-            if watch.born is None:
-                watch.born = self._clock.monotonic() - max(service_now - created, 0.0)
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -532,7 +350,7 @@ class Tracker:
         """End every wait with an error, but for those that are looked at just now."""
         for watch in list(self._watches.values()):
             if not watch.looking:
-                self._end(watch, _broken(watch.execution_id, error))
+                self._end(watch, broken(watch.execution_id, error))
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`; the runs themselves go on."""
@@ -558,12 +376,6 @@ def _outcome(watch: Watch, settled: Settlement) -> ExecutionResult[Any]:
     if isinstance(outcome, RefoldError):
         raise _unreadable(outcome, watch.execution_id) from outcome.__cause__
     return outcome
-
-
-def _broken(execution_id: str, error: Exception) -> RefoldError:
-    failure = RefoldError(f"tracking {execution_id} failed: {type(error).__name__}")
-    failure.__cause__ = error
-    return failure
 
 
 def _unreadable(error: RefoldError, execution_id: str) -> RefoldError:

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import math
 import random
+from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,6 @@ from tests.bench.simulated_service import Kind, Setting, SimulatedApi, Waiting
 from tests.bench.virtual_time import LoopClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.bench.simulate_waiting import World
 
 
@@ -44,7 +43,7 @@ class Pushing:
     late: float = 0.02  # seconds a delivery takes
     none_from: float = math.inf  # seconds from which on none comes
     told: Callable[[int], bool] = lambda _: True  # whether a run's end is subscribed to
-    policy: PollPolicy = PollPolicy()
+    policy: PollPolicy = attrs.field(factory=PollPolicy)
 
 
 async def deliver(waiting: Waiting, pushing: Pushing) -> None:
@@ -172,7 +171,7 @@ def storm(ends_per_second: float = 100.0, ceiling: float = 20.0) -> Figures:
         waiting = Waiting(world, Setting())
         api = _Paced(world, waiting.setting, RateLimit(per_second=ceiling))
         waiting.api = api
-        waiting.tracker._look._api = api  # type: ignore[assignment]
+        waiting.tracker.rounds._look._api = api  # type: ignore[assignment]
         waited: list[float] = []
         loop = asyncio.get_running_loop()
 

@@ -177,7 +177,7 @@ async def test_resume_batch_goes_on_after_a_kill(base_url: str, tmp_path: Path) 
     child = await asyncio.create_subprocess_exec(
         *PYTHON, EXAMPLES / "resume_batch.py", journal, env=environment(base_url)
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while await started(base_url) < before + 10:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     child.kill()

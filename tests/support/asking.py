@@ -86,7 +86,7 @@ async def send(emulator: Emulator, data: bytes) -> Answer:
     port = int(emulator.base_url.split(":")[2].split("/")[0])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for at in range(0, len(data), 65_536):  # no more of it in memory than needs be
                 writer.write(data[at : at + 65_536])
                 await writer.drain()

@@ -107,6 +107,6 @@ async def ending_of(
 
 async def until(fact: Callable[[], bool]) -> None:
     """Wait for something nobody announces."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not fact():  # noqa: ASYNC110
             await asyncio.sleep(0.001)

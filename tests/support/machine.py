@@ -149,7 +149,7 @@ class Loopback(World):
                 return await self._quiet()
 
     async def _quiet(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.client._transport.wire._under_way:  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(0)
         await settle(5)

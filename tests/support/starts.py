@@ -74,6 +74,9 @@ class StubSubmission(Submission):
         """Tell what became of it."""
         return await self._answer() if self.left else None
 
+    def later(self, told: Any) -> None:
+        """Nobody is told: there is no journal."""
+
     @property
     def has_left(self) -> bool:
         """Whether it was sent."""

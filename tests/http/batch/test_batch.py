@@ -156,7 +156,7 @@ async def test_a_stop_ends_a_batch_whose_input_is_idle(
         finally:
             closed.set()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         report = await connect(service).run_batch(queue(), stop=stop, validate=validate)
     assert (report.total, report.input_ended, closed.is_set()) == (2, False, True)
     assert "it was asked to stop; the input was not read to its end" in str(report)

@@ -63,7 +63,7 @@ async def crash(
         cwd=ROOT,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         if when is not None:
             await until(when)
             child.kill()

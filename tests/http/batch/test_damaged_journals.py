@@ -42,7 +42,7 @@ async def killed(service: Emulator, journal: Path, instant: str) -> None:
         *(service.base_url, str(journal), instant, "safe"),
         cwd=ROOT,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await child.communicate()
     assert child.returncode == -signal.SIGKILL
 

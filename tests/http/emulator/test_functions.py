@@ -23,7 +23,7 @@ GOING = {"RUNNING", "QUEUED"}
 
 async def ended(emulator: Emulator, execution_id: str) -> Any:
     """Read an execution when it is over."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (read := await document(emulator, execution_id))["status"] in GOING:  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # as a client would
     return read

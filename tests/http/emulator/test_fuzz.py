@@ -230,7 +230,7 @@ async def _converse(emulator: Emulator, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     raw = b""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             writer.write(data)
             writer.write_eof()
             with contextlib.suppress(ConnectionError):

@@ -22,7 +22,7 @@ async def test_a_fifth_of_the_attempts_fail_and_no_run_is_lost_or_doubled_in_sil
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
     )
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(300):
         out, _ = await process.communicate()
     lines = out.decode().splitlines()
     rows = [line.split() for line in lines if line.startswith(("safe ", "transient "))]

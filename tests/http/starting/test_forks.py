@@ -22,7 +22,7 @@ async def forked(emulator: Emulator) -> list[tuple[list[int], object]]:
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         out, _ = await child.communicate()
     assert child.returncode == 0
     return [tuple(json.loads(line)) for line in out.decode().splitlines()]

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async import ClientClosedError, PollPolicy, WaitTimeoutError
+from refold_async import (
+    ClientClosedError,
+    PollPolicy,
+    RequestTimeoutError,
+    Timeouts,
+    WaitTimeoutError,
+)
 from refold_async.emulator import Emulator, Fault
 from tests.support.endings import until
 
@@ -58,7 +64,7 @@ async def start(refold: RefoldClient, count: int = RUNS, **payload: Any) -> list
 
 async def outputs(handles: list[ExecutionHandle[Any]]) -> list[Any]:
     """Wait for all, for as long as a test may take."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return [result.output for result in await asyncio.gather(*handles)]
 
 
@@ -179,7 +185,7 @@ async def test_waits_that_time_out_leave_nothing_behind(
     assert [e.execution_id for e in hasty if isinstance(e, WaitTimeoutError)] == [
         handle.execution_id for handle in handles[1::2]
     ]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         results = await patient
     assert [result.output for result in results] == list(range(0, RUNS, 2))
     await until(lambda: tracked(refold) == (0, 0))
@@ -201,3 +207,17 @@ async def test_closing_in_the_middle_ends_all_waits(
         handle.execution_id for handle in handles
     ]
     assert tracked(refold) == (0, 0)
+
+
+async def test_an_id_that_is_never_answered_for_ends_the_wait(
+    service: Emulator, connect: Callable[..., RefoldClient]
+) -> None:
+    """Some deployments hang on an unknown id: each look is bounded, and counts as a failed one."""
+    service.faults.always("get_execution", Fault(delay=30))
+    polling = PollPolicy(first=0.05, failure_budget=0.3)
+    refold = connect(service, polling=polling, timeouts=Timeouts(read=0.1))
+    async with asyncio.timeout(20):
+        with pytest.raises(RequestTimeoutError) as info:
+            await refold.handle("6a314c54d4616e99e7fa5a02")
+    assert info.value.execution_id == "6a314c54d4616e99e7fa5a02"
+    assert service.counts["get_execution"] > 1

@@ -56,7 +56,7 @@ async def test_every_wait_ends_whatever_the_list_is_like(
         handles = await asyncio.gather(
             *(refold.execute("wf_1", slug="s", payload={"n": n}) for n in range(60))
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             results = await asyncio.gather(*handles)
     assert [{"n": n} for n in range(60)] == [result.output for result in results]
 
@@ -113,7 +113,7 @@ async def test_lists_that_can_not_be_read_cost_no_wait(
     async with playing() as emulator:
         emulator.faults.always("list_executions", fault)
         refold = connect(emulator, polling=SOON)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             results = await asyncio.gather(*(refold.run("wf_1", slug="s") for _ in range(20)))
     assert all(result.ok for result in results)
 
@@ -145,7 +145,7 @@ async def test_others_that_crowd_the_list_are_noticed(
         for _ in range(6):
             handles.append(await refold.execute("wf_1", slug="s"))
             await asyncio.gather(*(other.execute("wf_1", slug="s") for _ in range(150)))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asyncio.gather(*handles)
     assert emulator.counts["list_executions"] < 10
 
@@ -182,3 +182,14 @@ async def test_durations_are_learned(connect: Callable[..., RefoldClient]) -> No
     delay = refold.stats.detection_delay
     assert delay is not None
     assert 0 <= delay < 1.0
+
+
+async def test_without_outputs_no_run_is_read(connect: Callable[..., RefoldClient]) -> None:
+    """Lists tell how each ended; whoever wants an output later has it read then."""
+    async with playing() as emulator:
+        refold = connect(emulator, polling=SOON)
+        handles = await asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(60)))
+        results = await asyncio.gather(*(handle.wait(output=False) for handle in handles))
+        assert all(result.ok and not result.output_is_read for result in results)
+        assert emulator.counts["get_response"] + emulator.counts["get_execution"] <= 6
+        assert (await handles[0]).output == {}

@@ -92,7 +92,7 @@ async def test_ten_thousand_calls_under_one_gather(emulator: Emulator) -> None:
         emulator.base_url,
         stdout=subprocess.PIPE,
     )
-    printed, _ = await asyncio.wait_for(child.communicate(), 120)
+    printed, _ = await asyncio.wait_for(child.communicate(), 300)
     assert child.returncode == 0
     assert len(emulator.runs) == 10_000
     # Those left after a quiet time may still be open at the other end when new ones come.

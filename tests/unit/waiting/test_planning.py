@@ -34,7 +34,7 @@ class Desk:
         self.counters = Counters()
         self.account = Account("acct", Lists(100))
         accounts: dict[str | None, Account] = {"acct": self.account}
-        pushes = Pushes(POLICY, clock, self.counters)
+        pushes = Pushes(POLICY, clock)
         self.planner = Planner(POLICY, clock, self.server_clock, self.counters, accounts, pushes)
 
     def watch(self, execution_id: str = RUN, *, fresh: bool = True, workflow: str = "wf") -> Watch:

@@ -161,7 +161,7 @@ def test_a_reattached_run_is_looked_at_at_once_among_others_too() -> None:
 
 
 def test_waiting_again_and_again_brings_no_look_forward() -> None:
-    """A loop with a short timeout costs hardly more than one long wait."""
+    """A loop with a short timeout costs less than two long waits."""
 
     async def main(pauses: int) -> int:
         async with Stage.of(*[1e4] * 10) as stage:
@@ -173,7 +173,7 @@ def test_waiting_again_and_again_brings_no_look_forward() -> None:
 
     once, often = simulate(main(1)), simulate(main(200))
     assert 5 <= once < 25
-    assert often <= 1.5 * once
+    assert often <= 2 * once
 
 
 def test_a_run_that_joins_does_not_break_retry_after() -> None:

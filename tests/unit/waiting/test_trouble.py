@@ -265,7 +265,7 @@ async def told(house: House, status: str = "COMPLETED") -> None:
     """Let a list say that the run is over."""
     entry = read_execution({"_id": RUN, "status": status}, execution_id=RUN)
     account = house.tracker._accounts["acct"]
-    house.tracker._saw(entry, account, house.clock.now)
+    house.tracker.rounds.saw(entry, account, house.clock.now)
     await house.clock.advance(0)
 
 
