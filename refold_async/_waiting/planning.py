@@ -180,28 +180,31 @@ class Planner:
         now, progress = self._clock.monotonic(), watch.progress
         if progress.over or watch.document or watch.going_at is None:
             return max(now, watch.not_before)
+        due = self._worth_it_from(watch, now)
+        if watch.hint is not None and watch.hinted:
+            due = watch.hint.due
+        if watch.wants_document:
+            read_at, first = progress.read_at, now
+            if watch.fresh:
+                first = watch.going_at + self._policy.first
+            due = min(due, first if read_at is None else read_at + min(watch.readers or ()))
+        return max(due, watch.not_before)
+
+    def _worth_it_from(self, watch: Watch, now: float) -> float:
+        """Give when a read of a run that goes on is worth its price."""
+        assert watch.going_at is not None  # noqa: S101 - others are read at once
         dearer = 1.0 if watch.page is None else self._pressure(watch.page.account, now)
         lost = self.pushes.lost(watch.account)
         longest = self._longest(dearer, lost)
         shortest = min(self._policy.first, longest)
         known = self._cadence.of(watch.workflow)
-        if progress.last_look_at is None and known is UNKNOWN:
-            due = watch.going_at + min(shortest / lost, longest)
-        else:
-            group = _group(watch, known, now)
-            wait = pause([group], longest, pressure=dearer, lost=lost, single=True)
-            due = now + wait * (
-                random.uniform(1 - _JITTER, 1 + _JITTER) if known is UNKNOWN else 1.0
-            )
-            if progress.last_look_at is not None:
-                due = max(due, watch.going_at + shortest)
-        if watch.wants_document:
-            read_at = progress.read_at
-            first = watch.going_at + shortest if watch.fresh else now
-            due = min(due, first if read_at is None else read_at + min(watch.readers or ()))
-        if watch.hint is not None:
-            due = min(due, watch.hint.due)
-        return max(due, watch.not_before)
+        seen = watch.progress.last_look_at is not None
+        if not seen and known is UNKNOWN:
+            return watch.going_at + min(shortest / lost, longest)
+        wait = pause([_group(watch, known, now)], longest, pressure=dearer, lost=lost, single=True)
+        if known is UNKNOWN:
+            wait *= random.uniform(1 - _JITTER, 1 + _JITTER)
+        return max(now + wait, watch.going_at + shortest) if seen else now + wait
 
     def is_too_soon(self, watch: Watch, due: float) -> bool:
         """Whether a look that was planned is far from worth its price: reads have become dearer."""
