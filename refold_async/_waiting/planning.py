@@ -161,12 +161,10 @@ class Planner:
             last_look = max(last_look, _born(newest))
         if told:
             return now
-        dearer, lost = self._pressure(page.account, now), self.pushes.lost(page.account.name)
-        longest = self._longest(dearer, lost)
-        wait = 0.0 if anew else pause(parts, longest, pressure=dearer, lost=lost)
-        return max(
-            now + wait, page.looked_at if anew else last_look + min(self._policy.first, longest)
-        )
+        dearer = self._pressure(page.account, now)
+        wait = 0.0 if anew else self._pause(parts, page.account.name, dearer)
+        shortest = min(self._policy.first, self._longest(dearer))
+        return max(now + wait, page.looked_at if anew else last_look + shortest)
 
     def _is_old(self, watch: Watch, now: float) -> bool:
         return now - _born(watch) > _OLD and watch.going_at is not None and not self.knows(watch)
@@ -194,14 +192,13 @@ class Planner:
         """Give when a read of a run that goes on is worth its price."""
         assert watch.going_at is not None  # noqa: S101 - others are read at once
         dearer = 1.0 if watch.page is None else self._pressure(watch.page.account, now)
-        lost = self.pushes.lost(watch.account)
-        longest = self._longest(dearer, lost)
-        shortest = min(self._policy.first, longest)
+        shortest = min(self._policy.first, self._longest(dearer))
         known = self._cadence.of(watch.workflow)
         seen = watch.progress.last_look_at is not None
         if not seen and known is UNKNOWN:
-            return watch.going_at + min(shortest / lost, longest)
-        wait = pause([_group(watch, known, now)], longest, pressure=dearer, lost=lost, single=True)
+            lost = self.pushes.lost(watch.account)
+            return watch.going_at + min(shortest / lost, max(shortest, self._policy.push_sweep))
+        wait = self._pause([_group(watch, known, now)], watch.account, dearer, single=True)
         if known is UNKNOWN:
             wait *= random.uniform(1 - _JITTER, 1 + _JITTER)
         return max(now + wait, watch.going_at + shortest) if seen else now + wait
@@ -209,33 +206,36 @@ class Planner:
     def is_too_soon(self, watch: Watch, due: float) -> bool:
         """Whether a look that was planned is far from worth its price: reads have become dearer."""
         now = self._clock.monotonic()
-        since = now - (watch.going_at or now)
-        if self._unseen_for_long(watch.account, since):
-            return False
-        return due - now > _TOO_SOON * since
+        return due - now > _TOO_SOON * (now - (watch.going_at or now))
 
     def is_list_too_soon(self, page: Page) -> bool:
         """Whether pushes have told so many ends that a list which was planned is not worth it."""
-        name, now = page.account.name, self._clock.monotonic()
-        if self.pushes.lost(name) == 1.0:
+        if self.pushes.lost(page.account.name) == 1.0:
             return False
-        since = now - min(watch.going_at or -math.inf for watch in page.runs.values())
-        is_due = self._next_list(page, now) <= now + self._policy.first
-        return not is_due and not self._unseen_for_long(name, since)
-
-    def _unseen_for_long(self, account: str | None, since: float) -> bool:
-        """Whether a run is to be seen whatever it is worth, though pushes are relied on."""
-        lost = self.pushes.lost(account)
-        return lost < 1.0 and since >= self._longest(1.0, lost)
+        now = self._clock.monotonic()
+        return self._next_list(page, now) > now + self._policy.first
 
     def back_off(self, watch: Watch, tries: int, asked: float = 0.0) -> None:
         """Put off the next look at a run, after so many that did not tell what they should."""
         wait = min(self._policy.first * 2 ** min(tries - 1, 16), _BACKOFF)
         watch.not_before = self._clock.monotonic() + max(wait, asked)
 
-    def _longest(self, dearer: float, lost: float) -> float:
-        usual = self._policy.max_interval * math.sqrt(dearer)
-        return min(usual / lost, max(usual, self._policy.push_sweep))
+    def _longest(self, dearer: float) -> float:
+        return self._policy.max_interval * math.sqrt(dearer)
+
+    def _pause(
+        self, groups: list[Group], account: str | None, dearer: float, *, single: bool = False
+    ) -> float:
+        """Give the pause that is worth it; with pushes one that leaves no run unseen for long."""
+        longest, sweep = self._longest(dearer), self._policy.push_sweep
+        lost, seen = self.pushes.lost(account), max(group.since for group in groups)
+        if lost < 1.0:
+            most = max(longest, sweep)
+            wait = pause(groups, most, pressure=dearer, lost=lost, single=single)
+            if seen + wait <= sweep:
+                return wait
+        as_ever = pause(groups, longest, pressure=dearer, single=single)
+        return as_ever if lost == 1.0 else max(as_ever, sweep - seen)
 
     def joined(self, watch: Watch) -> None:
         """Begin to wait for a run: its end may have been told already, or be expected."""

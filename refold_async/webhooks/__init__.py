@@ -20,8 +20,8 @@ from refold_async._models import (
     WorkflowEvent,
 )
 from refold_async._protocol import check_keys, read_event, signed_by
-from refold_async.webhooks.aiohttp import aiohttp_handler
-from refold_async.webhooks.asgi import asgi
+from refold_async.webhooks._aiohttp import aiohttp_handler
+from refold_async.webhooks._asgi import asgi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -56,8 +56,7 @@ class Receiver:
     Args:
         refold: the client whose handles wait.
         api_key: the key or keys that sign; the client's own if None.
-        on_event: called with each event that was verified, off the request's path; what it raises
-            is logged. A redelivered or replayed event comes again: let it be repeatable.
+        on_event: as of `asgi`.
 
     Raises:
         ConfigError: the client has only a session token, and no `api_key` was given.
@@ -84,8 +83,6 @@ class Receiver:
 
     def take(self, body: bytes, signature: str | None) -> Verdict:
         """Verify a delivery, tell the client, and hand the event to `on_event`."""
-        if self._on_event is not None and len(self._tasks) >= _KEPT_AT_MOST:
-            return Verdict.FULL
         try:
             key = signed_by(body, signature, self._keys)
             event = read_event(body)
@@ -99,18 +96,27 @@ class Receiver:
             logger.warning("a delivery was refused: it is of environment %s", event.environment)
             return Verdict.NOT_SIGNED
         self._refold.notify(event)
-        if self._on_event is not None:
-            task = asyncio.get_running_loop().create_task(self._pass_on(event), context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if self._on_event is None:
+            return Verdict.TAKEN
+        if len(self._tasks) >= _KEPT_AT_MOST:
+            return Verdict.FULL
+        work = _pass_on(self._on_event, event)
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return Verdict.TAKEN
 
-    async def _pass_on(self, event: WebhookEvent) -> None:
-        assert self._on_event is not None  # noqa: S101 - asked before
-        try:
-            await self._on_event(event)
-        except Exception:
-            logger.exception("on_event raised for %s", event.kind)
+
+async def _pass_on(
+    on_event: Callable[[WebhookEvent], Awaitable[None]], event: WebhookEvent
+) -> None:
+    try:
+        await on_event(event)
+    except asyncio.CancelledError:
+        logger.warning("on_event was cancelled for %s", event)
+        raise
+    except Exception:
+        logger.exception("on_event raised for %s", event)
 
 
 def _contradicts(environment: str | None, key: str) -> bool:

@@ -36,7 +36,9 @@ def asgi(
         refold: the client whose handles wait. Run it on the loop that serves.
         api_key: the key or keys that sign; the client's own if None.
         on_event: called with each event that was verified, off the request's path; what it raises
-            is logged. A redelivered or replayed event comes again: let it be repeatable.
+            is logged. A redelivered or replayed event comes again: let it be repeatable. 200 is
+            answered before it has run, so what it has under way when the process ends is lost: let
+            it hand to a queue what must not be.
 
     Raises:
         ConfigError: the client has only a session token, and no `api_key` was given.
@@ -84,13 +86,17 @@ async def _take(receiver: Receiver, scope: Message, receive: Receive) -> Verdict
 
 async def _answer(send: Send, verdict: Verdict) -> None:
     status, word = verdict.value
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    body = word.encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+    ]
     if verdict is Verdict.WRONG_METHOD:
         headers.append((b"allow", ", ".join(METHODS).encode()))
     if verdict in {Verdict.TOO_SLOW, Verdict.TOO_LARGE}:  # the rest is not waited for
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": word.encode()})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _live(receive: Receive, send: Send) -> None:

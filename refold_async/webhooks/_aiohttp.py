@@ -43,14 +43,25 @@ def aiohttp_handler(
         response = web.Response(status=status, text=word)
         if verdict is Verdict.WRONG_METHOD:
             response.headers["Allow"] = ", ".join(METHODS)
-        if verdict in {Verdict.TOO_SLOW, Verdict.TOO_LARGE}:  # the rest is not waited for
-            response.force_close()
+        if verdict in {Verdict.TOO_SLOW, Verdict.TOO_LARGE}:
+            await _answer_and_close(request, response)
         return response
 
     return handle
 
 
+async def _answer_and_close(request: web.Request, response: web.Response) -> None:
+    """Close the connection right behind the answer: aiohttp would read on for ten seconds."""
+    response.force_close()
+    await response.prepare(request)
+    await response.write_eof()
+    if request.transport is not None:
+        request.transport.close()
+
+
 async def _take(receiver: Receiver, request: web.Request) -> Verdict:
+    from aiohttp.http_exceptions import PayloadEncodingError  # noqa: PLC0415
+
     if request.method not in METHODS:
         return Verdict.WRONG_METHOD
     if (request.content_length or 0) > MAX_EVENT_BYTES:
@@ -64,4 +75,6 @@ async def _take(receiver: Receiver, request: web.Request) -> Verdict:
                     return Verdict.TOO_LARGE
     except TimeoutError:
         return Verdict.TOO_SLOW
+    except (ConnectionError, PayloadEncodingError):  # it has left, or can't write chunks
+        return Verdict.NO_EVENT
     return receiver.take(bytes(body), request.headers.get("x-cobalt-signature"))
