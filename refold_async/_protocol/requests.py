@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from refold_async._checks import check_header, check_id, plain
+from refold_async._checks import check_flag, check_header, check_id, plain
 from refold_async._errors import ConfigError
 from refold_async._protocol.payload import dump_payload, unwrapped
 
@@ -142,7 +142,9 @@ def execute_request(
 
     See: "Execute Workflow".
     """
-    # Plain before the cache is asked: a class of the caller's may call two texts equal.
+    # Before the cache is asked: a class of the caller's may call two texts equal, and 1 is True.
+    check_flag(sync, "sync")
+    check_flag(include_headers, "include_headers")
     workflow_id, slug = _plain(workflow_id), _plain(slug)
     common = workflow_id, slug, _plain(config_id), sync, include_headers
     try:

@@ -60,6 +60,8 @@ class Together(Generic[Q, R]):
             reading.task = asyncio.get_running_loop().create_task(
                 self._run(account, reading), context=Context()
             )
+            # Those who waited may all have left in the moment it failed.
+            reading.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         assert reading.task is not None  # noqa: S101 - made with it
         reading.questions.append(question)
         reading.waiting += 1
@@ -74,8 +76,9 @@ class Together(Generic[Q, R]):
                 self._closed(account, reading)
 
     async def _run(self, account: str | None, reading: _Reading[Q, R]) -> R:
-        before = self._under_way.get(account)
         try:
+            await asyncio.sleep(0)  # an eager task begins where it is made: before its question
+            before = self._under_way.get(account)
             if before is not None:
                 await asyncio.wait([before])
             task = asyncio.current_task()
