@@ -8,10 +8,9 @@ from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-import attrs
-
 from refold_async._models import ExecutionStatus
 from refold_async._waiting.trust import SILENT, Silence, Trust
+from refold_async._waiting.watch import Hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,16 +42,6 @@ _TOLD = frozenset(
     }
 )
 """Endings that have an event."""
-
-
-@attrs.define(eq=False)
-class Hint:
-    """What a push told of a run somebody waits for. Times are monotonic seconds."""
-
-    at: float  # when it came
-    due: float  # the next read because of it; infinite once it has had its reads
-    tries: int = 0  # reads that showed the run going on
-    again_from: float = math.inf  # when a repeated push is reason for a read
 
 
 class Early:

@@ -11,9 +11,18 @@ import attrs
 from refold_async._errors import RefoldError
 from refold_async._models import ExecutionResult
 from refold_async._waiting.progress import Progress
-from refold_async._waiting.push import Hint
 
 Settlement = asyncio.Future[ExecutionResult[Any] | RefoldError]
+
+
+@attrs.define(eq=False)
+class Hint:
+    """What a push told of a run somebody waits for. Times are monotonic seconds."""
+
+    at: float  # when it came
+    due: float  # the next read because of it; infinite once it has had its reads
+    tries: int = 0  # reads that showed the run going on
+    again_from: float = math.inf  # when a repeated push is reason for a read
 
 
 @attrs.define(eq=False, repr=False)

@@ -2,7 +2,7 @@
 
 Mount one route, and a run settles its waiting handle when it ends instead of when it is looked at::
 
-    app.router.add_post("/refold/webhooks", webhooks.aiohttp_handler(refold))  # aiohttp
+    app.router.add_post("/refold/webhooks/", webhooks.aiohttp_handler(refold))  # aiohttp
     app.mount("/refold/webhooks", webhooks.asgi(refold))  # FastAPI, Starlette
 
 See: "Webhooks".
@@ -11,6 +11,8 @@ See: "Webhooks".
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import attrs
 
 from refold_async._models import (
     WORKFLOW_EVENTS,
@@ -70,3 +72,13 @@ def parse(body: bytes) -> WorkflowEvent | ConnectionEvent | WebhookEvent:
     See: "Webhooks".
     """
     return read_event(body)
+
+
+# As in `refold_async` itself: a class names the place it is imported from.
+for _name in __all__:
+    _class = globals()[_name]
+    if attrs.has(_class):
+        attrs.resolve_types(_class)
+        _class.__annotations__ = {f.name: f.type for f in attrs.fields(_class) if not f.inherited}
+    if isinstance(_class, type):
+        _class.__module__ = __name__

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from refold_async._waiting.push import Early, Hint
+from refold_async._waiting.push import Early
 from refold_async._waiting.trust import SILENT, Share, Silence, Trust
-from refold_async._waiting.watch import Watch
+from refold_async._waiting.watch import Hint, Watch
 
 
 class Waited(Watch):
