@@ -144,6 +144,10 @@ class PollPolicy:
             id tells, may be unknown to the service still; any other 404 is raised at once.
         failure_budget: looks may fail for this many seconds in a row before the wait gives up,
             counted from the first of them; refusals by load (429) for two minutes.
+        push: whether looks may become rare where webhooks tell of ends (`refold.notify`): `"auto"`
+            as far as they have proved to come, True from the start, False never.
+        push_sweep: where pushes are relied on, pauses between looks may grow beyond `max_interval`,
+            up to this many seconds.
     """
 
     first: float = attrs.field(default=0.5, converter=_seconds, validator=_above_zero)
@@ -152,6 +156,15 @@ class PollPolicy:
     page_size: int = _count_field(100)
     not_found_grace: float = attrs.field(default=5.0, converter=_seconds, validator=_from_zero)
     failure_budget: float = attrs.field(default=60.0, converter=_seconds, validator=_from_zero)
+    push: Literal["auto"] | bool = attrs.field(default="auto")
+    push_sweep: float = attrs.field(default=60.0, converter=_seconds, validator=_above_zero)
+
+    @push.validator
+    def _check_push(self, _: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, bool) and value != "auto":
+            raise ConfigError(
+                f'must be "auto", True or False, not {value!r}', field="PollPolicy.push"
+            )
 
     @sweep.validator
     def _check_sweep(self, _: attrs.Attribute[bool], value: bool) -> None:  # noqa: FBT001

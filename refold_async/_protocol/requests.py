@@ -35,6 +35,11 @@ class Operation(StrEnum):
     ENABLED_WORKFLOWS = "enabled_workflows"
     REQUEST_STRUCTURE = "request_structure"
     CREATE_SESSION_TOKEN = "create_session_token"  # noqa: S105 - an operation's name
+    CREATE_WEBHOOK = "create_webhook"
+    LIST_WEBHOOKS = "list_webhooks"
+    GET_WEBHOOK = "get_webhook"
+    UPDATE_WEBHOOK = "update_webhook"
+    DELETE_WEBHOOK = "delete_webhook"
 
 
 STARTING = frozenset({Operation.EXECUTE, Operation.RERUN, Operation.TRIGGER_EVENT})
@@ -114,7 +119,7 @@ _OURS = frozenset(
     }
 )
 """Headers that say who asks for what, and how bytes are to be read."""
-_JSON = {"Content-Type": "application/json"}
+JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 def execute_request(
@@ -216,7 +221,7 @@ def trigger_event_request(
         operation=Operation.TRIGGER_EVENT,
         target="/api/v2/public/event/trigger",
         method="POST",
-        headers={**_further({} if headers is None else headers), **own, **_JSON},
+        headers={**_further({} if headers is None else headers), **own, **JSON_HEADERS},
         body=b'{"event":' + json.dumps(_event(event)).encode() + b"," + body.removeprefix(b"{"),
         account=account,
         instance_tag=own.get("instance_tag"),
@@ -340,7 +345,7 @@ def create_session_token_request(account: str, *, force_refresh: bool) -> Reques
         operation=Operation.CREATE_SESSION_TOKEN,
         method="POST",
         target="/api/v2/public/session-token" + ("?force_refresh=true" if force_refresh else ""),
-        headers=_JSON,
+        headers=JSON_HEADERS,
         body=json.dumps({"linked_account_id": check_header(account, "linked_account_id")}).encode(),
     )
 

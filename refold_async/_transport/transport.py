@@ -238,6 +238,15 @@ class Transport:
         self.wire.open()
         self.budget.join((loop, self.wire.base_url, self.auth.identity))
 
+    def lives_elsewhere(self) -> bool:
+        """Tell whether whoever asks is on another event loop, in another thread or process."""
+        if self._loop is None:
+            return False
+        try:
+            return self._loop is not asyncio.get_running_loop() or self._pid != os.getpid()
+        except RuntimeError:  # no loop runs here
+            return True
+
     def loop_has_ended(self) -> bool:
         """Tell whether the client's loop is closed, and with it whatever was under way.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import attrs
@@ -12,6 +13,16 @@ from refold_async._models import ExecutionResult
 from refold_async._waiting.progress import Progress
 
 Settlement = asyncio.Future[ExecutionResult[Any] | RefoldError]
+
+
+@attrs.define(eq=False)
+class Hint:
+    """What a push told of a run somebody waits for. Times are monotonic seconds."""
+
+    at: float  # when it came
+    due: float  # the next read because of it; infinite once it has had its reads
+    tries: int = 0  # reads that showed the run going on
+    again_from: float = math.inf  # when a repeated push is reason for a read
 
 
 @attrs.define(eq=False, repr=False)
@@ -36,6 +47,7 @@ class Watch:
     learned: bool = False  # its duration was
     contradicted: int = 0  # documents that denied the end a list had told
     document: bool = False  # the next look reads the whole document
+    hint: Hint | None = None  # a push told of its end
     progress: Progress = attrs.field(factory=Progress)
     settled: Settlement | None = None
     ended: Settlement | None = None
@@ -56,6 +68,11 @@ class Watch:
     def ending(self) -> ExecutionResult[Any] | None:
         """How the run ended, if that is known."""
         return _value(self.settled) or _value(self.ended)
+
+    @property
+    def hinted(self) -> bool:
+        """Whether it is to be read because a push told of its end."""
+        return self.hint is not None and self.hint.due < math.inf
 
     @property
     def wants_output(self) -> bool:
