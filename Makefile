@@ -103,6 +103,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/bench/map_memory.py
 	$(BIN)/python -m tests.bench.journal
 	$(BIN)/python -m tests.bench.shedding --plot docs/images/goodput.svg
+	$(BIN)/python -m tests.bench.chance
+	$(BIN)/python -m tests.bench.mapping --account-too
 
 # Minutes of calls over real HTTP while a fifth of them go wrong; fails if a promise was broken.
 soak: $(VENV)/.dev

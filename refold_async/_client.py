@@ -17,7 +17,7 @@ from refold_async._checks import (
     check_kind,
     plain,
     positive_seconds,
-    to_seconds,
+    seconds_from_zero,
 )
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
@@ -256,11 +256,11 @@ class RefoldClient(FanOut):
                 not waited for.
 
         Raises:
-            ConfigError: `grace` is no duration.
+            ConfigError: `grace` is no finite number of seconds 0 or more.
             ClientClosedError: the client lives on another event loop, or in the process this one
                 was forked from: close it there.
         """
-        seconds = to_seconds(grace, "grace")
+        seconds = seconds_from_zero(grace, "grace")
         if not self._is_view:
             await self._caller.parts.aclose(seconds)
 

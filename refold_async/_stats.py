@@ -22,7 +22,8 @@ class BudgetStats:
         in_flight: requests under way.
         granted: slots granted so far, by class.
         refused: requests the service turned away with 429 or 503.
-        stopped_for: seconds until the next request may leave, by the service's Retry-After; or 0.
+        stopped_for: seconds until the next request may leave, because the service asked for a pause
+            by Retry-After, or serves nothing; or 0.
     """
 
     rate: float | None = None

@@ -6,8 +6,8 @@
 2. The next `WINDOW` replies are judged, of half a second at least. If more than one in `WINDOW` is
    a refusal, the rate falls to what was served, at most to a third. (Where requests come fast,
    one in so many is no reason to slow down.)
-3. If none was served, the service is down: nothing leaves for half a second, then 1, 2, ... up to
-   `BACK` seconds; when it serves again, the rate comes back to what it was.
+3. If none was served, the service is down: nothing leaves for half a second, then 1, 2, ... up
+   to a third of `BACK`; when it serves again, the rate comes back to what it was.
 4. A share of refusals that is no smaller at a third of the rate is chance, not load (a broken
    replica): the rate is what it was until the share doubles, for `MEMORY` seconds at most.
 5. At the ceiling, or `MEMORY` seconds after the rate was lowered, all is forgotten.
@@ -21,14 +21,15 @@ import attrs
 
 FALL = 0.05
 """By how much a refusal lowers the rate; half of it for good."""
-BACK = 15.0
-"""Seconds until the rate is back where it was, and the longest pause while nothing is served."""
+BACK = 20.0
+"""Seconds until the rate is back where it was."""
 WINDOW = 16
 """Replies by which a rate is judged, and refusals that suffice."""
 GLANCE = 0.5
 """Seconds a judgement takes at least, and the first pause while nothing is served."""
 THIRD = 1 / 3
-"""The lowest a judgement lets the rate fall to, and the part of it at which chance shows."""
+"""The part of a rate that a judgement leaves at least, and at which chance shows; the growth beyond
+in another `BACK` seconds; and of these, the longest pause while nothing is served."""
 MEMORY = 120.0
 """Seconds after which what was learned is put to the test again."""
 SLOWEST = 0.1
@@ -57,6 +58,15 @@ class Window:
         return self.refused / self.sent
 
 
+@attrs.frozen
+class Trouble:
+    """A rate at which a clear share was refused: is it as large at a third of it?"""
+
+    rate: float  # requests per second
+    share: float  # refused
+    unlimited: bool  # whether nothing limited the rate
+
+
 class Throttle:
     """The rate of one budget: a ceiling, and what refusals have taught."""
 
@@ -68,7 +78,7 @@ class Throttle:
         self._fall = FALL  # how far below that it begins
         self._begun = 0.0  # when it began to come back
         self._window: Window | None = None  # what is being judged
-        self._high: tuple[float, float] | None = None  # where trouble began: rate, share refused
+        self._trouble: Trouble | None = None  # where a clear share of refusals began
         self._chance: tuple[float, float] | None = None  # share refused by chance; until when
         self._pause = 0.0  # the last one because nothing was served
 
@@ -82,9 +92,10 @@ class Throttle:
         if self._peak is None:
             return self.ceiling
         since = max(now - self._begun, 0.0)
-        rate = max(self._peak * (1 + self._fall * (since / BACK - 1) ** 3), SLOWEST)
+        way = since / BACK - 1
+        rate = max(self._peak * (1 + (self._fall if way < 0 else THIRD) * way**3), SLOWEST)
         if since > MEMORY or rate >= (self.ceiling or math.inf):
-            self._peak = self._window = self._high = None
+            self._peak = self._window = self._trouble = None
             return self.ceiling
         return rate
 
@@ -128,31 +139,36 @@ class Throttle:
         """Decide about the rate as soon as there are replies enough."""
         took = max(now - window.opened, TICK)
         open_for = max(took - window.stopped + max(self.gate - now, 0.0), TICK)
-        rate = self.rate(now)
+        rate, by_chance = self.rate(now), self._by_chance(now)
         if rate is None or not self.learned:  # a high ceiling says less than what was sent
             rate = min(rate or math.inf, max(window.sent / open_for, WINDOW / GLANCE))
         if not window.served and (self._pause or window.refused >= WINDOW):
-            self._pause = min(max(2 * self._pause, GLANCE), BACK)
+            self._pause = min(max(2 * self._pause, GLANCE), BACK * THIRD)
             self.shut(now, now + self._pause)
             self._lower(now, self._peak or rate, fall=1.0)
             return
-        low = self._high is not None and rate <= self._high[0] * THIRD
-        enough = WINDOW / THIRD if low or self._by_chance(now) else WINDOW
-        if window.refused >= WINDOW or (window.sent >= enough and took >= GLANCE):
+        unlimited = not self.learned and self.ceiling is None
+        long = by_chance or unlimited or self._is_low(rate)
+        seen = window.sent >= (WINDOW / THIRD if long else WINDOW) and took >= GLANCE
+        if seen or (window.refused >= WINDOW and not by_chance):
             self._window = None
             self._weigh(now, window, rate, open_for / took)
 
+    def _is_low(self, rate: float) -> bool:
+        return self._trouble is not None and rate <= self._trouble.rate * THIRD
+
     def _weigh(self, now: float, window: Window, rate: float, open_part: float) -> None:
         """Lower the rate to what is served of it, unless that would not help."""
-        share, high = window.share, self._high
-        low = high is not None and rate <= high[0] * THIRD
+        share, low, trouble = window.share, self._is_low(rate), self._trouble
         if self._chance is not None and self._by_chance(now):
             if share <= 2 * self._chance[0]:
                 return
-            self._chance = high = None
-        elif high is not None and low and high[1] * (1 - THIRD) < share <= 1 / 2:
-            self._chance, self._high = (max(share, high[1]), now + MEMORY), None
-            self._lower(now, high[0])
+            self._chance = trouble = self._trouble = None
+        elif trouble is not None and low and trouble.share * (1 - THIRD) < share <= 1 / 2:
+            self._chance, self._trouble = (max(share, trouble.share), now + MEMORY), None
+            self._lower(now, trouble.rate)
+            if trouble.unlimited:
+                self._peak = None
             return
         few = share <= 1 / WINDOW
         if few and (not window.refused or open_part > 1 / 2):
@@ -160,8 +176,11 @@ class Throttle:
                 self._lower(now, rate * (1 - FALL / 2))
             return
         if not few and share <= 1 / 2:  # more is an outage rather than chance
-            high = (rate, share) if high is None else (high[0], share) if low else high
-        self._high = high
+            if trouble is None:
+                unlimited = not self.learned and self.ceiling is None
+                self._trouble = Trouble(rate, share, unlimited=unlimited)
+            elif low:
+                self._trouble = attrs.evolve(trouble, share=share)
         # Of the time behind a gate a service that saves up loses nothing, another all.
         served = (1 - share) * (1 + open_part) / 2
         self._lower(now, rate * max(served, THIRD))

@@ -103,7 +103,7 @@ class Reconciler:
         self._api = api
         self._clock = clock
         self._page_size = page_size
-        self.service_time = ServiceTime(clock, lambda: api.transport.server_clock.offset)
+        self.service_time = ServiceTime(clock, lambda: api.transport.server_clock.date)
         self._together = Together(self._read_for, clock)
         self._owned: OrderedDict[str, _Owned] = OrderedDict()  # the oldest are forgotten
         self.tags_visible: bool | None = None  # None: no list has told yet

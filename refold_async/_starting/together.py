@@ -63,7 +63,7 @@ class Together(Generic[Q, R]):
             reading.task = asyncio.get_running_loop().create_task(
                 self._run(account, reading), context=Context()
             )
-            # It may fail in the moment in which the last that wait for it leave.
+            # Those who waited may all have left in the moment it failed.
             reading.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         left = None if deadline is None else deadline - self._clock.monotonic()
         try:
@@ -76,8 +76,9 @@ class Together(Generic[Q, R]):
                 self._closed(account, reading)
 
     async def _run(self, account: str | None, reading: _Reading[Q, R]) -> R:
-        before = self._under_way.get(account)
         try:
+            await asyncio.sleep(0)  # who asks in the same turn shares it, with eager tasks too
+            before = self._under_way.get(account)
             if before is not None:
                 await asyncio.wait([before])
             task = asyncio.current_task()

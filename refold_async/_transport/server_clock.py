@@ -22,13 +22,13 @@ class ServerClock:
     """What to add to the local clock (epoch seconds) to get the service's."""
 
     def __init__(self) -> None:
-        self._date: tuple[str | None, float] = (None, 0.0)
+        self.date: tuple[str | None, float] = (None, 0.0)  # as it was said, and when it came
         self._started: deque[tuple[str, float]] = deque(maxlen=_KEPT)  # runs not read yet
         self._read_bounds: deque[float] = deque(maxlen=_KEPT)
 
     def told(self, date: str | None, received_at: float) -> None:
         """Note the `Date` of a reply; it is read when somebody asks."""
-        self._date = date, received_at
+        self.date = date, received_at
 
     def started(self, execution_id: str, known_at: float) -> None:
         """Note that a run was known here at `known_at`; its id is read when somebody asks."""
@@ -51,7 +51,7 @@ class ServerClock:
     @property
     def offset(self) -> float | None:
         """The difference by `Date`; None before the first reply, or if it is absurd."""
-        date, received_at = self._date
+        date, received_at = self.date
         told = read_http_date(date or "")
         return None if told is None or abs(told - received_at) > _ABSURD else told - received_at
 

@@ -158,9 +158,11 @@ STRATEGIES: dict[str, Callable[[str, int], Awaitable[Outcome]]] = {
 
 
 @contextlib.asynccontextmanager
-async def service(behaviour: dict[str, Any]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def service(
+    behaviour: dict[str, Any], **more: Any
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run an emulator in a process of its own."""
-    settings = json.dumps({"behaviour": behaviour, "faults": []})
+    settings = json.dumps({"behaviour": behaviour, "faults": [], **more})
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.soak.service", settings),
         stdin=asyncio.subprocess.PIPE,
@@ -198,12 +200,8 @@ async def measure(
 async def main(starts: int, only: str | None) -> list[Line]:
     """Print the table; give what there is to draw."""
     print(f"{starts:,} starts under one gather; capacity {CAPACITY:g} per second\n")
-    print(
-        f"{'service':<18}{'strategy':<20}{'wall s':>8}{'goodput':>9}{'to the end':>12}"
-        f"{'requests':>10}",
-        end="",
-    )
-    print(f"{'refused':>9}{'ended well':>12}{'failed':>8}")
+    print(f"{'service':<18}{'strategy':<20}{'wall s':>8}{'goodput':>9}{'to the end':>12}", end="")
+    print(f"{'requests':>10}{'refused':>9}{'ended well':>12}{'failed':>8}")
     lines = []
     for name, strategy in STRATEGIES.items():
         if only not in {None, name}:

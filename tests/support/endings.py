@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import pytest
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from refold_async import RefoldClient
+    from tests.support.clock import FakeClock
     from tests.support.wire import Wire
+
+T = TypeVar("T")
 
 MODES = pytest.mark.parametrize("mode", ["never", "safe", "transient"])
 POSTS = ("execute", "rerun", "stop")
@@ -110,3 +113,11 @@ async def until(fact: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not fact():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+async def in_time_of(clock: FakeClock, refold: RefoldClient, work: asyncio.Future[T]) -> T:
+    """Move the clock on whenever no reply is awaited, until this is done over real sockets."""
+    while not work.done():
+        await clock.advance(0.01)
+        await until(lambda: refold.stats.budget.in_flight == 0)
+    return await work

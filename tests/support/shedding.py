@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.support.clock import FakeClock
 
 LATENCY = 0.01
+PATIENCE = 120.0
 _DEFAULT = RateLimit()
 
 
@@ -85,22 +86,25 @@ class Crowd:
         return cls(service, Budget(limit, 100, service.clock))
 
     async def call(self, priority: Priority = Priority.START) -> None:
-        """Make one call with up to four attempts."""
-        for attempt in range(4):
-            phase = await self.budget.acquire(priority)
+        """Make one call: refusals by load are waited out for two minutes from the first one on."""
+        clock, tried, refused_at = self.service.clock, 0, 0.0
+        while not tried or clock.now < refused_at + PATIENCE:
+            phase = await self.budget.acquire(priority, again=tried > 0)
             assert phase is not None
-            await sleep(self.service.clock, LATENCY)
+            await sleep(clock, LATENCY)
             taken = self.service.take()
             if taken:
                 self.budget.served(phase)
             else:
                 self.budget.refused(phase, self.service.retry_after)
             self.budget.release()
+            tried += 1
             if taken:
-                self.attempts.append(attempt + 1)
+                self.attempts.append(tried)
                 return
-            jitter = self.draw.uniform(0, 0.5 * 2**attempt)
-            await sleep(self.service.clock, self.service.retry_after + jitter)
+            refused_at = clock.now if tried == 1 else refused_at
+            jitter = self.draw.uniform(0, min(0.5 * 2**tried, 8.0))
+            await sleep(clock, self.service.retry_after + jitter)
         self.lost += 1
 
     async def make(self, calls: int, *, seconds: float) -> None:

@@ -20,7 +20,7 @@ from refold_async import (
     Timeouts,
 )
 from refold_async.emulator import Behaviour, Emulator, Respond
-from tests.support.endings import at_once, until
+from tests.support.endings import at_once, in_time_of
 from tests.support.wire import STARTS, Step, http, wire
 
 if TYPE_CHECKING:
@@ -45,10 +45,7 @@ async def test_starts_are_paced_by_what_a_shedding_service_takes(
         )
         starts = asyncio.gather(*(refold.execute("wf_1", slug="s") for _ in range(160)))
         began = clock.time()
-        while not starts.done():
-            await clock.advance(0.01)
-            await until(lambda: refold.stats.budget.in_flight == 0)
-        handles = await starts
+        handles = await in_time_of(clock, refold, starts)
         assert clock.time() - began < 2 * 160 / 40
         budget = refold.stats.budget
         assert len({handle.execution_id for handle in handles}) == len(emulator.runs) == 160

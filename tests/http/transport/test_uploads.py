@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from refold_async import RefoldClient
     from refold_async.emulator import Emulator
+    from tests.support.clock import FakeClock
 
 LARGE: dict[str, Any] = {"blob": "é" * 1_450_000}
 
@@ -74,7 +75,9 @@ async def test_a_stalled_upload_ends(connect: Callable[..., RefoldClient]) -> No
                 await refold.execute("wf_1", slug="s", payload=LARGE)
 
 
-async def test_a_slow_but_steady_upload_is_not_cut(connect: Callable[..., RefoldClient]) -> None:
+async def test_a_slow_but_steady_upload_is_not_cut(
+    connect: Callable[..., RefoldClient], clock: FakeClock
+) -> None:
     """`Timeouts.read` counts from the last piece taken, not from the first sent."""
 
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +85,7 @@ async def test_a_slow_but_steady_upload_is_not_cut(connect: Callable[..., Refold
         left = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         while left:
             left -= len(await reader.read(65_536))
-            await asyncio.sleep(0.003)
+            await clock.advance(0.01)
         writer.write(ACCEPTED)
         await writer.drain()
         writer.close()
@@ -92,14 +95,17 @@ async def test_a_slow_but_steady_upload_is_not_cut(connect: Callable[..., Refold
     async with await asyncio.start_server(slowly, sock=at):
         server = Wire(base_url=f"http://127.0.0.1:{at.getsockname()[1]}")
         refold = connect(
-            server, timeouts=Timeouts(read=1), retry=at_once("never"), max_payload_bytes=2**25
+            server,
+            clock=clock,
+            timeouts=Timeouts(read=2),
+            retry=at_once("never"),
+            max_payload_bytes=2**25,
         )
-        began = asyncio.get_running_loop().time()
+        began = clock.now
         # More than the buffers of the two sockets take.
         await refold.execute("wf_1", slug="s", payload={"blob": "x" * 30_000_000})
-        took = asyncio.get_running_loop().time() - began
         await refold.aclose()
-    assert took > 1
+    assert clock.now - began > 2
 
 
 async def test_an_answer_before_the_end_of_the_upload_counts(
@@ -142,9 +148,11 @@ async def test_cancelling_an_upload_leaves_nothing_behind(
 ) -> None:
     """No task goes on writing, and the slot is free."""
     async with wire(Step(read="head", end="stall"), STARTS) as server:
-        refold = connect(server, max_connections=1)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5):
-                await refold.execute("wf_1", slug="s", payload=LARGE)
+        refold = connect(server, max_connections=1, timeouts=Timeouts(abandoned=0.1))
+        call = asyncio.create_task(refold.execute("wf_1", slug="s", payload=LARGE))
+        await until(lambda: len(server.seen) == 1)
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
         await refold.execute("wf_1", slug="s")
     assert len(server.seen) == 2

@@ -16,12 +16,13 @@ from refold_async import (
     WaitTimeoutError,
 )
 from refold_async.emulator import Emulator, Fault
-from tests.support.endings import until
+from tests.support.endings import in_time_of, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from refold_async import ExecutionHandle, RefoldClient
+    from tests.support.clock import FakeClock
 
 SOON = PollPolicy(first=0.05, max_interval=0.3, not_found_grace=0.2)
 RUNS = 80
@@ -47,12 +48,16 @@ GARBAGE: dict[str, Any] = {
 async def service() -> AsyncIterator[Emulator]:
     """An emulator whose runs take a moment, or as long as the payload says."""
     async with Emulator() as running:
-
-        @running.workflow("wf_1", slug="s", duration=lambda payload: payload.get("seconds", 0.3))
-        def work(payload: dict[str, Any]) -> Any:
-            return payload["n"]
-
+        add_work(running)
         yield running
+
+
+def add_work(emulator: Emulator) -> None:
+    """Give an emulator the workflow of these tests."""
+
+    @emulator.workflow("wf_1", slug="s", duration=lambda payload: payload.get("seconds", 0.3))
+    def work(payload: dict[str, Any]) -> Any:
+        return payload["n"]
 
 
 async def start(refold: RefoldClient, count: int = RUNS, **payload: Any) -> list[Any]:
@@ -82,14 +87,17 @@ async def outputs(handles: list[ExecutionHandle[Any]]) -> list[Any]:
     ],
 )
 async def test_no_run_is_lost_if_only_lists_fail(
-    service: Emulator, connect: Callable[..., RefoldClient], fault: Fault, most: int
+    connect: Callable[..., RefoldClient], clock: FakeClock, fault: Fault, most: int
 ) -> None:
     """Every wait ends with its own output, and lists are given up after a few."""
-    service.faults.always("list_executions", fault)
-    refold = connect(service, polling=SOON)
-    assert await outputs(await start(refold)) == list(range(RUNS))
-    assert 1 <= service.counts["list_executions"] <= most
-    assert refold.stats.settled == RUNS
+    async with Emulator(now=clock.time) as service:
+        add_work(service)
+        service.faults.always("list_executions", fault)
+        refold = connect(service, polling=SOON, clock=clock)
+        ends = asyncio.create_task(outputs(await start(refold)))
+        assert await in_time_of(clock, refold, ends) == list(range(RUNS))
+        assert 1 <= service.counts["list_executions"] <= most
+        assert refold.stats.settled == RUNS
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -155,8 +155,37 @@ async def test_two_clients_share_what_the_service_takes(clock: FakeClock) -> Non
     assert first.refused + second.refused == len(service.refused)
 
 
+@pytest.mark.parametrize(
+    ("burst", "retry_after"),
+    [
+        pytest.param(None, 0.0, id="saves up a second"),
+        pytest.param(5, 1.0, id="saves up five, Retry-After"),
+    ],
+)
+async def test_four_processes_use_the_capacity_and_none_of_their_calls_fails(
+    clock: FakeClock, burst: float | None, retry_after: float
+) -> None:
+    """They know nothing of each other; each is refused what the others took."""
+    service = Shedding(clock, CAPACITY, burst=burst, retry_after=retry_after)
+    crowds = [Crowd.of(service) for _ in range(4)]
+    for number, crowd in enumerate(crowds):
+        crowd.draw.seed(number)
+    tasks = [asyncio.create_task(crowd.call()) for crowd in crowds for _ in range(250)]
+    busy_until = 0.0
+    while not all(task.done() for task in tasks):
+        await clock.advance(1)
+        if min(sum(crowd.budget.stats().waiting.values()) for crowd in crowds) > 0:
+            busy_until = clock.now - service.begun
+    await asyncio.gather(*tasks)
+    assert [(len(crowd.attempts), crowd.lost) for crowd in crowds] == [(250, 0)] * 4
+    assert busy_until > 60
+    assert service.goodput(10, busy_until) >= 0.95 * CAPACITY
+    assert service.goodput(10) >= 0.7 * CAPACITY  # the last one has to grow into it
+    assert service.share_refused <= 0.25
+
+
 async def test_finished_runs_are_read_while_starts_queue(clock: FakeClock) -> None:
-    """One slot in ten goes to what waits below, oldest first; the starts have the others."""
+    """Every second slot goes to what waits below; the starts have the others."""
     service = Shedding(clock, 1_000.0)
     crowd = Crowd.of(service, RateLimit(per_second=10, burst=1))
     tasks = [asyncio.create_task(crowd.call(Priority.START)) for _ in range(500)]

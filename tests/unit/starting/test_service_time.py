@@ -86,12 +86,15 @@ def test_a_newest_run_from_far_ahead_tells_nothing() -> None:
 
 
 def test_a_wall_clock_that_is_off_by_days_is_put_right_by_the_date() -> None:
-    """What is absurd by it is not by the service's `Date`; a run of the year 9999 still is."""
+    """What is absurd by it is not by the reply's `Date`; a run of the year 9999 still is."""
     off = Moment(50.0, THEN - 200_000)
-    time = ServiceTime(FakeClock(), offset=lambda: 200_003.0)
+    dates = [("Tue, 16 Jun 2026 13:15:00 GMT", THEN - 200_000)]
+    time = ServiceTime(FakeClock(), date=lambda: dates[-1])
     time.seen(253_402_300_000.0, off)
     assert time.earliest(off) is None
     time.newest(THEN - 30, off)
     assert time.earliest(off) == THEN - 30
     time.seen(THEN - 1, off)
+    dates.append(("Tue, 16 Jun 2026 13:15:07 GMT", THEN + 7))  # the clock was put right meanwhile
     assert time.earliest(off) == THEN - 1
+    assert time.earliest(Moment(60.0, THEN + 10)) == THEN + 9
