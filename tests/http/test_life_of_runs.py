@@ -37,6 +37,7 @@ from refold_async import (
     WaitTimeoutError,
 )
 from refold_async.emulator import Behaviour, Fault
+from refold_async.webhooks import WorkflowEvent
 from tests.support.clock import settle
 from tests.support.machine import Imagined, Loopback, play, played
 
@@ -605,6 +606,25 @@ class OverImaginedNetwork(LifeOfRuns):
     world_class = Imagined
 
 
+class ToldByWebhooks(OverImaginedNetwork):
+    """With webhooks that tell of ends, whether they have come or not."""
+
+    @precondition(lambda self: self.world.emulator.runs)
+    @rule(which=ANY, account=st.sampled_from(["acct_1", "other", None]), then=THEN)
+    def be_told(self, which: int, account: str | None, then: float) -> None:
+        """Be told that a run has ended, truly or not, once or again, by a webhook."""
+        event = WorkflowEvent(
+            execution_id=self.run_at(which).execution_id, linked_account_id=account
+        )
+
+        async def telling() -> bool:
+            return self.refold.notify(event)
+
+        if self.play(telling()):
+            assert account != "other"
+        self.play(settle(0), then)
+
+
 def test_all_promises_hold_over_real_http() -> None:
     """Whatever is done, in whatever order, over a socket."""
     played(OverLoopback, share=1, moves=30)
@@ -613,3 +633,8 @@ def test_all_promises_hold_over_real_http() -> None:
 def test_all_promises_hold_in_many_lives() -> None:
     """The same, often and fast."""
     played(OverImaginedNetwork, share=3, moves=40)
+
+
+def test_all_promises_hold_where_webhooks_tell_anything() -> None:
+    """True, false, once, again, of another account: no wait ends otherwise, and nobody in vain."""
+    played(ToldByWebhooks, share=2, moves=40)
