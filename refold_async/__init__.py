@@ -52,6 +52,8 @@ from refold_async._errors import (
     ServerError,
     TransportError,
     UnexpectedReplyError,
+    WebhookBodyError,
+    WebhookSignatureError,
 )
 from refold_async._handle import ExecutionHandle
 from refold_async._models import (
@@ -77,12 +79,14 @@ from refold_async._models import (
     SessionToken,
     StatusChanged,
     WaitTimeoutError,
+    Webhook,
     Workflow,
 )
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans
 from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._version import __version__
+from refold_async._webhooks import Webhooks
 
 __all__ = [
     "ApiError",
@@ -153,6 +157,10 @@ __all__ = [
     "UnexpectedReplyError",
     "WaitTimeoutError",
     "WaitingStats",
+    "Webhook",
+    "WebhookBodyError",
+    "WebhookSignatureError",
+    "Webhooks",
     "Workflow",
     "Workflows",
     "__version__",

@@ -9,7 +9,7 @@ import attrs
 
 from refold_async import _protocol as protocol
 from refold_async._batch import Batches
-from refold_async._checks import check_header, check_kind, positive_seconds
+from refold_async._checks import check_flag, check_header, check_kind, positive_seconds
 from refold_async._config import Dialect, RetryPolicy
 from refold_async._errors import ConfigError
 from refold_async._parts import Parts
@@ -107,7 +107,7 @@ class Caller:
     ) -> protocol.Request:
         """Check the arguments of a start; one without a tag gets one of its own."""
         account = self.required(linked_account_id)
-        if unique_tag and instance_tag is None:
+        if check_flag(unique_tag, "unique_tag") and instance_tag is None:
             raise ConfigError("says something about an instance_tag", field="unique_tag")
         return protocol.execute_request(
             workflow_id,

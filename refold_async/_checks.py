@@ -51,6 +51,23 @@ def positive_seconds(value: Seconds | None, field: str = "timeout") -> float | N
     return seconds
 
 
+def seconds_from_zero(value: Seconds, field: str) -> float:
+    """Read a duration that must be finite and may be zero."""
+    seconds = to_seconds(value, field)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ConfigError(
+            f"must be a finite number of seconds 0 or more, not {seconds}", field=field
+        )
+    return seconds
+
+
+def check_flag(value: object, field: str) -> bool:
+    """Accept True or False alone: of a text that says "false" Python would say that it is true."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"must be True or False, not {value!r:.80}", field=field)
+    return value
+
+
 def check_count(value: object, field: str) -> int:
     """Accept a whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -17,7 +17,7 @@ from refold_async._checks import (
     check_kind,
     plain,
     positive_seconds,
-    to_seconds,
+    seconds_from_zero,
 )
 from refold_async._clock import Clock, SystemClock
 from refold_async._config import (
@@ -34,10 +34,11 @@ from refold_async._config import (
 )
 from refold_async._errors import ConfigError, RefoldError
 from refold_async._handle import ExecutionHandle, handle_of_ref
-from refold_async._models import ExecutionRef
+from refold_async._models import WORKFLOW_EVENTS, ExecutionRef, WebhookEvent, WorkflowEvent
 from refold_async._parts import put_together
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._transport import check_connections
+from refold_async._webhooks import Webhooks
 
 if TYPE_CHECKING:
     import ssl
@@ -256,11 +257,11 @@ class RefoldClient(FanOut):
                 not waited for.
 
         Raises:
-            ConfigError: `grace` is no duration.
+            ConfigError: `grace` is no finite number of seconds 0 or more.
             ClientClosedError: the client lives on another event loop, or in the process this one
                 was forked from: close it there.
         """
-        seconds = to_seconds(grace, "grace")
+        seconds = seconds_from_zero(grace, "grace")
         if not self._is_view:
             await self._caller.parts.aclose(seconds)
 
@@ -497,6 +498,45 @@ class RefoldClient(FanOut):
     def _batches(self) -> Batches:
         return self._caller.batches(self.handle)
 
+    # -- webhooks ----------------------------------------------------------------------------
+
+    def notify(self, event: WebhookEvent) -> bool:
+        """Take what a webhook told: whoever waits for the run knows its end after one read.
+
+        The event is a hint, never the outcome: the run is read, at once, and settles by what is
+        read. It may come before anybody waits, it is kept for ten minutes then; it may come twice,
+        late, or for a run that is none of this client's: that changes nothing, and costs no
+        request. `refold_async.webhooks` calls this for what it has verified.
+
+        Args:
+            event: what `refold_async.webhooks.parse` gave. Of events other than the ends of runs
+                nobody here has any use.
+
+        Returns:
+            Whether a run is read for it, for somebody who waits here. Nobody does with a client
+            that is closed.
+
+        Raises:
+            ConfigError: called on another event loop than the client's, or from another thread; use
+                `loop.call_soon_threadsafe(refold.notify, event)`.
+        """
+        event = check_kind(event, WebhookEvent, "event")
+        if self._transport.lives_elsewhere():
+            raise ConfigError(
+                "notify is called on the event loop the client lives on; from elsewhere use"
+                " loop.call_soon_threadsafe(refold.notify, event)",
+                field="event",
+            )
+        tells_an_end = event.kind is None or event.kind in WORKFLOW_EVENTS
+        if not isinstance(event, WorkflowEvent) or not tells_an_end or self._transport.closed:
+            return False
+        return self._services.tracker.notify(event.execution_id, event.linked_account_id)
+
+    @property
+    def webhook_keys(self) -> tuple[str, ...]:
+        """The keys that sign what this client is told: its API key; none with a session token."""
+        return self._transport.auth.signs
+
     # -- the other operations ----------------------------------------------------------------
 
     @property
@@ -512,6 +552,11 @@ class RefoldClient(FanOut):
     def workflows(self) -> Workflows:
         """Workflows, to list and to ask what they expect."""
         return Workflows(self._services, self._caller.account)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Webhooks, to make and to manage. What they deliver is read by `refold_async.webhooks`."""
+        return Webhooks(self._services)
 
     @property
     def events(self) -> Events:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
 _ROUNDING = 1e-6
@@ -81,6 +81,24 @@ async def done_within(clock: Clock, future: asyncio.Future[Any], timeout: float 
         if timer is not None:
             timer.cancel()
     return future.done()
+
+
+async def to_the_end(awaitable: Awaitable[object]) -> None:
+    """Await something that must be finished even if its caller is cancelled, who hears of it then.
+
+    What it raises is raised, unless the caller was cancelled.
+    """
+    task = asyncio.ensure_future(awaitable)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])  # which raises nothing of the task's own
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        _ = task.cancelled() or task.exception()  # somebody has looked
+        raise cancelled
+    task.result()
 
 
 def is_cancelled() -> bool:

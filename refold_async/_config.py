@@ -17,9 +17,11 @@ import attrs
 from refold_async._checks import (
     Seconds,
     check_count,
+    check_flag,
     check_header,
     plain,
     positive_seconds,
+    seconds_from_zero,
     to_seconds,
 )
 from refold_async._errors import ConfigError
@@ -45,12 +47,7 @@ def _above_zero(policy: object, attribute: attrs.Attribute[float], value: float)
 
 
 def _from_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
-    field = _name(policy, attribute)
-    seconds = to_seconds(value, field)
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ConfigError(
-            f"must be a finite number of seconds 0 or more, not {seconds}", field=field
-        )
+    seconds_from_zero(value, _name(policy, attribute))
 
 
 def _name(policy: object, attribute: attrs.Attribute[Any]) -> str:
@@ -147,6 +144,10 @@ class PollPolicy:
             id tells, may be unknown to the service still; any other 404 is raised at once.
         failure_budget: looks may fail for this many seconds in a row before the wait gives up,
             counted from the first of them; refusals by load (429) for two minutes.
+        push: whether looks may become rare where webhooks tell of ends (`refold.notify`): `"auto"`
+            as far as they have proved to come, True from the start, False never.
+        push_sweep: where pushes are relied on, pauses between looks may grow beyond `max_interval`,
+            up to this many seconds.
     """
 
     first: float = attrs.field(default=0.5, converter=_seconds, validator=_above_zero)
@@ -155,11 +156,19 @@ class PollPolicy:
     page_size: int = _count_field(100)
     not_found_grace: float = attrs.field(default=5.0, converter=_seconds, validator=_from_zero)
     failure_budget: float = attrs.field(default=60.0, converter=_seconds, validator=_from_zero)
+    push: Literal["auto"] | bool = attrs.field(default="auto")
+    push_sweep: float = attrs.field(default=60.0, converter=_seconds, validator=_above_zero)
+
+    @push.validator
+    def _check_push(self, _: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, bool) and value != "auto":
+            raise ConfigError(
+                f'must be "auto", True or False, not {value!r}', field="PollPolicy.push"
+            )
 
     @sweep.validator
     def _check_sweep(self, _: attrs.Attribute[bool], value: bool) -> None:  # noqa: FBT001
-        if not isinstance(value, bool):
-            raise ConfigError(f"must be True or False, not {value!r}", field="PollPolicy.sweep")
+        check_flag(value, "PollPolicy.sweep")
 
 
 @attrs.frozen(kw_only=True)
@@ -309,6 +318,7 @@ _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
     """Accept an https URL (http to loopback), a path prefix allowed; drop its end slash."""
     field = "base_url"
+    insecure = check_flag(allow_insecure_http, "allow_insecure_http")
     if not isinstance(value, str):
         raise ConfigError(f"must be a string, not {type(value).__name__}", field=field)
     value = plain(value)
@@ -324,7 +334,7 @@ def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
     named = "[" not in parts.netloc and _HOST.fullmatch(host)
     if not parts.netloc.isascii() or port == 0 or not (named or _is_address(host)):
         raise ConfigError("needs an ASCII host name or address (punycode for others)", field=field)
-    if parts.scheme == "http" and not (allow_insecure_http or _is_loopback(host)):
+    if parts.scheme == "http" and not (insecure or _is_loopback(host)):
         raise ConfigError(
             "plain http would show the key to the network; use https, or"
             " allow_insecure_http=True inside a private network",

@@ -26,7 +26,9 @@
     │   └── ExecutionTerminatedError
     ├── WaitTimeoutError (TimeoutError)      the wait ended, the run goes on
     ├── NotSentError                         the batch was stopped before this item left
-    └── JournalError                         a batch's journal can't be used
+    ├── JournalError                         a batch's journal can't be used
+    ├── WebhookSignatureError                what was delivered is not signed with the key
+    └── WebhookBodyError (ValueError)        it is signed, and no event
 
 All of them can be pickled and copied, and none carries a secret. What `docs/how-to/errors.md` says
 of each is its "when", what is then known about the run, and what to do.
@@ -338,3 +340,29 @@ class JournalError(RefoldError):
         self.path = path
         self.problem = problem
         self.remedy = remedy
+
+
+class WebhookSignatureError(RefoldError):
+    """What was delivered to a webhook is not signed with the key.
+
+    Attributes:
+        reason: `missing`, `malformed` (not 64 hex digits) or `wrong` (another key, or another
+            body). The expected value is never told.
+    """
+
+    def __init__(self, reason: str) -> None:
+        said = {
+            "missing": "x-cobalt-signature is missing: this did not come from the service",
+            "malformed": "x-cobalt-signature is not 64 hex digits",
+            "wrong": "x-cobalt-signature does not match: signed with another key, or the body is"
+            " not the raw one as it was received",
+        }
+        super().__init__(said[reason])
+        self.reason = reason
+
+
+class WebhookBodyError(RefoldError, ValueError):
+    """What was delivered to a webhook is signed, and no event this SDK can read."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"the webhook's body {message}")

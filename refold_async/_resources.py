@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from refold_async._checks import check_count
+from refold_async._checks import check_count, check_flag
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle, Services
 from refold_async._models import Pages
@@ -243,8 +243,6 @@ class Events:
 
         See: "Events", "Idempotency".
         """
-        if not isinstance(idempotent, bool):
-            raise ConfigError("must be True or False", field="idempotent")
         request = trigger_event_request(
             event,
             slug=slug,
@@ -253,7 +251,7 @@ class Events:
             config_id=config_id,
             instance_tag=instance_tag,
             headers=headers,
-            idempotent=idempotent,
+            idempotent=check_flag(idempotent, "idempotent"),
             max_payload_bytes=self._max_payload_bytes,
         )
         await self._services.api.trigger_event(request)
@@ -275,7 +273,7 @@ class SessionTokens:
         See: "Generate Session Token".
         """
         return await self._services.api.create_session_token(
-            linked_account_id, force_refresh=force_refresh
+            linked_account_id, force_refresh=check_flag(force_refresh, "force_refresh")
         )
 
 

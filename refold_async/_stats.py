@@ -22,7 +22,8 @@ class BudgetStats:
         in_flight: requests under way.
         granted: slots granted so far, by class.
         refused: requests the service turned away with 429 or 503.
-        stopped_for: seconds until the next request may leave, by the service's Retry-After; or 0.
+        stopped_for: seconds until the next request may leave, because the service asked for a pause
+            by Retry-After, or serves nothing; or 0.
     """
 
     rate: float | None = None
@@ -62,18 +63,27 @@ class WaitingStats:
         lists_of_no_use: accounts whose lists are of no use just now; they are tried again.
         read_singly: runs that are read by themselves, because no list would tell more.
         overdue: seconds for which the oldest look that is due has been waiting for its turn.
+        told_by_push: runs whose end a webhook told first, so far.
+        told_by_looks: runs whose end a look saw first, so far.
+        pushes_lost: the share of ends, from 0 to 1, whose webhook is not expected to come here.
     """
 
     lists_of_no_use: int = 0
     read_singly: int = 0
     overdue: float = 0.0
+    told_by_push: int = 0
+    told_by_looks: int = 0
+    pushes_lost: float = 1.0
 
     def __add__(self, other: WaitingStats) -> WaitingStats:
-        """Put two clients together: counts add up, of delays the longer."""
+        """Put two clients together: counts add up, of delays and shares the larger."""
         return WaitingStats(
             lists_of_no_use=self.lists_of_no_use + other.lists_of_no_use,
             read_singly=self.read_singly + other.read_singly,
             overdue=max(self.overdue, other.overdue),
+            told_by_push=self.told_by_push + other.told_by_push,
+            told_by_looks=self.told_by_looks + other.told_by_looks,
+            pushes_lost=max(self.pushes_lost, other.pushes_lost),
         )
 
 

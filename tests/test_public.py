@@ -26,12 +26,13 @@ from refold_async import (
     NodeRun,
     RetryPolicy,
     emulator,
+    webhooks,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FACES = (refold_async, emulator)
+FACES = (refold_async, emulator, webhooks)
 """The modules whose `__all__` is the public surface."""
 
 NODE = NodeRun(node_id="n1", status="Errored")
@@ -189,7 +190,7 @@ def test_every_field_is_described(cls: type) -> None:
 @pytest.mark.parametrize("cls", CLASSES)
 def test_a_class_names_the_place_it_is_imported_from(cls: type) -> None:
     """Tracebacks, pickles and documentation show the public name, not the room behind it."""
-    face = emulator if getattr(emulator, cls.__name__, None) is cls else refold_async
+    face = next(face for face in FACES if getattr(face, cls.__name__, None) is cls)
     assert cls.__module__ == face.__name__
     assert getattr(face, cls.__qualname__) is cls
 

@@ -21,7 +21,7 @@ from refold_async._batch.recovery import Recovery, is_uncertain
 from refold_async._batch.running import Tally, check_all, run
 from refold_async._batch.source import Input
 from refold_async._checks import check_count
-from refold_async._clock import Clock
+from refold_async._clock import Clock, to_the_end
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle
 from refold_async._models import ExecutionRef, RequestStructure
@@ -29,7 +29,7 @@ from refold_async._starting import Reconciler
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator
 
     from refold_async._batch.models import BatchItem, BatchProgress
     from refold_async._batch.report import BatchReport
@@ -138,7 +138,7 @@ class Batches:
                 stop_after_failures=stop_after_failures,
             )
         finally:
-            await _to_the_end(_close(source, opened, carrier, recovery, preflight))
+            await to_the_end(_close(source, opened, carrier, recovery, preflight))
         if opened is not None:
             _mention_what_is_left(opened)
             report = attrs.evolve(report, journal_error=opened.broken)
@@ -216,22 +216,6 @@ async def _close(
         await carrier.collect()
     if journal is not None:
         await journal.aclose()
-
-
-async def _to_the_end(closing: Coroutine[Any, Any, None]) -> None:
-    """Await something that must be finished even if its caller is cancelled."""
-    task = asyncio.get_running_loop().create_task(closing)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            if task.done():
-                break
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
-    task.result()
 
 
 def _mention_what_is_left(journal: Journal) -> None:

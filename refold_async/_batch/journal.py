@@ -34,6 +34,7 @@ from refold_async._batch.journal_rows import (
     weigh,
 )
 from refold_async._checks import plain
+from refold_async._clock import to_the_end
 from refold_async._errors import ConfigError, JournalError, clip
 
 if TYPE_CHECKING:
@@ -102,13 +103,15 @@ class Journal:
             if self._identity is not None:
                 _OPEN.add(self._identity)
             # Errors at once instead of waiting for a lock that is held for hours.
-            self._connection = await aiosqlite.connect(self.path, timeout=0.0)
+            self._connection = aiosqlite.connect(self.path, timeout=0.0)
+            # Cancelled, it would go on in its thread, and close the file when others have it open.
+            await to_the_end(self._connection)
             await self._read(self._connection, meta)
         except (sqlite3.Error, OSError) as error:
-            await self.aclose()
+            await to_the_end(self.aclose())
             raise self._error(error) from error
         except BaseException:
-            await self.aclose()
+            await to_the_end(self.aclose())
             raise
 
     def _check_file(self) -> None:

@@ -31,9 +31,19 @@ from refold_async._models.events import (
 )
 from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
 from refold_async._models.paging import Pages
+from refold_async._models.pushed import (
+    WORKFLOW_EVENTS,
+    ConnectionEvent,
+    Webhook,
+    WebhookEvent,
+    WebhookEventKind,
+    WorkflowEvent,
+)
 
 __all__ = [
     "UNREAD",
+    "WORKFLOW_EVENTS",
+    "ConnectionEvent",
     "Execution",
     "ExecutionError",
     "ExecutionEvent",
@@ -56,7 +66,11 @@ __all__ = [
     "SessionToken",
     "StatusChanged",
     "WaitTimeoutError",
+    "Webhook",
+    "WebhookEvent",
+    "WebhookEventKind",
     "Workflow",
+    "WorkflowEvent",
     "changes",
     "created_at",
     "created_second",

@@ -5,6 +5,7 @@ No network, no clock, no aiohttp: all of it can be read and tested alone.
 
 from refold_async._protocol.advice import explained
 from refold_async._protocol.evidence import Answer, Evidence, judge, read_http_date
+from refold_async._protocol.pushed import MAX_EVENT_BYTES, check_keys, read_event, signed_by
 from refold_async._protocol.replies import (
     Output,
     Started,
@@ -33,8 +34,18 @@ from refold_async._protocol.requests import (
     stop_request,
     trigger_event_request,
 )
+from refold_async._protocol.webhooks import (
+    create_webhook_request,
+    delete_webhook_request,
+    get_webhook_request,
+    list_webhooks_request,
+    read_webhook,
+    update_webhook_request,
+    webhook_fields,
+)
 
 __all__ = [
+    "MAX_EVENT_BYTES",
     "Answer",
     "Evidence",
     "Operation",
@@ -42,16 +53,22 @@ __all__ = [
     "Reply",
     "Request",
     "Started",
+    "check_keys",
     "create_session_token_request",
+    "create_webhook_request",
+    "delete_webhook_request",
     "enabled_workflows_request",
     "execute_request",
     "explained",
     "get_execution_request",
     "get_response_request",
+    "get_webhook_request",
     "judge",
     "list_batches_request",
     "list_executions_request",
+    "list_webhooks_request",
     "list_workflows_request",
+    "read_event",
     "read_execution",
     "read_http_date",
     "read_page",
@@ -59,9 +76,13 @@ __all__ = [
     "read_response",
     "read_session_token",
     "read_started",
+    "read_webhook",
     "read_workflow",
     "request_structure_request",
     "rerun_request",
+    "signed_by",
     "stop_request",
     "trigger_event_request",
+    "update_webhook_request",
+    "webhook_fields",
 ]

@@ -62,6 +62,7 @@ _OWN_TEXTS = ("http_error_type", "error_code", "error")
 """Fields of the service's error envelope, beside `message` and `status_code`."""
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
+_ARRAYS = frozenset({Operation.ENABLED_WORKFLOWS, Operation.LIST_WEBHOOKS})
 _LISTS = frozenset({Operation.LIST_EXECUTIONS, Operation.LIST_BATCHES, Operation.LIST_WORKFLOWS})
 
 _NOTHING = object()
@@ -110,8 +111,10 @@ def _is_accepted(request: Request, status: int, document: Any) -> bool:
         return isinstance(document, dict) and (
             _is_text(document.get("execution_id")) or any(m in document for m in RAN_MARKS)
         )
-    if operation is Operation.ENABLED_WORKFLOWS:
+    if operation in _ARRAYS:
         return fine and isinstance(document, list)
+    if operation is Operation.DELETE_WEBHOOK:  # answers the remaining ones, if anything
+        return fine
     if not isinstance(document, dict):
         return False
     if operation is Operation.RERUN:

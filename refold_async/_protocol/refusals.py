@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from refold_async._errors import ApiError, UnexpectedReplyError, api_error_class, clip
+from refold_async._errors import (
+    ApiError,
+    NotFoundError,
+    UnexpectedReplyError,
+    api_error_class,
+    clip,
+)
 
 if TYPE_CHECKING:
     from refold_async._protocol.reply import Reply
@@ -34,7 +40,9 @@ def refusal(reply: Reply, document: Any, retry_after: float | None) -> ApiError:
     fields = document if isinstance(document, dict) else {}
     text = _told(reply)
     message = clip(fields.get("message") or ("" if fields else text) or "no message")
-    return api_error_class(reply.status)(
+    missing = "RESOURCE_NOT_FOUND" in {fields.get("error"), fields.get("error_code")}
+    # Of a webhook that is not there the service says 400.
+    return (NotFoundError if missing else api_error_class(reply.status))(
         message,
         status=reply.status,
         error=_optional(fields.get("error")),

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from refold_async._checks import check_header, check_id, plain
+from refold_async._checks import check_flag, check_header, check_id, plain
 from refold_async._errors import ConfigError
 from refold_async._protocol.payload import dump_payload, unwrapped
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Operation(StrEnum):
@@ -37,6 +35,11 @@ class Operation(StrEnum):
     ENABLED_WORKFLOWS = "enabled_workflows"
     REQUEST_STRUCTURE = "request_structure"
     CREATE_SESSION_TOKEN = "create_session_token"  # noqa: S105 - an operation's name
+    CREATE_WEBHOOK = "create_webhook"
+    LIST_WEBHOOKS = "list_webhooks"
+    GET_WEBHOOK = "get_webhook"
+    UPDATE_WEBHOOK = "update_webhook"
+    DELETE_WEBHOOK = "delete_webhook"
 
 
 STARTING = frozenset({Operation.EXECUTE, Operation.RERUN, Operation.TRIGGER_EVENT})
@@ -112,10 +115,11 @@ _OURS = frozenset(
         *("x-api-key", "authorization", "linked_account_id", "slug", "config_id", "instance_tag"),
         *("host", "content-type", "content-length", "content-encoding", "transfer-encoding"),
         *("connection", "expect", "upgrade", "cookie", "accept-encoding", "user-agent"),
+        *("proxy-authorization", "te", "trailer"),
     }
 )
 """Headers that say who asks for what, and how bytes are to be read."""
-_JSON = {"Content-Type": "application/json"}
+JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 def execute_request(
@@ -137,7 +141,9 @@ def execute_request(
 
     See: "Execute Workflow".
     """
-    # Plain before the cache is asked: a class of the caller's may call two texts equal.
+    # Before the cache is asked: a class of the caller's may call two texts equal, and 1 is True.
+    check_flag(sync, "sync")
+    check_flag(include_headers, "include_headers")
     workflow_id, slug = _plain(workflow_id), _plain(slug)
     common = workflow_id, slug, _plain(config_id), sync, include_headers
     try:
@@ -215,7 +221,7 @@ def trigger_event_request(
         operation=Operation.TRIGGER_EVENT,
         target="/api/v2/public/event/trigger",
         method="POST",
-        headers={**_further(headers or {}), **own, **_JSON},
+        headers={**_further({} if headers is None else headers), **own, **JSON_HEADERS},
         body=b'{"event":' + json.dumps(_event(event)).encode() + b"," + body.removeprefix(b"{"),
         account=account,
         instance_tag=own.get("instance_tag"),
@@ -230,8 +236,11 @@ def _event(name: Any) -> str:
     return str.__str__(name)
 
 
-def _further(headers: Mapping[str, str]) -> dict[str, str]:
+def _further(headers: object) -> dict[str, str]:
     """Check headers of the caller's own: they take no place of ours."""
+    if not isinstance(headers, Mapping):
+        kind = type(headers).__name__
+        raise ConfigError(f"must be a mapping of names to values, not {kind}", field="headers")
     further = {}
     for given, value in headers.items():
         name = _plain(given)
@@ -336,7 +345,7 @@ def create_session_token_request(account: str, *, force_refresh: bool) -> Reques
         operation=Operation.CREATE_SESSION_TOKEN,
         method="POST",
         target="/api/v2/public/session-token" + ("?force_refresh=true" if force_refresh else ""),
-        headers=_JSON,
+        headers=JSON_HEADERS,
         body=json.dumps({"linked_account_id": check_header(account, "linked_account_id")}).encode(),
     )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Page,
         RequestStructure,
         SessionToken,
+        Webhook,
         Workflow,
     )
     from refold_async._transport.retry import Care
@@ -147,3 +148,30 @@ class Api:
         """Make a session token for an account."""
         request = protocol.create_session_token_request(account, force_refresh=force_refresh)
         return protocol.read_session_token(await self.send(request))
+
+    async def create_webhook(
+        self, fields: Mapping[str, Any], *, policy: RetryPolicy | None = None
+    ) -> Webhook:
+        """Subscribe to events."""
+        request = protocol.create_webhook_request(fields)
+        answer = await self.send(request, policy=policy)
+        return protocol.read_webhook(answer.document)
+
+    async def list_webhooks(self) -> list[Webhook]:
+        """Read all webhooks."""
+        answer = await self.send(protocol.list_webhooks_request())
+        return [protocol.read_webhook(doc) for doc in answer.document if isinstance(doc, dict)]
+
+    async def get_webhook(self, webhook_id: str) -> Webhook:
+        """Read one webhook."""
+        answer = await self.send(protocol.get_webhook_request(webhook_id))
+        return protocol.read_webhook(answer.document)
+
+    async def update_webhook(self, webhook_id: str, fields: Mapping[str, Any]) -> Webhook:
+        """Change fields of a webhook."""
+        request = protocol.update_webhook_request(webhook_id, fields)
+        return protocol.read_webhook((await self.send(request)).document)
+
+    async def delete_webhook(self, webhook_id: str) -> None:
+        """Remove a webhook."""
+        await self.send(protocol.delete_webhook_request(webhook_id))

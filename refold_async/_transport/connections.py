@@ -1,8 +1,8 @@
 """Where connections come from: a pool of our own or a lent one, TLS, a proxy; and how old they get.
 
 All of them pass one door just before they are written to. There an attempt is marked as sent, and
-a connection that has been idle for too long is left: a POST on one that the server is just closing
-is a lost answer.
+a connection that has been idle for too long, or on which the server spoke unasked, is left: a POST
+on one that the server is just closing is a lost answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 import attrs
 
-from refold_async._checks import Seconds, check_count, positive_seconds
+from refold_async._checks import Seconds, check_count, check_flag, positive_seconds
 from refold_async._config import Secret
 from refold_async._errors import ConfigError
 from refold_async._transport.attempt import under_way
@@ -28,6 +28,7 @@ from refold_async._version import __version__
 if TYPE_CHECKING:
     import asyncio
 
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
@@ -57,10 +58,15 @@ class _Door(aiohttp.BaseConnector):
         while True:
             connection = await self._pool.connect(req, traces, timeout)
             kept = connection.protocol  # not its transport: uvloop's can't be referred to weakly
-            if kept is None or self._clock.monotonic() < _fresh_until.get(kept, math.inf):
+            if kept is None or self._is_usable(kept):
                 attempt.depart(kept)  # nothing is awaited before the write
                 return connection
             connection.close()
+
+    def _is_usable(self, kept: ResponseHandler) -> bool:
+        """Tell whether it is fresh, and silent: what came unasked would be taken for the answer."""
+        fresh = self._clock.monotonic() < _fresh_until.get(kept, math.inf)
+        return fresh and not kept.should_close
 
 
 @attrs.frozen
@@ -165,14 +171,13 @@ def check_connections(
     session: object,
 ) -> Connections:
     """Check a client's arguments that say how it connects."""
-    if not isinstance(trust_env, bool):
-        raise ConfigError(f"must be True or False, not {trust_env!r:.80}", field="trust_env")
+    by_environment = check_flag(trust_env, "trust_env")
     seconds = positive_seconds(keepalive, "keepalive")
     if seconds is None:
         raise ConfigError("must be a number of seconds, not None", field="keepalive")
     limit = check_count(max_connections, "max_connections")
     via = None if proxy is None else check_proxy(proxy)
-    if via is None and trust_env:
+    if via is None and by_environment:
         via = _proxy_of_environment(base_url)
     lent = None if session is None else _connector_of(session)
     if lent is not None and lent.limit:

@@ -44,6 +44,11 @@ class Authenticator:
         return self._api_key is None
 
     @property
+    def signs(self) -> tuple[str, ...]:
+        """What the service signs its webhooks with: the API key, where that is the credential."""
+        return () if self._api_key is None else (self._api_key.reveal(),)
+
+    @property
     def current(self) -> Secret | None:
         """The secret in use, or None before the first token was fetched."""
         return self._api_key or self._token

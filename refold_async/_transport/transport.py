@@ -206,7 +206,9 @@ class Transport:
         if answer.error is None:
             self.budget.served(phase)
             return answer
-        answer = judge(request, self.wire.hidden(reply, secret))
+        # Only words are hidden: a short secret would hide what is read of the reply as well.
+        words = judge(request, self.wire.hidden(reply, secret))
+        answer = answer._replace(document=words.document, error=words.error)
         if reply.status in _SHEDDING:
             self.budget.refused(phase, answer.retry_after or 0.0, reply.status)
         elif reply.status < 500:  # noqa: PLR2004
@@ -235,6 +237,15 @@ class Transport:
         prepare()
         self.wire.open()
         self.budget.join((loop, self.wire.base_url, self.auth.identity))
+
+    def lives_elsewhere(self) -> bool:
+        """Tell whether whoever asks is on another event loop, in another thread or process."""
+        if self._loop is None:
+            return False
+        try:
+            return self._loop is not asyncio.get_running_loop() or self._pid != os.getpid()
+        except RuntimeError:  # no loop runs here
+            return True
 
     def loop_has_ended(self) -> bool:
         """Tell whether the client's loop is closed, and with it whatever was under way.

@@ -72,6 +72,11 @@ class Durations:
         """The longest of them, in seconds."""
         return self._sorted[-1] if self._sorted else 0.0
 
+    @property
+    def mostly(self) -> float:
+        """The seconds that nine in ten of them took no longer than."""
+        return self._sorted[len(self._sorted) * 9 // 10] if self._sorted else 0.0
+
     def after(self, age: float, seconds: float) -> tuple[float, float]:
         """Say what becomes of a run that still goes on at an age, so many seconds later.
 
@@ -194,7 +199,12 @@ class Group(NamedTuple):
 
 
 def pause(
-    groups: Sequence[Group], longest: float, *, pressure: float = 1.0, single: bool = False
+    groups: Sequence[Group],
+    longest: float,
+    *,
+    pressure: float = 1.0,
+    lost: float = 1.0,
+    single: bool = False,
 ) -> float:
     """Give the seconds until a look at all of these runs is worth its price.
 
@@ -203,6 +213,7 @@ def pause(
         longest: the longest pause.
         pressure: how many times dearer than usual a read is. It is no reason to look later than
             when many of the runs are expected to be over: few would be known very late.
+        lost: the share of ends that no push tells of, which are what there is to find.
         single: whether the look is at one run, whose output it brings along if the run has ended:
             then it had to be made anyway, and its price counts only as far as it may be in vain.
     """
@@ -212,8 +223,8 @@ def pause(
         cost, over = 0.0, 0.0
         for durations, age, since, runs in groups:
             ended, over_for = durations.after(age, since + seconds)
-            cost += runs * over_for
-            over += runs * ended
+            cost += lost * runs * over_for
+            over += lost * runs * ended / (1 - ended * (1 - lost))  # by now, and not told
         worth = _PRICE if over > _MANY * number else _PRICE * pressure
         return cost >= (worth * (1 - over) if single else worth)
 

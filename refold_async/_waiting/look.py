@@ -100,7 +100,8 @@ class Look:
             return True
         if told is not None:
             return told.status is not ExecutionStatus.COMPLETED
-        return looks % _WHOLE == (0 if watch.sample else _WHOLE - 1)
+        teaches = watch.sample and watch.hint is None  # a push teaches as much
+        return looks % _WHOLE == (0 if teaches else _WHOLE - 1)
 
     async def _peek(self, watch: Watch) -> Output | None:
         """Ask for the output, which tells as well whether the run is over: one request for both.
@@ -109,15 +110,14 @@ class Look:
             What the path says; None where it is not served, though the run is there.
         """
         told = watch.progress.told is not None
-        self._counters.polls += (
-            not told
-        )  # it is known to be over: the output is all that is missing
+        is_over = told or watch.hinted  # the output is all that is missing
+        self._counters.polls += not is_over
         try:
             output = await self._api.get_response(
                 watch.execution_id,
                 account=watch.account,
                 policy=_ONE_TRY,
-                priority=Priority.RESULT if told else Priority.STATUS,
+                priority=Priority.RESULT if is_over else Priority.STATUS,
             )
         except _NOT_SERVED:
             await self._read(watch)
@@ -129,9 +129,12 @@ class Look:
 
     async def _read(self, watch: Watch) -> None:
         """Read the document."""
-        self._counters.polls += 1
+        self._counters.polls += not watch.hinted
         run = await self._api.get_execution(
-            watch.execution_id, account=watch.account, policy=_ONE_TRY, priority=Priority.STATUS
+            watch.execution_id,
+            account=watch.account,
+            policy=_ONE_TRY,
+            priority=Priority.RESULT if watch.hinted else Priority.STATUS,
         )
         watch.progress.saw(run, self._clock.monotonic())
 

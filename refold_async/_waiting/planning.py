@@ -7,7 +7,7 @@ import random
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from refold_async._models import created_second
+from refold_async._models import ExecutionStatus, created_second
 from refold_async._waiting.cadence import UNKNOWN, Cadence, Group, Pace, pause, pressure
 from refold_async._waiting.pool import FEWEST
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from refold_async._transport import ServerClock
     from refold_async._waiting.cadence import Durations
     from refold_async._waiting.pool import Account, Page
+    from refold_async._waiting.push import Pushes
     from refold_async._waiting.watch import Watch
 
 _JITTER = 0.08
@@ -50,6 +51,7 @@ class Planner:
         server_clock: ServerClock,
         counters: Counters,
         accounts: Mapping[str | None, Account],
+        pushes: Pushes,
     ) -> None:
         self._policy = policy
         self._clock = clock
@@ -59,6 +61,7 @@ class Planner:
         self._pace = Pace()
         self._dated = 0
         self._accounts = accounts
+        self.pushes = pushes
 
     def service_now(self) -> float:
         """Give the service's time, in epoch seconds."""
@@ -139,9 +142,10 @@ class Planner:
     def _next_list(self, page: Page, now: float) -> float:
         """Give when a list that shows the runs of a page is worth its price."""
         groups: dict[tuple[str | None, int, int], Group] = {}
-        newest, anew = None, False
+        newest, anew, told = None, False, False
         for watch in page.runs.values():
             known = self._cadence.of(watch.workflow)
+            told = told or watch.hinted
             if watch.going_at is None:
                 anew = True  # it may have been over for long
             elif known is not UNKNOWN:
@@ -155,12 +159,12 @@ class Planner:
         if newest is not None:  # what is not known of one is not known of all: they are as one
             parts.append(_group(newest, UNKNOWN, now))
             last_look = max(last_look, _born(newest))
+        if told:
+            return now
         dearer = self._pressure(page.account, now)
-        longest = self._longest(dearer)
-        wait = 0.0 if anew else pause(parts, longest, pressure=dearer)
-        return max(
-            now + wait, page.looked_at if anew else last_look + min(self._policy.first, longest)
-        )
+        wait = 0.0 if anew else self._pause(parts, page.account.name, dearer)
+        shortest = min(self._policy.first, self._longest(dearer))
+        return max(now + wait, page.looked_at if anew else last_look + shortest)
 
     def _is_old(self, watch: Watch, now: float) -> bool:
         return now - _born(watch) > _OLD and watch.going_at is not None and not self.knows(watch)
@@ -174,30 +178,42 @@ class Planner:
         now, progress = self._clock.monotonic(), watch.progress
         if progress.over or watch.document or watch.going_at is None:
             return max(now, watch.not_before)
-        dearer = 1.0 if watch.page is None else self._pressure(watch.page.account, now)
-        longest = self._longest(dearer)
-        shortest = min(self._policy.first, longest)
-        known = self._cadence.of(watch.workflow)
-        if progress.last_look_at is None and known is UNKNOWN:
-            due = watch.going_at + shortest
-        else:
-            group = _group(watch, known, now)
-            wait = pause([group], longest, pressure=dearer, single=True)
-            due = now + wait * (
-                random.uniform(1 - _JITTER, 1 + _JITTER) if known is UNKNOWN else 1.0
-            )
-            if progress.last_look_at is not None:
-                due = max(due, watch.going_at + shortest)
+        due = self._worth_it_from(watch, now)
+        if watch.hint is not None and watch.hinted:
+            due = watch.hint.due
         if watch.wants_document:
-            read_at = progress.read_at
-            first = watch.going_at + shortest if watch.fresh else now
+            read_at, first = progress.read_at, now
+            if watch.fresh:
+                first = watch.going_at + self._policy.first
             due = min(due, first if read_at is None else read_at + min(watch.readers or ()))
         return max(due, watch.not_before)
+
+    def _worth_it_from(self, watch: Watch, now: float) -> float:
+        """Give when a read of a run that goes on is worth its price."""
+        assert watch.going_at is not None  # noqa: S101 - others are read at once
+        dearer = 1.0 if watch.page is None else self._pressure(watch.page.account, now)
+        shortest = min(self._policy.first, self._longest(dearer))
+        known = self._cadence.of(watch.workflow)
+        seen = watch.progress.last_look_at is not None
+        if not seen and known is UNKNOWN:
+            lost = self.pushes.lost(watch.account)
+            return watch.going_at + min(shortest / lost, max(shortest, self._policy.push_sweep))
+        wait = self._pause([_group(watch, known, now)], watch.account, dearer, single=True)
+        if known is UNKNOWN:
+            wait *= random.uniform(1 - _JITTER, 1 + _JITTER)
+        return max(now + wait, watch.going_at + shortest) if seen else now + wait
 
     def is_too_soon(self, watch: Watch, due: float) -> bool:
         """Whether a look that was planned is far from worth its price: reads have become dearer."""
         now = self._clock.monotonic()
         return due - now > _TOO_SOON * (now - (watch.going_at or now))
+
+    def is_list_too_soon(self, page: Page) -> bool:
+        """Whether pushes have told so many ends that a list which was planned is not worth it."""
+        if self.pushes.lost(page.account.name) == 1.0:
+            return False
+        now = self._clock.monotonic()
+        return self._next_list(page, now) > now + self._policy.first
 
     def back_off(self, watch: Watch, tries: int, asked: float = 0.0) -> None:
         """Put off the next look at a run, after so many that did not tell what they should."""
@@ -206,6 +222,29 @@ class Planner:
 
     def _longest(self, dearer: float) -> float:
         return self._policy.max_interval * math.sqrt(dearer)
+
+    def _pause(
+        self, groups: list[Group], account: str | None, dearer: float, *, single: bool = False
+    ) -> float:
+        """Give the pause that is worth it; with pushes one that leaves no run unseen for long."""
+        longest, sweep = self._longest(dearer), self._policy.push_sweep
+        lost, seen = self.pushes.lost(account), max(group.since for group in groups)
+        if lost < 1.0:
+            most = max(longest, sweep)
+            wait = pause(groups, most, pressure=dearer, lost=lost, single=single)
+            if seen + wait <= sweep:
+                return wait
+        as_ever = pause(groups, longest, pressure=dearer, single=single)
+        return as_ever if lost == 1.0 else max(as_ever, sweep - seen)
+
+    def joined(self, watch: Watch) -> None:
+        """Begin to wait for a run: its end may have been told already, or be expected."""
+        self.pushes.joined(watch)
+        known = self._cadence.of(watch.workflow)
+        if watch.born is not None and known is not UNKNOWN:
+            at = watch.born + known.mostly
+            if at > self._clock.monotonic():
+                self.pushes.expect(watch, at)
 
     # -- what is learned ---------------------------------------------------------------------
 
@@ -221,6 +260,7 @@ class Planner:
         if watch.learned:
             return
         watch.learned = True
+        self.pushes.ended(watch, ExecutionStatus.COMPLETED if run is None else run.status)
         now, known = self._clock.monotonic(), self._cadence.of(watch.workflow)
         if run is not None and run.completed_at is not None and run.created_at is not None:
             took = (run.completed_at - run.created_at).total_seconds()
@@ -228,6 +268,8 @@ class Planner:
             if 0 <= late < _DAY and watch.fresh:  # others may have been over for long
                 self._counters.noticed += 1
                 self._counters.unnoticed_for += late
+        elif watch.fresh and watch.hint is not None:
+            took = watch.hint.at - _born(watch)
         elif not watch.fresh or not (listed or watch.sample or now - _born(watch) > known.longest):
             return
         else:

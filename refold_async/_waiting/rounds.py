@@ -85,7 +85,12 @@ class Rounds:
         now = self._clock.monotonic()
         try:
             if page.account.reads_list(page, now):
+                if self._planner.is_list_too_soon(page):
+                    return
+                told = [watch for watch in page.runs.values() if watch.hinted]
                 await self._look_over(page, now)
+                for watch in told:
+                    self._not_shown(watch, now)
             elif page.runs:
                 due, watch = self._planner.next_single(page)
                 if not watch.looking and not self._planner.is_too_soon(watch, due):
@@ -93,6 +98,12 @@ class Rounds:
         except Exception:
             logger.exception("a list broke us; its runs are read singly for a while")
             page.account.lists.failed(now, self._clock.monotonic(), passing=False)
+
+    def _not_shown(self, watch: Watch, asked_at: float) -> None:
+        """Read a run by itself whose end a push told, unless the list has shown it."""
+        if watch.wanted and not watch.progress.over:
+            self._planner.pushes.lagged(watch, asked_at)
+            self._arrange(watch)
 
     async def _look_singly(self, watch: Watch, account: Account) -> None:
         watch.looking = True
@@ -120,7 +131,10 @@ class Rounds:
             self._date_by(watch, progress.document)
         if result is None and not progress.ended:
             self._counters.wasted += 1
+            self._counters.polls += watch.hinted
             self._planner.count_read(account)
+            if error is None or isinstance(error, NotFoundError):
+                self._planner.pushes.lagged(watch, began)
         if error is not None:
             self._weigh(watch, error)
         elif result is not None:
@@ -144,7 +158,7 @@ class Rounds:
         failing_for = now - (progress.failing_since or now)
         asked = error.retry_after if isinstance(error, ApiError) else None
         if isinstance(error, NotFoundError) and progress.status is None:
-            is_final = not self._planner.is_new(watch)
+            is_final = not (self._planner.is_new(watch) or watch.hinted)
         elif isinstance(error, RateLimitError):  # load is no failure
             is_final = failing_for > max(self._policy.failure_budget, self._patience)
         else:

@@ -18,6 +18,7 @@ from refold_async._stats import WaitingStats
 from refold_async._waiting.look import Look
 from refold_async._waiting.planning import Planner
 from refold_async._waiting.pool import Account, Lists, Page
+from refold_async._waiting.push import Pushes
 from refold_async._waiting.report import reattach, wait_timeout
 from refold_async._waiting.rounds import PATIENCE, Rounds, broken
 from refold_async._waiting.schedule import Schedule
@@ -56,7 +57,8 @@ class Tracker:
         self._accounts: dict[str | None, Account] = {}
         self._many = _FEW
         server_clock = api.transport.server_clock
-        self.planner = Planner(policy, clock, server_clock, counters, self._accounts)
+        self._pushes = Pushes(policy, clock, self._plan_anew)
+        self.planner = Planner(policy, clock, server_clock, counters, self._accounts, self._pushes)
         self.rounds = Rounds(
             Look(api, policy, clock, counters),
             self.planner,
@@ -113,7 +115,34 @@ class Tracker:
             lists_of_no_use=sum(not account.lists_are_good(now) for account in accounts),
             read_singly=sum(account.read_singly(now) for account in accounts),
             overdue=self._schedule.overdue(accounts),
+            told_by_push=self._pushes.by_push,
+            told_by_looks=self._pushes.by_looks,
+            pushes_lost=self._pushes.lost_of_all,
         )
+
+    # -- being told --------------------------------------------------------------------------
+
+    def notify(self, execution_id: str, account: str | None) -> bool:
+        """Take a hint that a run has ended; tell whether it is read for somebody who waits here.
+
+        Args:
+            execution_id: the run.
+            account: the linked account that it belongs to, if that was told.
+        """
+        if self._closed:
+            return False
+        names = [*self._accounts] if account is None else [account]
+        watches = (self.find(execution_id, name) for name in {*names, None})
+        told = self._pushes.told(execution_id, account, filter(None, watches))
+        for watch in told:
+            self._arrange(watch)
+        return bool(told)
+
+    def _plan_anew(self) -> None:
+        """Set the next looks at all that is pending: what they are worth has changed at once."""
+        for page in {watch.page for watch in self._watches.values()} - {None}:
+            self.planner.plan(page)
+            self._schedule.arrange(page)
 
     # -- waiting -----------------------------------------------------------------------------
 
@@ -189,8 +218,7 @@ class Tracker:
         longest = self._policy.max_interval if interval is None else interval
         while watch.version <= seen:
             self._check_open(watch)
-            if not watch.wanted:
-                watch.progress.forget_failures()
+            self._begin(watch)
             if watch.changed is None:
                 watch.changed = asyncio.get_running_loop().create_future()
             changed = watch.changed
@@ -225,10 +253,14 @@ class Tracker:
         return future
 
     def _join(self, watch: Watch, *, output: bool) -> None:
-        if not watch.wanted:  # nobody has waited meanwhile: a new wait has a budget of its own
-            watch.progress.forget_failures()
+        self._begin(watch)
         watch.waiters += output
         watch.enders += not output
+
+    def _begin(self, watch: Watch) -> None:
+        if not watch.wanted:  # nobody has waited meanwhile: a new wait has a budget of its own
+            watch.progress.forget_failures()
+            self.planner.joined(watch)
 
     def _leave(self, watch: Watch, *, output: bool) -> None:
         watch.waiters -= output
@@ -261,6 +293,8 @@ class Tracker:
                 self.planner.plan(page)
         elif single:
             page.due = self.planner.due(watch)
+        elif watch.hinted:
+            page.due = min(page.due, self.planner.due(watch))
         self._schedule.arrange(page)
 
     def _is_single(self, watch: Watch) -> bool:
@@ -268,7 +302,9 @@ class Tracker:
         progress = watch.progress
         wants_document = watch.wants_document or watch.document
         unlisted = watch.created is None or self._clock.monotonic() < watch.unlisted_until
-        return not self._policy.sweep or wants_document or progress.over or unlisted
+        hint = watch.hint if watch.hinted else None
+        told = hint is not None and (watch.wants_output or hint.tries > 0)
+        return not self._policy.sweep or wants_document or progress.over or unlisted or told
 
     def _account(self, name: str | None) -> Account:
         account = self._accounts.get(name)
@@ -319,6 +355,7 @@ class Tracker:
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`; the runs themselves go on."""
         self._closed = True
+        self._pushes.close()
         await self._schedule.aclose()
         for watch in list(self._watches.values()):
             error = ClientClosedError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import attrs
@@ -12,6 +13,16 @@ from refold_async._models import ExecutionResult
 from refold_async._waiting.progress import Progress
 
 Settlement = asyncio.Future[ExecutionResult[Any] | RefoldError]
+
+
+@attrs.define(eq=False)
+class Hint:
+    """What a push told of a run somebody waits for. Times are monotonic seconds."""
+
+    at: float  # when it came
+    due: float  # the next read because of it; infinite once it has had its reads
+    tries: int = 0  # reads that showed the run going on
+    again_from: float = math.inf  # when a repeated push is reason for a read
 
 
 @attrs.define(eq=False, repr=False)
@@ -36,6 +47,7 @@ class Watch:
     learned: bool = False  # its duration was
     contradicted: int = 0  # documents that denied the end a list had told
     document: bool = False  # the next look reads the whole document
+    hint: Hint | None = None  # a push told of its end
     progress: Progress = attrs.field(factory=Progress)
     settled: Settlement | None = None
     ended: Settlement | None = None
@@ -58,6 +70,11 @@ class Watch:
         return _value(self.settled) or _value(self.ended)
 
     @property
+    def hinted(self) -> bool:
+        """Whether it is to be read because a push told of its end."""
+        return self.hint is not None and self.hint.due < math.inf
+
+    @property
     def wants_output(self) -> bool:
         """Whether anybody waits for the output."""
         return self.waiters > 0 and not _is_done(self.settled)
@@ -78,6 +95,8 @@ class Watch:
         for future in (self.settled if result.output_is_read else None, self.ended):
             if future is not None and not future.done():
                 future.set_result(result)
+        if result.output_is_read and self.result is None:
+            self.settled = self.ended  # so that nobody asks for it again
 
     def fail(self, error: RefoldError) -> None:
         """Let whoever waits know that the run can't be read."""

@@ -20,6 +20,7 @@ import attrs
 from ._behaviour import Behaviour
 from ._events import Event, Fired
 from ._faults import Fault, Faults
+from ._pushing import Delivery, Pushes
 from ._records import Recorded, Requests
 from ._runs import Run
 from ._server import Emulator
@@ -27,6 +28,7 @@ from ._workflows import NodeFailed, Outcome, Respond, Workflow, WorkflowError
 
 __all__ = [
     "Behaviour",
+    "Delivery",
     "Emulator",
     "Event",
     "Fault",
@@ -34,6 +36,7 @@ __all__ = [
     "Fired",
     "NodeFailed",
     "Outcome",
+    "Pushes",
     "Recorded",
     "Requests",
     "Respond",

@@ -11,7 +11,7 @@ from typing import Any, cast
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from . import _catalogue, _executions, _lists, _starts
+from . import _catalogue, _executions, _lists, _starts, _webhooks
 from ._behaviour import Behaviour
 from ._bodies import check_headers, read_body
 from ._faults import Fault, Faults
@@ -43,6 +43,12 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_V2}/workflow/{{workflow_id}}", _catalogue.get_workflow),
     ("GET", f"{_V2}/workflow", _catalogue.list_workflows),
     ("POST", f"{_V2}/session-token", _catalogue.create_session_token),
+    ("POST", f"{_V2}/webhook", _webhooks.create_webhook),
+    ("GET", f"{_V2}/webhook", _webhooks.list_webhooks),
+    ("GET", f"{_V2}/webhook/{{webhook_id}}", _webhooks.get_webhook),
+    ("PUT", f"{_V2}/webhook/{{webhook_id}}", _webhooks.update_webhook),
+    ("DELETE", f"{_V2}/webhook/{{webhook_id}}", _webhooks.delete_webhook),
+    ("PUT", f"{_V2}/webhooks/group/edit", _webhooks.edit_webhook_group),
     ("POST", f"{_V2}/session-token/revoke", _catalogue.revoke_session_token),
 )
 _PATTERNS = tuple(

@@ -15,6 +15,7 @@ from ._events import Event, Fired
 from ._faults import Faults
 from ._listening import CountingServer, make_request
 from ._performing import Performances
+from ._pushing import Pusher, Pushes
 from ._records import Requests
 from ._runs import Run
 from ._service import Service
@@ -55,6 +56,8 @@ class Emulator:
         self._performances = Performances(self._now)
         self._state = State(self.behaviour, self._now, self._performances.begin)
         self._service = Service(self.behaviour, api_key, self._state, self._performances)
+        self._pusher = Pusher(self._service.webhooks, api_key, self._now)
+        self._state.started = self._pusher.watch
         self._prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
         self._app = App(self._service, self._prefix)
         self._host = host
@@ -107,6 +110,7 @@ class Emulator:
             await site.stop()
         await self._performances.aclose()
         await self._app.end_waiting()
+        await self._pusher.aclose()
         await runner.cleanup()
         # A transport ends in the loop's next turns, with unsent bytes only if aborted.
         for transport in self._server.transports.values():
@@ -123,6 +127,11 @@ class Emulator:
     def faults(self) -> Faults:
         """What goes wrong."""
         return self._app.faults
+
+    @property
+    def pushes(self) -> Pushes:
+        """How deliveries to webhooks fare, and those that were tried."""
+        return self._pusher.pushes
 
     @property
     def requests(self) -> Requests:

@@ -14,6 +14,7 @@ from ._replies import RefusedError, Reply, Silence, html_reply, http_date, refus
 from ._runs import Run
 from ._state import State
 from ._strict_json import load
+from ._subscriptions import Webhooks
 from ._tokens import Tokens
 
 # The cap is "near" 3 MB and holds for the payload: room for what is around it in the body.
@@ -65,6 +66,7 @@ class Service:
         self.now = state.now
         self.max_body_bytes = behaviour.max_payload_bytes + _WRAPPER_BYTES
         self.tokens = Tokens(behaviour, state.now)
+        self.webhooks = Webhooks(state.now, "production" if api_key[:2] == "pk" else "test")
         self._requests = behaviour.rate_limit and Bucket(*behaviour.rate_limit, state.now)
         self._starts = behaviour.capacity and Bucket(
             behaviour.capacity, max(1.0, behaviour.capacity), state.now

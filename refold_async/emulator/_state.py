@@ -32,6 +32,7 @@ class State:
         when_decided: Callable[[Run, Awaitable[Outcome]], None],
     ) -> None:
         self.now = now
+        self.started: Callable[[Run], None] = lambda _: None  # who is told of each new run
         self._when_decided = when_decided
         self.workflows: dict[str, Workflow] = {}
         self.runs: list[Run] = []
@@ -116,6 +117,7 @@ class State:
 
     def _file(self, run: Run) -> None:
         self.runs.append(run)
+        self.started(run)
         self._by_id[run.execution_id] = run
         if run.instance_tag is not None:
             self.tags[run.instance_tag] += 1

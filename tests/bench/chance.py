@@ -53,7 +53,7 @@ async def main(seconds: float, share: float) -> None:
             later = (stats.requests["execute"] - before) / (seconds / 2)
             print(
                 f"{share:>6.0%} refused: {per_second:>6,.0f} requests/s, in the second half"
-                f" {later:>6,.0f}; {failed} calls failed",
+                f" {later:>6,.0f}; {failed} calls failed; limited to {stats.budget.rate}",
                 flush=True,
             )
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import subprocess
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from refold_async import RefoldClient
+from refold_async.emulator import Emulator
 from tests.docs.conftest import EXAMPLES, PYTHON, environment, running_emulator
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ WITH_TESTS_OF_THEIR_OWN = {
     "fan_out_service",
     "nightly_batch",
     "resume_batch",
+    "webhooks_aiohttp",
+    "webhooks_fastapi",
 }
 
 
@@ -121,18 +125,24 @@ def test_uncertain_start_is_found_by_its_tag() -> None:
     assert printed.splitlines() == ["COMPLETED {'amount': 100}"]
 
 
-async def asked_of(service_name: str, body: bytes, base_url: str) -> tuple[int, bytes]:
+async def asked_of(
+    service_name: str, body: bytes, base_url: str, **variables: str
+) -> tuple[int, bytes]:
     """Run a web service, and ask it for contacts of an account."""
     service = await asyncio.create_subprocess_exec(
         *PYTHON,
         EXAMPLES / f"{service_name}.py",
-        env={**environment(base_url), "PORT": "0"},
+        env={**environment(base_url), "PORT": "0", **variables},
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     assert service.stdout is not None
     try:
-        where = re.search(r"http://[\d.:]+", (await service.stdout.readline()).decode())
-        assert where is not None
+        where, said = None, ""
+        while where is None:
+            said += (line := (await service.stdout.readline()).decode())
+            assert line, said
+            where = re.search(r"http://[\d.:]+\d", line)
         return await asyncio.to_thread(post, f"{where[0]}/accounts/acct_7/contacts", body)
     finally:
         service.terminate()
@@ -155,6 +165,33 @@ async def test_fan_out_service_answers_as_runs_settle(base_url: str) -> None:
     lines = [json.loads(line) for line in text.splitlines()]
     assert (status, [line["outcome"] for line in lines]) == (200, ["succeeded"] * 3)
     assert sorted(line["contact"] for line in lines) == [each["email"] for each in contacts]
+
+
+@pytest.mark.parametrize("name", ["webhooks_aiohttp", "webhooks_fastapi"])
+async def test_a_service_is_told_by_its_webhook(name: str) -> None:
+    """The emulator delivers to the route, by the URL the service subscribed, and takes 200."""
+    async with Emulator() as emulator:
+        port = free_port()
+        public = {"PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
+
+        @emulator.workflow("wf_contact", slug="demo", duration=0.3)
+        def create(payload: dict[str, Any]) -> Any:
+            return {"id": 1} | payload
+
+        status, text = await asked_of(
+            name, b'{"email": "jim@example.com"}', emulator.base_url, **public
+        )
+        assert (status, json.loads(text)) == (201, {"id": 1, "email": "jim@example.com"})
+        assert emulator.counts["create_webhook"] == 1
+        [delivery] = emulator.pushes.deliveries
+        assert (delivery.event, delivery.attempt, delivery.status) == ("Workflow Completed", 1, 200)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def test_nightly_batch_reports_and_runs_nothing_twice(base_url: str, tmp_path: Path) -> None:

@@ -138,7 +138,8 @@ async def test_nothing_is_lost_under_any_load(
     await load.run(callers)
     soon = load.clock.now + 0.001
     budget = load.budgets[0]
-    fresh = [asyncio.create_task(budget.acquire(deadline=soon)) for _ in range(10)]
+    asking = (budget.acquire(deadline=soon, account=number) for number in range(10))
+    fresh = [asyncio.create_task(each) for each in asking]
     await load.clock.advance(0.01)
     slots = await asyncio.gather(*fresh)
     assert sum(slot is not None for slot in slots) == min(burst, places)

@@ -99,17 +99,25 @@ def _next(script: deque[Any]) -> Any:
 class House:
     """A tracker over a scripted service."""
 
-    def __init__(self, clock: FakeClock, *, at_once: int = 25) -> None:
+    def __init__(
+        self, clock: FakeClock, *, at_once: int = 25, polling: PollPolicy = POLLING
+    ) -> None:
         self.clock = clock
         self.service = ScriptedService()
         self.counters = Counters()
         api = cast("Any", self.service)
-        self.tracker = Tracker(api, POLLING, clock, self.counters, at_once=at_once)
-        self.services = Services(api, self.tracker, POLLING, clock)
+        self.tracker = Tracker(api, polling, clock, self.counters, at_once=at_once)
+        self.services = Services(api, self.tracker, polling, clock)
 
-    def handle(self, execution_id: str | None = RUN, *, attempts: int = 0) -> ExecutionHandle[Any]:
+    def handle(
+        self, execution_id: str | None = RUN, *, attempts: int = 0, workflow: str | None = None
+    ) -> ExecutionHandle[Any]:
         """Give a handle; `attempts=1` makes it one of a run that was just started."""
         started = Started(execution_id=execution_id, attempts=attempts) if attempts else None
         return ExecutionHandle(
-            self.services, execution_id, linked_account_id="acct", started=started
+            self.services,
+            execution_id,
+            workflow_id=workflow,
+            linked_account_id="acct",
+            started=started,
         )

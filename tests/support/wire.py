@@ -136,6 +136,11 @@ class Wire:
         for writer in self._writers:
             writer.transport.abort()
 
+    def say(self, reply: bytes) -> None:
+        """Answer on every open connection, although nobody asked."""
+        for writer in self._writers:
+            writer.write(reply)
+
     async def end(self) -> None:
         """Cut every connection, and let what stalls or naps go."""
         self._over.set()

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from refold_async import SystemClock
-from refold_async._clock import done_within, sleep
+from refold_async._clock import done_within, sleep, to_the_end
 from tests.support.clock import FakeClock, settle
 
 
@@ -93,3 +93,38 @@ async def test_system_clock_is_the_machines() -> None:
     clock.call_later(60.0, lambda: called.append(1)).cancel()
     await sleep(clock, 0)
     assert called == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_cancellation_in_the_moment_of_the_end_is_not_lost(turns: int, fails: bool) -> None:
+    """However the turns fall, what must be finished is, and who was cancelled hears of it."""
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def finishing() -> None:
+        await ended
+
+    task = asyncio.create_task(to_the_end(finishing()))
+    await settle()
+    if fails:
+        ended.set_exception(OSError("no"))
+    else:
+        ended.set_result(None)
+    await settle(turns)
+    was_asked = task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled() is was_asked
+
+
+async def test_what_must_be_finished_is_finished_however_often_its_caller_is_cancelled() -> None:
+    """Each cancellation waits; the last is raised in the end."""
+    ended = asyncio.Event()
+    task = asyncio.create_task(to_the_end(ended.wait()))
+    for _ in range(3):
+        await settle()
+        task.cancel()
+    await settle()
+    assert not task.done()
+    ended.set()
+    await asyncio.wait([task])
+    assert task.cancelled()

@@ -125,6 +125,27 @@ async def test_an_idle_connection_is_left_before_the_server_closes_it(
 
 
 @LENT
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(http(body={"execution_id": "6a314c54d4616e99e7fa5bad"}), id="another run"),
+        pytest.param(http(503, {"message": "busy", "status_code": 503}), id="a refusal"),
+    ],
+)
+async def test_what_nobody_asked_for_is_nobodys_answer(
+    connect: Callable[..., RefoldClient], said: bytes, lent: bool
+) -> None:
+    """A connection on which an answer came to no request is left: it would be the next call's."""
+    async with wire(STARTS) as server, pool(lent=lent) as over:
+        refold = connect(server, retry=at_once("never"), **over)
+        await refold.execute("wf_1", slug="s")
+        server.say(said)
+        await asyncio.sleep(0.05)
+        handle = await refold.execute("wf_1", slug="s")
+    assert (handle.execution_id, server.connections) == (RUN, 2)
+
+
+@LENT
 async def test_a_server_that_closes_idle_connections_fails_no_call(
     connect: Callable[..., RefoldClient], lent: bool
 ) -> None:

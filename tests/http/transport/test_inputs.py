@@ -36,6 +36,7 @@ BAD_IDS = [
 ]
 BAD_HEADERS = ["", " a", "a ", "a\r\nx-evil: 1", "a\tb", "\x7f", "é", "\ud800", "x" * 1025, 7, b"a"]
 BAD_SECONDS = [0, -1, math.nan, math.inf, "5", True, timedelta(0), timedelta(seconds=-1)]
+BAD_FLAGS = ["false", "", 0, 1, None]
 BAD_COUNTS = [0, -1, 1.5, "10", True, None]
 
 
@@ -94,6 +95,16 @@ CALLS = [
     *cases("linked_account_id", BAD_HEADERS, lambda v: execute("linked_account_id", v), "account"),
     *cases("timeout", BAD_SECONDS, lambda v: execute("timeout", v), "timeout"),
     *cases("retry", ["safe", 3, RetryPolicy], lambda v: execute("retry", v), "retry"),
+    *cases("sync", BAD_FLAGS, lambda v: execute("sync", v), "sync"),
+    *cases("unique_tag", BAD_FLAGS, lambda v: execute("unique_tag", v), "unique_tag"),
+    *cases("include_headers", BAD_FLAGS, lambda v: execute("include_headers", v), "headers"),
+    *cases("idempotent", BAD_FLAGS, lambda v: lambda r: r.events.trigger("e", idempotent=v), "e"),
+    *cases(
+        "force_refresh",
+        BAD_FLAGS,
+        lambda v: lambda r: r.session_tokens.create("a", force_refresh=v),
+        "force",
+    ),
     *[
         case
         for verb in ("get", "response", "stop", "rerun")
@@ -249,6 +260,11 @@ async def test_an_account_is_needed_with_a_key(connect: Callable[..., RefoldClie
         pytest.param({"max_payload_bytes": -1}, "max_payload_bytes", id="max_payload_bytes"),
         pytest.param({"max_reply_bytes": 1.5}, "max_reply_bytes", id="max_reply_bytes"),
         pytest.param({"session": "mine"}, "session", id="session"),
+        pytest.param(
+            {"base_url": "http://refold.example", "allow_insecure_http": "false"},
+            "allow_insecure_http",
+            id="allow_insecure_http",
+        ),
     ],
 )
 def test_a_bad_setting_is_named_when_the_client_is_made(

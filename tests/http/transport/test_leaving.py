@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import sys
 import textwrap
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from refold_async import (
     ClientClosedError,
+    ConfigError,
     ExecutionOutcomeUnknownError,
     RateLimit,
     RefoldError,
@@ -265,6 +267,18 @@ async def test_grace_lets_calls_end(connect: Callable[..., RefoldClient]) -> Non
             await closing
         (orphan,) = refold.orphans
     assert (handle.execution_id, orphan.execution_id) == (RUN, RUN)
+
+
+@pytest.mark.parametrize("grace", [-1, math.nan, math.inf, True, "5", None])
+async def test_a_grace_that_is_no_duration_closes_nothing(
+    connect: Callable[..., RefoldClient], grace: Any
+) -> None:
+    """It is named, and the client goes on."""
+    async with wire(STARTS) as server:
+        refold = connect(server)
+        with pytest.raises(ConfigError, match="grace"):
+            await refold.aclose(grace=grace)
+        assert (await refold.execute("wf_1", slug="s")).execution_id == RUN
 
 
 async def test_grace_ends(connect: Callable[..., RefoldClient], clock: FakeClock) -> None:

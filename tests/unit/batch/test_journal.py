@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -270,3 +271,27 @@ async def test_a_full_disk_is_named(path: Path) -> None:
         await journal._connection.execute("PRAGMA max_page_count=10")
         with pytest.raises(JournalError, match="the disk is full; make room"):
             await journal.write(row(result="x" * 100_000))
+
+
+async def test_an_opening_that_is_cancelled_lets_go_of_the_file_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that closed the file later would drop the locks of whoever has opened it since."""
+    connect, may_go_on = sqlite3.connect, threading.Event()
+
+    def slow(*where: Any, **options: Any) -> Any:
+        may_go_on.wait(30)
+        return connect(*where, **options)
+
+    monkeypatch.setattr("aiosqlite.core.sqlite3.connect", slow)
+    opening = asyncio.create_task(Journal(path).open(META))
+    for _ in range(2):
+        await settle()
+        opening.cancel()
+    await settle()
+    went_early = opening.done()
+    may_go_on.set()
+    await asyncio.wait([opening])
+    assert (opening.cancelled(), went_early) == (True, False)
+    async with opened(path):
+        pass

@@ -13,6 +13,7 @@ from refold_async._stats import Counters
 from refold_async._transport.server_clock import ServerClock
 from refold_async._waiting.planning import Planner
 from refold_async._waiting.pool import Account, Lists, Page
+from refold_async._waiting.push import Pushes
 from refold_async._waiting.watch import Watch
 from tests.support.service import RUN, House
 
@@ -33,7 +34,8 @@ class Desk:
         self.counters = Counters()
         self.account = Account("acct", Lists(100))
         accounts: dict[str | None, Account] = {"acct": self.account}
-        self.planner = Planner(POLICY, clock, self.server_clock, self.counters, accounts)
+        pushes = Pushes(POLICY, clock)
+        self.planner = Planner(POLICY, clock, self.server_clock, self.counters, accounts, pushes)
 
     def watch(self, execution_id: str = RUN, *, fresh: bool = True, workflow: str = "wf") -> Watch:
         """Give the watch of a run that was started, or is picked up again, now."""

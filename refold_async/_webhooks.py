@@ -1,0 +1,253 @@
+"""Webhooks at the service: to make, find, change and remove; and one that is there for sure."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from refold_async import _protocol as protocol
+from refold_async._clock import sleep
+from refold_async._config import RetryPolicy
+from refold_async._errors import (
+    ConfigError,
+    ConnectionFailedError,
+    NotFoundError,
+    ServerError,
+    TransportError,
+)
+from refold_async._models import WORKFLOW_EVENTS, Webhook
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Iterable, Mapping
+    from typing import Literal
+
+    from refold_async._handle import Services
+    from refold_async._models import WebhookEventKind
+
+logger = logging.getLogger("refold_async.webhooks")
+
+_ONCE = RetryPolicy(mode="never")
+"""Making one is not repeatable; `ensure` looks for what a lost answer has made."""
+_SETTLES = 1.0
+"""Seconds after which the list shows what others made at the same moment."""
+_ROUNDS = 5
+
+
+class Webhooks:
+    """Webhooks of the key's environment, test or production. Get it as `refold.webhooks`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def create(
+        self,
+        url: str,
+        *,
+        events: Iterable[WebhookEventKind | str] = WORKFLOW_EVENTS,
+        type: Literal["default", "slack", "custom"] = "default",  # noqa: A002
+        method: Literal["POST", "PUT", "PATCH"] = "POST",
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        description: str | None = None,
+        workflow_ids: Iterable[str] | None = None,
+        slug: str | None = None,
+        is_enabled: bool = True,
+        group: str | None = None,
+    ) -> Webhook:
+        """Make a webhook. Not repeatable: twice makes two, and each event then comes twice.
+
+        Args:
+            url: where to deliver, http or https.
+            events: what to deliver, at least one.
+            type: `custom` for a body of your own.
+            method: how to deliver.
+            headers: sent along; they are not signed.
+            body: a template for type `custom`; keep `{{event}}` in it.
+            description: for whoever finds it.
+            workflow_ids: only for these; None for all.
+            slug: only for workflows of this application.
+            is_enabled: whether it delivers from the start.
+            group: the name of a group to put it into.
+
+        Raises:
+            ConfigError: an argument can't be what it is.
+            BadRequestError: the service knows no such event.
+
+        See: "Create Webhook".
+        """
+        fields = protocol.webhook_fields(
+            url=url,
+            events=events,
+            type=type,
+            method=method,
+            headers=headers,
+            body=body,
+            description=description,
+            workflow_ids=workflow_ids,
+            slug=slug,
+            is_enabled=is_enabled,
+            group=group,
+        )
+        return await self._services.api.create_webhook(fields, policy=_ONCE)
+
+    async def get(self, webhook_id: str) -> Webhook:
+        """Read one webhook. See: "Get Webhook".
+
+        Raises:
+            NotFoundError: there is none with this id (the service says 400).
+        """
+        return await self._services.api.get_webhook(webhook_id)
+
+    async def list(self) -> builtins.list[Webhook]:
+        """Read all webhooks. See: "List Webhooks"."""
+        return await self._services.api.list_webhooks()
+
+    async def update(
+        self,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        events: Iterable[WebhookEventKind | str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        description: str | None = None,
+        workflow_ids: Iterable[str] | None = None,
+        is_enabled: bool | None = None,
+    ) -> Webhook:
+        """Change what is given, and leave the rest; may be repeated. See: "Update Webhook".
+
+        Raises:
+            ConfigError: an argument can't be what it is, or nothing was given.
+            NotFoundError: there is none with this id.
+        """
+        fields = protocol.webhook_fields(
+            url=url,
+            events=events,
+            headers=headers,
+            body=body,
+            description=description,
+            workflow_ids=workflow_ids,
+            is_enabled=is_enabled,
+        )
+        if not fields:
+            raise ConfigError("give at least one field to change", field="update")
+        return await self._services.api.update_webhook(webhook_id, fields)
+
+    async def delete(self, webhook_id: str) -> None:
+        """Remove a webhook. See: "Delete Webhook".
+
+        Raises:
+            NotFoundError: there is none with this id.
+        """
+        await self._services.api.delete_webhook(webhook_id)
+
+    async def ensure(
+        self,
+        url: str,
+        *,
+        events: Iterable[WebhookEventKind | str] = WORKFLOW_EVENTS,
+        workflows: Iterable[str] | None = None,
+    ) -> Webhook:
+        """See to it that a webhook delivers to this URL: call it at every start of a service.
+
+        It marks what it makes in the description, and knows it by that. Workers that start at once
+        agree on one. Events and workflows are only ever added, so that an old release and a new one
+        don't take each other's away; what people made is never touched.
+
+        Args:
+            url: where this service takes webhooks.
+            events: what it wants to be told.
+            workflows: the only workflows it cares for; None for all.
+
+        Returns:
+            The webhook, made now or found. One that somebody switched off stays off, which is
+            logged.
+
+        Raises:
+            ConfigError: somebody else's webhook has this URL, and does not deliver what is needed.
+            ApiError: the service refused.
+            TransportError: no usable answer came.
+
+        See: "Create Webhook".
+        """
+        wanted = protocol.webhook_fields(url=url, events=events, workflow_ids=workflows)
+        wanted["webhook_description"] = _mark(url)
+        for number in range(_ROUNDS):
+            there = await self._found(wanted)
+            if there is not None:
+                return await self._widened(there, wanted)
+            made = await self._made(wanted, last=number == _ROUNDS - 1)
+            if made is not None:
+                return made
+        raise TransportError(f"webhooks for {url} come and go; none is there for sure")
+
+    async def _found(self, wanted: Mapping[str, Any]) -> Webhook | None:
+        """Give the webhook that is to serve: the oldest of ours, or a person's that will do."""
+        same_url = [hook for hook in await self.list() if hook.url == wanted["webhook_url"]]
+        ours = [hook for hook in same_url if hook.description == wanted["webhook_description"]]
+        if ours:
+            return min(ours, key=lambda hook: hook.webhook_id)
+        for hook in same_url:
+            if not _delivers(hook, wanted) or hook.type != "default" or not hook.is_enabled:
+                raise ConfigError(
+                    f"webhook {hook.webhook_id} has this URL, was not made by ensure(), and does"
+                    " not deliver what is needed: delete it, or have it deliver"
+                    f" {', '.join(wanted['webhook_events'])} in the default form",
+                    field="url",
+                )
+        return same_url[0] if same_url else None
+
+    async def _made(self, wanted: Mapping[str, Any], *, last: bool) -> Webhook | None:
+        """Make one; None if it has to be looked for again."""
+        clock = self._services.clock
+        began = clock.monotonic()
+        try:
+            made = await self._services.api.create_webhook(wanted, policy=_ONCE)
+        except (TransportError, ServerError) as error:
+            if last or isinstance(error, ConnectionFailedError):
+                raise
+            await sleep(clock, _SETTLES)  # it may have been made all the same
+            return None
+        # Whoever made one while ours took so long has looked around already, and kept it.
+        was_slow = clock.monotonic() - began > _SETTLES / 2
+        await sleep(clock, _SETTLES)
+        others = [
+            hook
+            for hook in await self.list()
+            if hook.url == made.url
+            and hook.description == made.description
+            and hook.webhook_id != made.webhook_id
+        ]
+        if others and (was_slow or min(o.webhook_id for o in others) < made.webhook_id):
+            try:
+                await self.delete(made.webhook_id)
+            except NotFoundError:
+                logger.info("webhook %s was removed by somebody else", made.webhook_id)
+            return None
+        return made
+
+    async def _widened(self, hook: Webhook, wanted: Mapping[str, Any]) -> Webhook:
+        if not hook.is_enabled:
+            logger.warning("webhook %s is switched off, and stays so", hook.webhook_id)
+        if _delivers(hook, wanted):
+            return hook
+        events = [*hook.events, *(e for e in wanted["webhook_events"] if e not in hook.events)]
+        more: list[str] = wanted.get("workflow_ids", [])
+        # None named is all of them.
+        ids = [*dict.fromkeys((*hook.workflow_ids, *more))] if hook.workflow_ids and more else []
+        return await self.update(hook.webhook_id, events=events, workflow_ids=ids)
+
+
+def _delivers(hook: Webhook, wanted: Mapping[str, Any]) -> bool:
+    """Tell whether a webhook brings all that is wanted."""
+    only: list[str] = wanted.get("workflow_ids", [])
+    for_all = not hook.workflow_ids
+    for_these = bool(only) and {*only} <= {*hook.workflow_ids}
+    return {*wanted["webhook_events"]} <= {*hook.events} and (for_all or for_these)
+
+
+def _mark(url: str) -> str:
+    """Give the description by which `ensure` knows what it has made for a URL."""
+    return f"refold-async {hashlib.sha256(f'{url} default'.encode()).hexdigest()[:16]}"
