@@ -123,7 +123,9 @@ class Terminal:
         if not ready:
             raise AssertionError("nothing more came in time; seen:\n" + "\n".join(self.screen))
         try:
-            piece = os.read(self._ours, 65536)
+            piece = os.read(
+                self._ours, 256
+            )  # a frame at most: none is missed, however late we look
         except OSError:  # how Linux says that the other end is closed
             piece = b""
         self.raw += piece

@@ -321,7 +321,7 @@ LOOP_ENDS = """
     async def main():
         refold = RefoldClient(api_key="tk_1", linked_account_id="a", base_url=sys.argv[1])
         call = asyncio.ensure_future(refold.execute("wf_1", slug="s", instance_tag="mine"))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.5)
         if sys.argv[2] == "left":
             call.cancel()
             await asyncio.wait([call])
