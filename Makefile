@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check side-by-side quick pytest test-all format captures docs build bench soak crashes clean
+.PHONY: demo test check side-by-side quick pytest test-all loops format captures docs build bench soak crashes clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -33,6 +33,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e ".[cli]" --group dev
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.uvloop: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --group loops
+	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e ".[cli]" --group docs
@@ -70,12 +74,22 @@ quick: $(VENV)/.dev
 pytest: $(VENV)/.dev
 	$(STRICT) -m pytest $(ARGS)
 
-# The tests on every supported Python that runs here, each in an environment of its own.
+# The tests on every supported Python that runs here, each in an environment of its own; what touches
+# asyncio also on uvloop, and with tasks that begin where they are made (Python 3.12 and later).
+ASYNC := tests/unit tests/http/transport tests/http/starting tests/http/waiting tests/http/batch
+
 test-all:
 	@for p in python3.11 python3.12 python3.13; do \
 		if $$p -c '' 2>/dev/null; then \
 			echo "== $$p" && $(MAKE) --no-print-directory side-by-side PYTHON=$$p VENV=.venv-$$p || exit 1; \
+			$(MAKE) --no-print-directory loops PYTHON=$$p VENV=.venv-$$p || exit 1; \
 		else echo "== $$p is not installed: skipped"; fi; done
+
+loops: $(VENV)/.dev $(VENV)/.uvloop
+	@for kind in uvloop eager; do \
+		if [ $$kind = uvloop ] || $(BIN)/python -c 'import asyncio; asyncio.eager_task_factory' 2>/dev/null; then \
+			echo "== $$($(BIN)/python -V), $$kind" && REFOLD_TEST_LOOP=$$kind $(STRICT) -m pytest -q \
+				$(call parallel,$(WORKERS)) $(ASYNC) $(ARGS) || exit 1; fi; done
 
 # Figures, not assertions: CPU, memory, import time, waiting, and goodput at a service that sheds, each
 # beside an ordinary alternative. Takes half an hour, and a machine with nothing else to do.

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from refold_async._checks import check_flag, check_header, check_id, plain
 from refold_async._errors import ConfigError
 from refold_async._protocol.payload import dump_payload, unwrapped
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Operation(StrEnum):
@@ -117,6 +115,7 @@ _OURS = frozenset(
         *("x-api-key", "authorization", "linked_account_id", "slug", "config_id", "instance_tag"),
         *("host", "content-type", "content-length", "content-encoding", "transfer-encoding"),
         *("connection", "expect", "upgrade", "cookie", "accept-encoding", "user-agent"),
+        *("proxy-authorization", "te", "trailer"),
     }
 )
 """Headers that say who asks for what, and how bytes are to be read."""
@@ -222,7 +221,7 @@ def trigger_event_request(
         operation=Operation.TRIGGER_EVENT,
         target="/api/v2/public/event/trigger",
         method="POST",
-        headers={**_further(headers or {}), **own, **JSON_HEADERS},
+        headers={**_further({} if headers is None else headers), **own, **JSON_HEADERS},
         body=b'{"event":' + json.dumps(_event(event)).encode() + b"," + body.removeprefix(b"{"),
         account=account,
         instance_tag=own.get("instance_tag"),
@@ -237,8 +236,11 @@ def _event(name: Any) -> str:
     return str.__str__(name)
 
 
-def _further(headers: Mapping[str, str]) -> dict[str, str]:
+def _further(headers: object) -> dict[str, str]:
     """Check headers of the caller's own: they take no place of ours."""
+    if not isinstance(headers, Mapping):
+        kind = type(headers).__name__
+        raise ConfigError(f"must be a mapping of names to values, not {kind}", field="headers")
     further = {}
     for given, value in headers.items():
         name = _plain(given)

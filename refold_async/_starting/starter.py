@@ -325,13 +325,16 @@ class Care:
             found = None if self._policy.mode == "never" else await self.reconcile()
         except (RefoldError, asyncio.CancelledError):
             found = None
+        except Exception:
+            logger.exception("looking a start up broke; that a run may exist is said all the same")
+            found = None
         if found is not None and found.finding is Finding.FOUND:
             self._keep(protocol.Started(execution_id=found.execution_id))
             return
         self.told(None)
         if heir := self._waiting_heir:
             cause = answer.error or RefoldError("the call was given up")
-            finding = Finding.UNPROVEN if found is None else found.finding
+            finding = None if found is None else found.finding
             unknown = outcome_unknown(self._request, answer.attempts, cause, finding)
             self._starter.counters.unknown += 1
             heir.set_exception(unknown)

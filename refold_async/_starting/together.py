@@ -57,14 +57,14 @@ class Together(Generic[Q, R]):
         reading = self._next.get(account)
         if reading is None:
             reading = self._next[account] = _Reading()
+        reading.questions.append(question)
+        reading.waiting += 1
+        if reading.task is None:  # it may begin at once, and needs the question
             reading.task = asyncio.get_running_loop().create_task(
                 self._run(account, reading), context=Context()
             )
             # Those who waited may all have left in the moment it failed.
             reading.task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        assert reading.task is not None  # noqa: S101 - made with it
-        reading.questions.append(question)
-        reading.waiting += 1
         left = None if deadline is None else deadline - self._clock.monotonic()
         try:
             done = await done_within(self._clock, reading.task, left)
@@ -77,7 +77,7 @@ class Together(Generic[Q, R]):
 
     async def _run(self, account: str | None, reading: _Reading[Q, R]) -> R:
         try:
-            await asyncio.sleep(0)  # an eager task begins where it is made: before its question
+            await asyncio.sleep(0)  # who asks in the same turn shares it, with eager tasks too
             before = self._under_way.get(account)
             if before is not None:
                 await asyncio.wait([before])

@@ -3,7 +3,8 @@
 from refold_async._transport.api import Api
 from refold_async._transport.connections import Connections, check_connections
 from refold_async._transport.credentials import Authenticator
-from refold_async._transport.retry import Finding, outcome_unknown
+from refold_async._transport.decision import Finding
+from refold_async._transport.retry import outcome_unknown
 from refold_async._transport.server_clock import ServerClock
 from refold_async._transport.transport import Transport
 from refold_async._transport.wire import Wire

@@ -1,8 +1,4 @@
-"""Evidence and policy → what is done about it, and the pauses in between.
-
-`decide` is the table of `docs/explanation/outcomes.md`; `persist` lets tenacity repeat a call for
-as long as the table says so. It is entered only after a first failure.
-"""
+"""A call after its first failure: tenacity repeats it for as long as `decide` says so."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -25,16 +20,13 @@ from refold_async._errors import (
 )
 from refold_async._protocol import Answer, Evidence, Operation, Request
 from refold_async._stats import Counters
+from refold_async._transport.decision import Action, Finding, decide
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-    from refold_async._config import RetryMode
 
 logger = logging.getLogger("refold_async")
-
-_CUT_OFF = frozenset({504, 524})
-"""Statuses by which a proxy says that it stopped waiting: a sync run very likely goes on."""
 
 
 def prepare() -> None:
@@ -43,15 +35,6 @@ def prepare() -> None:
     Waiting for the first failure would be too late: that may be the lack of a file descriptor.
     """
     import tenacity  # noqa: F401, PLC0415
-
-
-class Finding(Enum):
-    """What a look at the list of runs came to, after an answer was lost."""
-
-    FOUND = "exactly one run carries the call's tag"
-    ABSENT = "no run does, and it would show if it existed"
-    UNPROVEN = "no run was found, which proves nothing"
-    AMBIGUOUS = "several runs do, or another call owns the one"
 
 
 class Found(Protocol):
@@ -85,52 +68,6 @@ class Care(Protocol):
         """Take over from a cancelled caller; the request had left."""
 
 
-class Action(Enum):
-    """What is done about an answer."""
-
-    RETURN = "it is the outcome"
-    ADOPT = "the run was found in the list: it is the outcome"
-    RETRY = "try again after a pause"
-    RAISE = "raise its error"
-    UNKNOWN = "nobody knows whether a run started"
-
-
-def decide(
-    evidence: Evidence,
-    *,
-    mode: RetryMode,
-    repeatable: bool = False,
-    sync: bool = False,
-    status: int | None = None,
-    timed_out: bool = False,
-    finding: Finding = Finding.UNPROVEN,
-) -> Action:
-    """Decide about one attempt.
-
-    Args:
-        evidence: what the attempt proves.
-        mode: of the retry policy.
-        repeatable: whether the request may be sent twice without harm (every GET, and stop).
-        sync: whether a sync run was asked for.
-        status: HTTP status of the reply, or None if the answer was lost.
-        timed_out: whether no answer came in time.
-        finding: what a look at the list came to, for an uncertain start.
-    """
-    if evidence is Evidence.ACCEPTED:
-        return Action.RETURN
-    if evidence in {Evidence.REFUSED, Evidence.MISCONFIGURED}:
-        return Action.RAISE
-    if repeatable or evidence in {Evidence.NOT_SENT, Evidence.REJECTED}:
-        return Action.RAISE if mode == "never" else Action.RETRY
-    if mode != "never" and finding is Finding.FOUND:
-        return Action.ADOPT
-    goes_on = sync and (timed_out or status in _CUT_OFF)
-    if mode != "transient" or finding is Finding.AMBIGUOUS or goes_on:
-        return Action.UNKNOWN
-    server_failed = status is not None and 500 <= status < 600  # noqa: PLR2004
-    return Action.RETRY if server_failed or finding is Finding.ABSENT else Action.UNKNOWN
-
-
 class _Again(Exception):  # noqa: N818 - a signal to tenacity, seen by nobody else
     """The attempt that tenacity is to follow up with another."""
 
@@ -156,7 +93,7 @@ class Call:
     patience: float = 0.0  # seconds of it that were left after the last
     uncertain: bool = False  # an earlier attempt may have started a run
     resent: bool = False  # and the request was sent again nevertheless
-    finding: Finding = Finding.UNPROVEN  # of the last look at the list
+    finding: Finding | None = None  # of the last look at the list; None if nobody looked
 
     async def persist(self, first: Answer) -> Answer:
         """Follow a failed first attempt up, until there is an outcome or a reason to stop.
@@ -246,7 +183,7 @@ class Call:
             sync=self.request.sync,
             status=answer.status,
             timed_out=isinstance(answer.error, RequestTimeoutError),
-            finding=self.finding,
+            finding=self.finding or Finding.UNPROVEN,
         )
         if action is Action.RETRY:
             raise _Again(answer)
@@ -324,9 +261,13 @@ _SEEN = {
 
 
 def outcome_unknown(
-    request: Request, attempts: int, cause: RefoldError, finding: Finding
+    request: Request, attempts: int, cause: RefoldError, finding: Finding | None
 ) -> ExecutionOutcomeUnknownError:
-    """Say what is known of a call of which nobody knows whether it started a run."""
+    """Say what is known of a call of which nobody knows whether it started a run.
+
+    `finding` is of the last look at the list, None if nobody looked.
+    """
+    seen = "" if finding is None else f"; {_SEEN[finding]}"
     tries = "1 try" if attempts == 1 else f"{attempts} tries"
     if request.operation is Operation.RERUN:
         look = "Before asking again, look through refold.executions.list(start_date=...)."
@@ -346,8 +287,7 @@ def outcome_unknown(
             " before sending it again, look through refold.executions.list(start_date=...)."
         )
     unknown = ExecutionOutcomeUnknownError(
-        f"after {tries} nobody knows whether a run started ({clip(cause.describe(), 200)};"
-        f" {_SEEN[finding]})",
+        f"after {tries} nobody knows whether a run started ({clip(cause.describe(), 200)}{seen})",
         instance_tag=request.instance_tag,
         workflow_id=request.workflow_id,
         execution_id=request.execution_id,

@@ -206,7 +206,9 @@ class Transport:
         if answer.error is None:
             self.budget.served(phase)
             return answer
-        answer = judge(request, self.wire.hidden(reply, secret))
+        # Only words are hidden: a short secret would hide what is read of the reply as well.
+        words = judge(request, self.wire.hidden(reply, secret))
+        answer = answer._replace(document=words.document, error=words.error)
         if reply.status in _SHEDDING:
             self.budget.refused(phase, answer.retry_after or 0.0, reply.status)
         elif reply.status < 500:  # noqa: PLR2004

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from refold_async._protocol import Request
 
 _UPLOAD_CHUNK = 64 * 1024
+_NUMBERS = frozenset({"Retry-After", "Date"})
+"""Headers of which no more than a number is shown."""
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -115,7 +117,10 @@ class Wire:
 
     def hidden(self, reply: Reply, secret: Secret) -> Reply:
         """Give a reply without what must show nowhere: debug pages show what they were sent."""
-        pairs = ((name, self._hide(value, secret)) for name, value in reply.headers.items())
+        pairs = (
+            (name, value if name.title() in _NUMBERS else self._hide(value, secret))
+            for name, value in reply.headers.items()
+        )
         body = reply.body
         for one in (secret, *self.connections.secrets):
             body = one.hidden_in(body)

@@ -140,9 +140,9 @@ class Schedule:
         return 1 if account.failing else max(1, int(left * _SHARE))
 
     def _start_look(self, page: Page) -> None:
-        task = asyncio.get_running_loop().create_task(self._look(page), context=Context())
         page.looking = True
         page.account.in_flight += 1
+        task = asyncio.get_running_loop().create_task(self._look(page), context=Context())
         self._tasks.add(task)
         task.add_done_callback(functools.partial(self._look_ended, page), context=Context())
 

@@ -95,6 +95,8 @@ class Watch:
         for future in (self.settled if result.output_is_read else None, self.ended):
             if future is not None and not future.done():
                 future.set_result(result)
+        if result.output_is_read and self.result is None:
+            self.settled = self.ended  # so that nobody asks for it again
 
     def fail(self, error: RefoldError) -> None:
         """Let whoever waits know that the run can't be read."""

@@ -8,6 +8,7 @@ whatever is due next: there a minute of waiting costs next to nothing, and alway
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import re
 import selectors
@@ -20,6 +21,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import attrs
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from refold_async import RefoldClient
 from refold_async._transport.wire import Wire
@@ -28,13 +31,16 @@ from refold_async.emulator._service import Call
 from tests.support.clock import FakeClock, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+
+    from hypothesis.stateful import RuleBasedStateMachine
 
     from refold_async._config import Secret
     from refold_async._protocol import Request
     from refold_async._transport.attempt import Attempt
 
 ACCOUNT = "acct_1"
+_EPOCH = 1_781_615_700.0 - 1_000.0
 _STEP = 0.5
 _READ = re.compile(r"/execution/([^/?]+)(/response)?")
 
@@ -63,16 +69,33 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         return 1_000.0 + self._leaping.waited
 
 
+class SlowDisk:
+    """Does what aiosqlite hands to its thread, and tells of it 2 ms of the loop's time later.
+
+    Put in the place of `aiosqlite.core.SimpleQueue`; the thread is then not needed.
+    """
+
+    def put_nowait(self, item: Any) -> None:
+        """Do it."""
+        future, work = item
+        try:
+            tell = partial(future.set_result, work())
+        except Exception as error:  # noqa: BLE001 - it is handed on
+            tell = partial(future.set_exception, error)
+        future.get_loop().call_later(0.002, lambda: future.done() or tell())
+
+
 class _LoopClock:
     """A `refold_async.Clock` that goes by a loop's time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.monotonic = loop.time
+        self.offset = _EPOCH
 
     def time(self) -> float:
         """Seconds since the epoch."""
-        return 1_781_615_700.0 + self._loop.time()
+        return self.offset + self._loop.time()
 
     def call_later(self, delay: float, callback: Callable[[], object], /) -> asyncio.TimerHandle:
         """Call back in `delay` seconds."""
@@ -96,8 +119,16 @@ class World:
 
     async def start(self, behaviour: Behaviour) -> None:
         """Begin to serve one workflow, `wf_1` of `s`, that runs for `seconds` of its payload."""
-        self.emulator = Emulator(behaviour=behaviour, now=self.clock.time)
+        self.emulator = Emulator(behaviour=behaviour, now=self.now)
         self.emulator.workflow("wf_1", slug="s", duration=itemgetter("seconds"))(dict)
+
+    def now(self) -> float:
+        """Give the service's time, which nobody sets: seconds since the epoch."""
+        return _EPOCH + float(self.clock.monotonic())
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the client's wall clock forward or back, as an operator or NTP does."""
+        self.clock.offset += seconds
 
     def connect(self, **settings: Any) -> RefoldClient:
         """Give a client of this world."""
@@ -123,6 +154,29 @@ class World:
         """Stop serving."""
         await self.emulator.aclose()
         await settle()
+
+
+def play(world: World, move: Coroutine[Any, Any, Any], then: float = 0) -> Any:
+    """Make a move, and let turns of the loop or seconds pass."""
+
+    async def both() -> Any:
+        came_to = await move
+        await (settle(then) if isinstance(then, int) else world.rest(then))
+        return came_to
+
+    return world.loop.run_until_complete(both())
+
+
+def played(game: type[RuleBasedStateMachine], *, share: float, moves: int) -> None:
+    """Play a share of the examples the profile allows."""
+    profile = settings.default or settings()
+    examples = int(profile.max_examples * share)
+    bounds = settings(max_examples=examples, stateful_step_count=moves, deadline=None)
+    gc.freeze()  # what is older need not be looked through after each example
+    try:
+        run_state_machine_as_test(game, settings=bounds)
+    finally:
+        gc.unfreeze()
 
 
 class Loopback(World):
@@ -161,6 +215,7 @@ class Imagined(World):
     def __init__(self) -> None:
         super().__init__(LeapingLoop())
         self.clock = _LoopClock(self.loop)
+        self.ills: dict[tuple[str, str], Fault | None] = {}  # by account and operation
 
     def connect(self, **settings: Any) -> RefoldClient:
         """Give a client whose requests reach the emulator by callbacks."""
@@ -180,6 +235,7 @@ class _ImaginedWire(Wire):
     """Hands requests to the emulator itself; what has left arrives, whatever becomes of us."""
 
     world: Imagined
+    dead: bool = False  # nothing leaves any more, as from a process that was killed
     going: Counter[str] = attrs.field(factory=Counter)
     draw: random.Random = attrs.field(factory=lambda: random.Random(1))
 
@@ -191,6 +247,8 @@ class _ImaginedWire(Wire):
 
     async def _request(self, request: Request, secret: Secret, attempt: Attempt) -> Any:
         await asyncio.sleep(self._latency())
+        if self.dead:
+            await asyncio.get_running_loop().create_future()
         attempt.depart()
         headers = {**request.headers, **self.auth.headers(secret, request.account or "")}
         loop = asyncio.get_running_loop()
@@ -215,7 +273,8 @@ class _ImaginedWire(Wire):
         app.requests.append(asked)
         query = dict(parse_qsl(parts.query))
         call = Call(operation, ids, query, headers, request.body or b"")
-        fault = app.faults.next(operation, ids.get("execution_id")) or Fault()
+        ill = self.world.ills.get((headers["linked_account_id"], operation))
+        fault = ill or app.faults.next(operation, ids.get("execution_id")) or Fault()
         reply: Any = fault.false_reply()
         if fault.performs:
             performed = app._perform(handler, call)

@@ -41,6 +41,8 @@ TREE: dict[str, tuple[type[Exception], ...]] = {
     "WaitTimeoutError": (errors.RefoldError, TimeoutError),
     "NotSentError": (errors.RefoldError,),
     "JournalError": (errors.RefoldError,),
+    "WebhookSignatureError": (errors.RefoldError,),
+    "WebhookBodyError": (errors.RefoldError, ValueError),
 }
 
 NODE = NodeRun(node_id="n1", name="Create contact", status="Errored")
@@ -111,6 +113,8 @@ SAMPLES = [
     ),
     errors.NotSentError("not sent: 3 items failed"),
     errors.JournalError("/data/run.sqlite", "it is corrupt", "keep it for a look by hand"),
+    errors.WebhookSignatureError("wrong"),
+    errors.WebhookBodyError("is not JSON"),
 ]
 EACH = pytest.mark.parametrize(
     "error", [pytest.param(sample, id=type(sample).__name__) for sample in SAMPLES]

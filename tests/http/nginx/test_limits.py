@@ -83,14 +83,14 @@ def limit(rate: str, *more: str) -> str:
 async def test_a_429_of_the_proxy_starts_nothing(
     behind: Behind, emulator: Emulator, mode: str
 ) -> None:
-    """Whoever is still over the limit after all tries gets the refusal, not an unknown."""
+    """Whoever is still over the limit when patience ends gets the refusal, not an unknown."""
     settings = limit("1r/m", "limit_req_status 429;")
     refold, _ = behind(emulator, settings, locations=LIMITED_STARTS, mode=mode)
     await refold.execute("wf_1", slug="s")
     with pytest.raises(RateLimitError, match="429 Too Many Requests"):
         await refold.execute("wf_1", slug="s")
     assert (len(emulator.runs), refold.stats.unknown) == (1, 0)
-    assert (2 if mode == "never" else 5) == refold.stats.requests["execute"]
+    assert (mode != "never") == (refold.stats.requests["execute"] > 2)
 
 
 @MODES

@@ -60,6 +60,28 @@ async def test_a_run_whose_caller_left_is_an_orphan(
     assert any(str(handle.execution_id) in r.getMessage() for r in warnings)
 
 
+async def test_a_look_up_that_breaks_does_not_hide_that_a_run_may_exist(
+    connect: Callable[..., RefoldClient],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fault of ours in there is logged, and so is what its caller has to look for."""
+
+    async def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    async with playing() as emulator:
+        emulator.faults.script("execute", Fault(drop="after", delay=0.1))
+        refold = connect(emulator, retry=policy("safe"))
+        monkeypatch.setattr(refold._caller.parts.reconciler, "look", broken)
+        call = asyncio.create_task(refold.execute("wf_1", slug="s"))
+        await until(lambda: len(emulator.runs) == 1)
+        await leave(call)
+        await until(lambda: "nobody knows whether a run started" in caplog.text)
+        assert "looking a start up broke" in caplog.text
+        assert str(emulator.runs[0].instance_tag) in caplog.text
+
+
 async def test_a_call_that_is_cancelled_before_it_left_starts_nothing(
     connect: Callable[..., RefoldClient],
 ) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from refold_async import RefoldError, Timeouts
+from refold_async import RefoldError, ServerError, Timeouts
 from tests.support.endings import at_once
 from tests.support.wire import RUN, STARTS, Step, http, wire
 
@@ -247,6 +247,20 @@ async def test_a_secret_is_known_however_it_is_spelled(
     assert "sent: ***" in repr(vars(caught.value.__cause__))
     assert spelled not in str(caught.value)
     assert spelled not in repr(vars(caught.value.__cause__))
+
+
+@pytest.mark.parametrize("password", ["503", "message", "9"])
+async def test_what_a_reply_proves_is_read_before_anything_is_hidden(
+    connect: Callable[..., RefoldClient], password: str
+) -> None:
+    """A secret that stands in every reply changes neither what is known nor how long to wait."""
+    refused = http(503, {"message": "m", "status_code": 503}, headers={"Retry-After": "9"})
+    async with wire(Step(reply=refused)) as server:
+        proxy = server.base_url.replace("://", f"://jane:{password}@")
+        refold = connect(server, retry=at_once("never"), proxy=proxy)
+        with pytest.raises(ServerError) as caught:
+            await refold.execute("wf_1", slug="s")
+    assert caught.value.retry_after == 9
 
 
 async def test_an_output_that_holds_the_secret_is_handed_over_whole(

@@ -9,7 +9,7 @@ import pytest
 from refold_async import ServerError
 from refold_async._batch.recovery import Recovery, is_uncertain
 from refold_async._starting.reconcile import Found, Sightings
-from refold_async._transport.retry import Finding
+from refold_async._transport.decision import Finding
 from tests.unit.batch.test_journal import row
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from refold_async._protocol import Evidence
-from refold_async._transport.retry import Action, Finding, decide
+from refold_async._transport.decision import Action, Finding, decide
 
 E, F = Evidence, Finding
 ADOPT, RETURN, RETRY = Action.ADOPT, Action.RETURN, Action.RETRY

@@ -185,12 +185,12 @@ async def test_refusal_is_not_retried(clock: FakeClock) -> None:
 
 
 async def test_unknown_outcome_says_how_to_look_the_run_up(clock: FakeClock) -> None:
-    """The message names workflow and tag, and what to do before sending again."""
+    """The message names workflow and tag, and what to do; no list, as none was looked at."""
     with pytest.raises(ExecutionOutcomeUnknownError) as caught:
         await Script(clock, LOST).end()
     assert str(caught.value) == (
-        "execute: after 1 try nobody knows whether a run started (connection lost; the list of"
-        " runs does not tell) (workflow_id=wf_1, slug=hubspot). Before sending it again, await"
+        "execute: after 1 try nobody knows whether a run started (connection lost)"
+        " (workflow_id=wf_1, slug=hubspot). Before sending it again, await"
         " refold.find('rfa-1', workflow_id='wf_1') looks for it."
     )
     assert pickle.loads(pickle.dumps(caught.value)).instance_tag == "rfa-1"  # noqa: S301

@@ -11,7 +11,8 @@ import pytest
 from refold_async import ClientClosedError, ExecutionOutcomeUnknownError, ServerError
 from refold_async._errors import ApiError
 from refold_async._protocol import Answer, Evidence
-from refold_async._transport.retry import Finding, prepare
+from refold_async._transport.decision import Finding
+from refold_async._transport.retry import prepare
 from tests.support.clock import FakeClock, settle
 from tests.support.making import LOOK, accepted
 from tests.support.persisting import (

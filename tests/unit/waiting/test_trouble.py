@@ -365,10 +365,15 @@ async def test_the_output_is_read_once_somebody_wants_it(house: House) -> None:
 
 
 async def test_a_bad_ending_needs_no_output(house: House) -> None:
-    """Its result is whole."""
+    """Its result is whole: who asks for the output later gets the one there is."""
     house.service.documents[0] = "STOPPED"
-    result = await house.handle().wait(output=False)
+    handle = house.handle()
+    result = await handle.wait(output=False)
     assert (result.status, result.output) == ("STOPPED", None)
+    looks = [*house.service.looks]
+    assert await handle.wait() is result
+    assert await house.handle().wait() is result
+    assert house.service.looks == looks
 
 
 # -- whose work it is -----------------------------------------------------------------------------
