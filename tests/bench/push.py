@@ -97,7 +97,7 @@ def push(pushing: Pushing) -> Figures:
             "median delay": median(late),
             "p99": late[int(len(late) * 0.99)],
             "latest": late[-1],
-            "lost, as estimated": lost,
+            "lost": lost,
         }
 
     return play(main)
@@ -228,4 +228,4 @@ if __name__ == "__main__":
     for name, scenario in cases().items():
         if options.only in name:
             told = ", ".join(f"{what} {value:.3f}" for what, value in scenario().items())
-            print(f"{name:<36}{told}", flush=True)
+            print(f"{name:<38}{told}", flush=True)
