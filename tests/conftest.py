@@ -29,7 +29,7 @@ QUICK = PollPolicy(first=0.02, max_interval=0.1)
 
 loops.choose()
 
-# Hypothesis looks briefly and always alike; `--hypothesis-profile=default` explores.
+# Hypothesis looks briefly and always alike; `--hypothesis-profile=explore` explores.
 # How long it takes is the machine's business.
 settings.register_profile(
     "gate",
@@ -37,6 +37,9 @@ settings.register_profile(
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "explore", settings.get_profile("gate"), max_examples=1_000, derandomize=False
 )
 settings.register_profile("quick", settings.get_profile("gate"), max_examples=8)
 settings.load_profile("gate")

@@ -1,6 +1,6 @@
 """One account misbehaves in every way there is, and another is served as if it did not exist.
 
-`--hypothesis-profile=default` plays longer, at random.
+`--hypothesis-profile=explore` plays longer, at random.
 """
 
 from __future__ import annotations

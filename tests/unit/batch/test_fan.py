@@ -411,7 +411,9 @@ async def test_an_early_exit_closes_the_generator(is_async: bool, leaves: str) -
             told.append("closed")
 
     source: Any = async_rows() if is_async else rows()
-    reading = asyncio.ensure_future(_leave_early(starts.fan(source, at_once=3), leaves))
+    reading = asyncio.ensure_future(
+        _leave_early(starts.fan(source, at_once=3, concurrency=10), leaves)
+    )
     await settle()
     reading.cancel()
     await asyncio.wait([reading])

