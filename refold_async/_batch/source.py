@@ -54,14 +54,24 @@ class Input:
         if self._many is not None:
             request = next(self._many, END)
         else:
-            request = await anext(self._one_by_one, END)
+            request = await self._next_of_async()
         if request is not END:
             self.pulled += 1
             return request
-        self.ended = not self._is_cut
+        self.ended = not self._is_cut and self._error is None
         if self._error is not None:
             raise self._error
         return END
+
+    async def _next_of_async(self) -> Any:
+        """Give the next one; a cancellation that is not ours is an error of the input."""
+        try:
+            return await anext(self._one_by_one, END)
+        except asyncio.CancelledError as error:
+            reader = asyncio.current_task()
+            if reader is None or reader.cancelling():
+                raise
+            raise RuntimeError("what the input waited for was cancelled") from error
 
     async def read_all(self, stop: asyncio.Event | None) -> list[Any]:
         """Read everything, to be given again by `next`, with what the input raised at its end.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from refold_async.cli._endings import BadUsageError
+from refold_async.cli._terminal import read_stdin
 
 
 def read_payload(given: str | None) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def read_payload(given: str | None) -> dict[str, Any]:
 def _text(given: str) -> tuple[str, str]:
     try:
         if given == "-":
-            return "the payload on standard input", sys.stdin.buffer.read().decode("utf-8-sig")
+            return "the payload on standard input", read_stdin().decode("utf-8-sig")
         if given.startswith("@"):
             return given[1:], Path(given[1:]).read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -71,6 +71,7 @@ def told(settings: Settings) -> Iterator[None]:
         abandon_stdout()
         code = NOBODY_READS
     except OSError as error:
+        abandon_stdout()
         code = _end(settings, type(error).__name__, str(error), SERVICE_OR_NETWORK)
     except KeyboardInterrupt as error:
         message = str(error) or "interrupted; nothing was sent"
@@ -145,7 +146,7 @@ def _end_with(settings: Settings, error: RefoldError) -> int:
 def _tell(document: dict[str, Any]) -> None:
     try:
         emit(document)
-    except BrokenPipeError:
+    except OSError:
         abandon_stdout()
 
 

@@ -2,6 +2,8 @@
 
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -80,7 +82,9 @@ def execute(
 
     async def work(job: Job) -> int:
         handle = await _start(job, workflow_id, timeout=timeout, **options)
-        return _show_started(job, handle, await handle.wait() if handle.done() else None)
+        result = await handle.wait() if handle.done() else None
+        with _named(handle):
+            return _show_started(job, handle, result)
 
     with told(settings):
         options = _options(slug, payload, sync, config_id, tag, mode)
@@ -135,7 +139,8 @@ def rerun(
         handle = await job.refold.handle(execution_id).rerun()
         if wait:
             return await _wait(job, handle, timeout=timeout, began=began)
-        return _show_started(job, handle, None)
+        with _named(handle):
+            return _show_started(job, handle, None)
 
     with told(settings):
         perform(settings, work, retry=retry_policy(mode))
@@ -205,6 +210,16 @@ async def _wait(
         job.interrupted = f"interrupted; the run goes on. Wait for it: {line}"
     result = await wait_with_progress(handle, timeout=timeout)
     return show_result(job, handle, result, seconds=time.monotonic() - began)
+
+
+@contextmanager
+def _named(handle: ExecutionHandle[Any]) -> Iterator[None]:
+    """Name a run on standard error if standard output can't be written: it has begun."""
+    try:
+        yield
+    except OSError:
+        say(f"refold: {handle.execution_id} was started")
+        raise
 
 
 def _show_started(

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -65,8 +65,14 @@ def moves(console: Console) -> bool:
 
 
 def say(message: str) -> None:
-    """Tell people something, on standard error; a live display is not disturbed."""
-    print(message, file=sys.stderr, flush=True)
+    """Tell people something, on standard error; a live display is not disturbed.
+
+    If it can't be written, nobody is told, and what was going on goes on.
+    """
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except OSError:
+        _abandon(sys.stderr)
 
 
 def complain(message: str) -> None:
@@ -90,10 +96,19 @@ def prepare_streams() -> None:
         logger.addHandler(_Told(logging.WARNING))
 
 
+def read_stdin() -> bytes:
+    """Read all of standard input; it is empty if it is closed."""
+    return b"" if sys.stdin is None else sys.stdin.buffer.read()
+
+
 def abandon_stdout() -> None:
     """Write no more to a pipe that nobody reads, nor when the process ends."""
+    _abandon(sys.stdout)
+
+
+def _abandon(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

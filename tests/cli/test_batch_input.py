@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from refold_async.cli._endings import BadUsageError
 from refold_async.cli.batch.source import BatchInput
+from tests.cli.conftest import PAYLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -126,4 +128,24 @@ async def test_wrong_options_are_exit_code_2(
 
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err
+    assert not emulator.requests
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links")
+@pytest.mark.parametrize("victim", ["in.jsonl", "journal"])
+@pytest.mark.parametrize("spelt", ["link", "sub/../{}"])
+async def test_out_under_another_name_overwrites_nothing(
+    victim: str, spelt: str, here: Refold, emulator: Emulator, service: Settings, tmp_path: Path
+) -> None:
+    """Neither the input nor the journal, whatever leads there."""
+    (tmp_path / "in.jsonl").write_text('{"n": 1}\n', encoding="utf-8")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / victim)
+    journal = ("--journal", str(tmp_path / "journal"))
+    out = ("--out", str(tmp_path / spelt.format(victim)))
+
+    ended = await here("batch", str(tmp_path / "in.jsonl"), *PAYLOADS, *journal, *out, **service)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "--out would overwrite" in ended.err
     assert not emulator.requests

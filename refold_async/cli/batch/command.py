@@ -137,8 +137,10 @@ def batch(
             )
             report = await batch.run(job)
             interrupted = job.interrupts.count > 0
-            _show(report, settings, out=out, resume=batch.resume, interrupted=interrupted)
-            return exit_code(report, interrupted=interrupted)
+            kept = _show(report, settings, out=out, resume=batch.resume, interrupted=interrupted)
+            return exit_code(report, interrupted=interrupted) or (
+                OK if kept else SERVICE_OR_NETWORK
+            )
 
         everyone = all(request.linked_account_id for request in requests)
         perform(settings, work, needs_account=not everyone, **policies)
@@ -164,13 +166,18 @@ def _show(
     out: str | None,
     resume: str | None,
     interrupted: bool,
-) -> None:
-    """Write the results, and show what the batch came to."""
+) -> bool:
+    """Write the results, and show what the batch came to; tell whether `--out` has them."""
+    unwritten = None
     if out is not None:
-        report.to_jsonl(out)
+        try:
+            report.to_jsonl(out)
+        except OSError as error:
+            unwritten = f"can't write {out}: {error.strerror}"
     try:
-        if settings.as_json:
+        if settings.as_json or unwritten:
             report.to_jsonl(sys.stdout)
+        if settings.as_json:
             emit({"summary": _summary(report)})
         else:
             console = make_console()
@@ -178,13 +185,14 @@ def _show(
     except BrokenPipeError:  # the exit code is that of the batch, whoever reads
         abandon_stdout()
     stopped = None if interrupted else report.stopped
-    for trouble in (report.input_error, report.journal_error, stopped):
+    for trouble in (report.input_error, report.journal_error, stopped, unwritten):
         if trouble is not None:
             say(f"refold: {clean(trouble)}")
-    if out is not None:
+    if out is not None and not unwritten:
         say(f"The results are in {out}.")
     if resume is not None and report.unsent + report.unknown:
         say(f"What is left can be sent later: {resume}")
+    return not unwritten
 
 
 def _summary(report: BatchReport) -> dict[str, Any]:
@@ -263,7 +271,7 @@ def _check_out(out: str | None, file: str, journal: str | None) -> None:
 
 
 def _same(one: str, other: str) -> bool:
-    return Path(one).absolute() == Path(other).absolute()
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def _resume_line() -> str:

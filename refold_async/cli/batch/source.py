@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +13,7 @@ import attrs
 
 from refold_async import ExecutionRequest
 from refold_async.cli._endings import BadUsageError
+from refold_async.cli._terminal import read_stdin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ class BatchInput:
     def _lines(self) -> Iterator[tuple[int, Any]]:
         """Give each line with its number: a text that should be JSON, or a row."""
         try:
-            data = sys.stdin.buffer.read() if self.file == "-" else Path(self.file).read_bytes()
+            data = read_stdin() if self.file == "-" else Path(self.file).read_bytes()
         except OSError as error:
             raise BadUsageError(f"can't read {self.file}: {error.strerror}") from None
         try:

@@ -246,6 +246,25 @@ async def test_what_the_input_raises_is_in_the_report(
     assert raised.value.exceptions == (report.input_error,)
 
 
+@pytest.mark.parametrize("validate", [False, True])
+async def test_what_the_input_waits_for_may_be_cancelled(
+    service: Emulator, connect: Connect, validate: bool
+) -> None:
+    """As a task that feeds it: nobody has cancelled the batch, which says what has begun."""
+
+    async def rows() -> AsyncIterator[ExecutionRequest]:
+        for request in numbered(2):
+            yield request
+        feeding = asyncio.create_task(asyncio.sleep(60))
+        feeding.cancel()
+        await feeding
+
+    report = await connect(service).run_batch(rows(), validate=validate)
+    assert outcomes(report) == ["succeeded"] * 2
+    assert str(report.input_error) == "what the input waited for was cancelled"
+    assert not report.input_ended
+
+
 async def test_progress_is_told_on_every_change(service: Emulator, connect: Connect) -> None:
     """Starts and ends, in order; the last one says all."""
     told: list[BatchProgress] = []
