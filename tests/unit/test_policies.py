@@ -20,6 +20,7 @@ SECONDS_ABOVE_ZERO = [
     (Timeouts, "call"),
     (PollPolicy, "first"),
     (PollPolicy, "max_interval"),
+    (PollPolicy, "push_sweep"),
 ]
 SECONDS_FROM_ZERO = [
     (RetryPolicy, "wait"),
@@ -58,14 +59,29 @@ def test_defaults_are_the_documented_ones() -> None:
     defaults = attrs.asdict(PollPolicy())
     assert {**defaults, "first": 0.5, "max_interval": 60, "page_size": 100} == defaults
     assert defaults["sweep"] is True
+    assert (defaults["push"], defaults["push_sweep"]) == ("auto", 60)
     assert (defaults["not_found_grace"], defaults["failure_budget"]) == (5, 60)
 
 
 def test_every_duration_and_count_is_tested_here() -> None:
-    """The tables above name every field but the three that are neither."""
+    """The tables above name every field but the four that are neither."""
     fields = {(cls, field.name) for cls in POLICIES for field in attrs.fields(cls)}
-    rest = {(RetryPolicy, "mode"), (RateLimit, "per_second"), (PollPolicy, "sweep")}
+    rest = {(RetryPolicy, "mode"), (RateLimit, "per_second")}
+    rest |= {(PollPolicy, "sweep"), (PollPolicy, "push")}
     assert {*SECONDS_ABOVE_ZERO, *SECONDS_FROM_ZERO, *COUNTS} == fields - rest
+
+
+@pytest.mark.parametrize("push", ["auto", True, False])
+def test_webhooks_are_relied_on_as_far_as_is_said(push: Any) -> None:
+    """As they prove, from the start, or never."""
+    assert PollPolicy(push=push).push is push
+
+
+@pytest.mark.parametrize("push", ["never", "", 1, 0, None, 0.5])
+def test_another_word_on_webhooks_is_refused(push: Any) -> None:
+    """The error names the field and the three that are meant."""
+    with pytest.raises(ConfigError, match=r'PollPolicy\.push: must be "auto", True or False'):
+        PollPolicy(push=push)
 
 
 @_each(SECONDS_ABOVE_ZERO + SECONDS_FROM_ZERO)
