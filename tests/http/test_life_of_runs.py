@@ -536,7 +536,7 @@ class LifeOfRuns(RuleBasedStateMachine):
     async def run_out(self) -> None:
         """Let all runs end, and everybody who waits hear of it."""
         self.world.emulator.faults.clear()
-        for _ in range(100):
+        for _ in range(400):  # a gate may be shut for two minutes, twice over
             for run in self.world.emulator.runs:
                 self.world.emulator.finish(run.execution_id)
             await self.world.rest(1.0)
