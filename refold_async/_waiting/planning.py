@@ -145,6 +145,8 @@ class Planner:
         newest, anew, told = None, False, False
         for watch in page.runs.values():
             known = self._cadence.of(watch.workflow)
+            if watch.looking:
+                continue  # it is being read by itself
             told = told or watch.hinted
             if watch.going_at is None:
                 anew = True  # it may have been over for long
@@ -169,9 +171,10 @@ class Planner:
     def _is_old(self, watch: Watch, now: float) -> bool:
         return now - _born(watch) > _OLD and watch.going_at is not None and not self.knows(watch)
 
-    def next_single(self, page: Page) -> tuple[float, Watch]:
+    def next_single(self, page: Page) -> tuple[float, Watch | None]:
         """Give the run of a page that is to be read next by itself, and when."""
-        return min(((self.due(watch), watch) for watch in page.runs.values()), key=itemgetter(0))
+        idle = ((self.due(each), each) for each in page.runs.values() if not each.looking)
+        return min(idle, key=itemgetter(0), default=(math.inf, None))
 
     def due(self, watch: Watch) -> float:
         """Give when a run is to be read by itself."""

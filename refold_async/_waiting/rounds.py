@@ -17,7 +17,7 @@ from refold_async._errors import (
     RefoldError,
 )
 from refold_async._waiting.look import Look, without_output
-from refold_async._waiting.pool import SLACK, created_of
+from refold_async._waiting.pool import SLACK, Page, created_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from refold_async._models import Execution
     from refold_async._stats import Counters
     from refold_async._waiting.planning import Planner
-    from refold_async._waiting.pool import Account, Page
+    from refold_async._waiting.pool import Account
     from refold_async._waiting.schedule import Schedule
     from refold_async._waiting.watch import Watch
 
@@ -80,21 +80,33 @@ class Rounds:
         self.schedule: Schedule  # which calls `look_at`
         self.learn: Callable[[Iterable[Execution]], None] = lambda _: None  # from list entries
 
+    def pick(self, page: Page) -> Page:
+        """Give what the next look at a page is at: all of it by a list, or one of its runs.
+
+        The others of its runs are not kept waiting by one that takes long to read.
+        """
+        if page.single or page.account.reads_list(page, self._clock.monotonic()):
+            return page
+        due, watch = self._planner.next_single(page)
+        part = Page(page.account, single=True)
+        if watch is not None and not self._planner.is_too_soon(watch, due):
+            watch.looking = True
+            part.runs[watch.execution_id] = watch
+        return part
+
     async def look_at(self, page: Page) -> None:
         """Look once; no fault in here leaves anybody waiting."""
         now = self._clock.monotonic()
         try:
-            if page.account.reads_list(page, now):
+            if not page.single:
                 if self._planner.is_list_too_soon(page):
                     return
                 told = [watch for watch in page.runs.values() if watch.hinted]
                 await self._look_over(page, now)
                 for watch in told:
                     self._not_shown(watch, now)
-            elif page.runs:
-                due, watch = self._planner.next_single(page)
-                if not watch.looking and not self._planner.is_too_soon(watch, due):
-                    await self._look_singly(watch, page.account)
+            for watch in [*page.runs.values()] if page.single else ():
+                await self._look_singly(watch, page.account)
         except Exception:
             logger.exception("a list broke us; its runs are read singly for a while")
             page.account.lists.failed(now, self._clock.monotonic(), passing=False)

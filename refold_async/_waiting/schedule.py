@@ -7,6 +7,7 @@ import functools
 import heapq
 import itertools
 import logging
+import math
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING
@@ -37,9 +38,11 @@ class Schedule:
     Args:
         clock: what tells the time.
         at_once: looks in flight at most.
+        pick: gives what the next look at a page is at: the page, or one of its runs.
         look: makes one look.
-        looked: called after a look, to arrange the next; also if it was cancelled, by whoever
-            cancels all tasks of a loop: those who still wait are still to be served.
+        looked: called with a page after a look at it, and what that was at, to arrange the next;
+            also if it was cancelled, by whoever cancels all tasks of a loop: those who still wait
+            are still to be served.
         broken: called with a fault of our own, at which all waits have to end.
     """
 
@@ -48,12 +51,14 @@ class Schedule:
         clock: Clock,
         *,
         at_once: int,
+        pick: Callable[[Page], Page],
         look: Callable[[Page], Coroutine[None, None, None]],
-        looked: Callable[[Page], None],
+        looked: Callable[[Page, Page], None],
         broken: Callable[[Exception], None],
     ) -> None:
         self._clock = clock
         self._at_once = at_once
+        self._pick = pick
         self._look = look
         self._looked = looked
         self._broken = broken
@@ -68,6 +73,8 @@ class Schedule:
     def arrange(self, page: Page) -> None:
         """Have a page looked at when it is due, if that is not arranged yet."""
         if page.looking or page.queued_for in {page.due, _CALLED_UP} or not page.runs:
+            return
+        if page.due == math.inf:  # all of its runs are being read
             return
         page.queued_for = page.due
         heapq.heappush(self._queue, (page.due, next(self._order), page))
@@ -140,18 +147,22 @@ class Schedule:
         return 1 if account.failing else max(1, int(left * _SHARE))
 
     def _start_look(self, page: Page) -> None:
-        page.looking = True
+        part = self._pick(page)
+        part.looking = True
         page.account.in_flight += 1
-        task = asyncio.get_running_loop().create_task(self._look(page), context=Context())
+        task = asyncio.get_running_loop().create_task(self._look(part), context=Context())
         self._tasks.add(task)
-        task.add_done_callback(functools.partial(self._look_ended, page), context=Context())
+        ended = functools.partial(self._look_ended, page, part)
+        task.add_done_callback(ended, context=Context())
+        if part.runs and part is not page:
+            self._looked(page, page)  # the next of its runs
 
-    def _look_ended(self, page: Page, task: asyncio.Task[None]) -> None:
+    def _look_ended(self, page: Page, part: Page, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        page.looking = False
+        part.looking = False
         page.account.in_flight -= 1
         if not self._closed:
-            self._looked(page)
+            self._looked(page, part)
             self._start_looks()
 
     async def aclose(self) -> None:

@@ -72,6 +72,7 @@ class Tracker:
         self._schedule = self.rounds.schedule = Schedule(
             clock,
             at_once=at_once,  # the rest of the connections is for starts
+            pick=self.rounds.pick,
             look=self.rounds.look_at,
             looked=self._looked,
             broken=self._fail,
@@ -333,8 +334,10 @@ class Tracker:
             page.account.release(watch)
             self._forget(page.account)
 
-    def _looked(self, page: Page) -> None:
-        """Arrange the next look."""
+    def _looked(self, page: Page, part: Page) -> None:
+        """Arrange the next look at a page, after one at it or at one of its runs."""
+        for watch in part.runs.values() if part.single else ():
+            watch.looking = False  # also if the look was cancelled before it began
         if page.runs:
             self.planner.plan(page)
             self._schedule.arrange(page)

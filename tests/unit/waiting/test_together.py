@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
+import pytest
 
 from refold_async import PollPolicy, RateLimitError, ServerError
 from refold_async._stats import Counters
@@ -18,9 +19,7 @@ from tests.bench.simulated_service import Setting, SimulatedApi
 from tests.bench.virtual_time import LoopClock, simulate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    import pytest
+    from collections.abc import AsyncIterator, Container, Mapping
 
     from refold_async import Execution
     from refold_async import Page as Reply
@@ -35,6 +34,13 @@ class Troubled(SimulatedApi):
 
     trouble: Exception | None = None
     lists = 0
+    hanging: Container[str] = ()
+
+    async def get_execution(self, execution_id: str, *, priority: Any, **_: Any) -> Execution:
+        """Read, or never answer."""
+        if execution_id in self.hanging:
+            await asyncio.Event().wait()
+        return await super().get_execution(execution_id, priority=priority)
 
     async def list_executions(
         self, *, account: str, query: Mapping[str, Any], priority: Any, **_: Any
@@ -242,7 +248,14 @@ async def test_a_look_that_was_put_off_is_made_later(clock: FakeClock) -> None:
     async def look(_: Page) -> None:
         looks.append(clock.now - 1_000)
 
-    schedule = Schedule(clock, at_once=1, look=look, looked=lambda _: None, broken=lambda _: None)
+    schedule = Schedule(
+        clock,
+        at_once=1,
+        pick=lambda page: page,
+        look=look,
+        looked=lambda *_: None,
+        broken=lambda _: None,
+    )
     schedule.arrange(page)
     page.due += 20
     schedule.arrange(page)
@@ -267,7 +280,14 @@ async def test_accounts_take_turns_and_leave_each_other_places(clock: FakeClock)
         going.append(page.account.name)
         await asyncio.sleep(3_600)
 
-    schedule = Schedule(clock, at_once=9, look=look, looked=lambda _: None, broken=lambda _: None)
+    schedule = Schedule(
+        clock,
+        at_once=9,
+        pick=lambda page: page,
+        look=look,
+        looked=lambda *_: None,
+        broken=lambda _: None,
+    )
     for account, looks in [(one, 100), (two, 100), (three, 1)]:
         for number in range(looks):
             page = Page(account, due=clock.now)
@@ -290,3 +310,20 @@ def test_a_list_that_breaks_us_ends_no_wait(caplog: pytest.LogCaptureFixture) ->
 
     simulate(main())
     assert "a list broke us" in caplog.text
+
+
+@pytest.mark.parametrize("others", [1, 5], ids=["singly", "by lists"])
+def test_a_read_that_hangs_keeps_no_other_run_waiting(others: int) -> None:
+    """An id the service doesn't answer for stands beside runs of the same account."""
+
+    async def main() -> None:
+        async with Stage.of(*[1.0] * (others + 1)) as stage:
+            stage.api.hanging = {stage.api.execution_id(0)}
+            hung = stage.wait(0, fresh=False)
+            await asyncio.sleep(0.2)  # it is being read
+            async with asyncio.timeout(3):
+                await asyncio.gather(*stage.wait(*range(1, others + 1)))
+            assert stage.api.world.reads <= 2 * others + 2
+            await leave(hung)
+
+    simulate(main())
