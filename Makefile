@@ -61,9 +61,10 @@ test: check side-by-side
 STRICT   := $(BIN)/python -X dev -W error
 parallel  = --dist worksteal --tx '$(1)*popen//python=$(STRICT)'
 
-# All tests with branch coverage, WORKERS at a time.
+# All tests with branch coverage, WORKERS at a time. Some go by real time, over real sockets and
+# processes: what fails is tried twice more, and named in the summary (RERUN).
 side-by-side: $(VENV)/.dev
-	$(STRICT) -m pytest $(call parallel,$(WORKERS)) --cov --cov-report=term $(ARGS)
+	$(STRICT) -m pytest $(call parallel,$(WORKERS)) --reruns 2 --cov --cov-report=term $(ARGS)
 
 # What needs no sockets and little computing, in seconds: for use while typing.
 quick: $(VENV)/.dev
