@@ -13,7 +13,7 @@ from tests.bench.push import Pushing
 
 pytestmark = pytest.mark.long
 
-BUSY = Pushing(rate=100, runs=4_500, warm_up=3_000)
+BUSY = Pushing(rate=100, runs=1_500, warm_up=1_000)
 
 
 @pytest.mark.parametrize(
