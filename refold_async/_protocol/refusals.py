@@ -40,7 +40,7 @@ def refusal(reply: Reply, document: Any, retry_after: float | None) -> ApiError:
     fields = document if isinstance(document, dict) else {}
     text = _told(reply)
     message = clip(fields.get("message") or ("" if fields else text) or "no message")
-    missing = "RESOURCE_NOT_FOUND" in {fields.get("error"), fields.get("error_code")}
+    missing = "RESOURCE_NOT_FOUND" in (fields.get("error"), fields.get("error_code"))
     # Of a webhook that is not there the service says 400.
     return (NotFoundError if missing else api_error_class(reply.status))(
         message,

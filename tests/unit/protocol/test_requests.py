@@ -13,17 +13,22 @@ from refold_async._protocol import (
     Operation,
     Request,
     create_session_token_request,
+    create_webhook_request,
+    delete_webhook_request,
     enabled_workflows_request,
     execute_request,
     get_execution_request,
     get_response_request,
+    get_webhook_request,
     list_batches_request,
     list_executions_request,
+    list_webhooks_request,
     list_workflows_request,
     request_structure_request,
     rerun_request,
     stop_request,
     trigger_event_request,
+    update_webhook_request,
 )
 
 if TYPE_CHECKING:
@@ -204,6 +209,13 @@ def test_only_starts_are_not_repeatable() -> None:
         trigger(idempotent=False),
         create_session_token_request("a", force_refresh=True),
         trigger(idempotent=False),
+    ]
+    requests += [
+        create_webhook_request({}),
+        list_webhooks_request(),
+        get_webhook_request("w1"),
+        update_webhook_request("w1", {}),
+        delete_webhook_request("w1"),
     ]
     assert {request.operation for request in requests} == {*Operation}
     starts = {request.operation for request in requests if not request.repeatable}
