@@ -61,10 +61,13 @@ test: check side-by-side
 STRICT   := $(BIN)/python -X dev -W error
 parallel  = --dist worksteal --tx '$(1)*popen//python=$(STRICT)'
 
-# All tests with branch coverage, WORKERS at a time. Some go by real time, over real sockets and
-# processes: what fails is tried twice more, and named in the summary (RERUN).
+# All tests, WORKERS at a time, with branch coverage; but for the simulations, which compute for
+# seconds, and five times as long where every line is counted. Some tests go by real time, over real
+# sockets and processes: what fails is tried twice more, and named in the summary (RERUN).
 side-by-side: $(VENV)/.dev
-	$(STRICT) -m pytest $(call parallel,$(WORKERS)) --reruns 2 --cov --cov-report=term $(ARGS)
+	$(STRICT) -m pytest $(call parallel,$(WORKERS)) --reruns 2 $(if $(ARGS),,-m "not long") \
+		--cov --cov-report=term $(ARGS)
+	$(if $(ARGS),,$(STRICT) -m pytest -q $(call parallel,2) -m long tests/unit)
 
 # What needs no sockets and little computing, in seconds: for use while typing.
 quick: $(VENV)/.dev

@@ -9,6 +9,8 @@ import pytest
 from refold_async._waiting.pool import Page
 from tests.bench import hard_waiting as hard
 
+pytestmark = pytest.mark.long
+
 
 def test_one_run_at_a_time_costs_its_start_and_one_read() -> None:
     """For a hundred accounts with runs of exactly 1 s: known a third of a second late."""
