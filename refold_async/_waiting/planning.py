@@ -37,6 +37,8 @@ _SAMPLED = 16
 """Of so many runs of a known workflow one is read whole at its first look, to go on learning."""
 _BACKOFF = 15.0
 """Seconds between two looks that fail, at most."""
+_PLANNED_FOR = 1.0
+"""Seconds for which it is kept when a run of a page is due, if nothing becomes known of it."""
 _HARDLY = 0.9
 """Share of the time up to the first look that a run is taken to have lasted, if nothing tells."""
 
@@ -173,8 +175,17 @@ class Planner:
 
     def next_single(self, page: Page) -> tuple[float, Watch | None]:
         """Give the run of a page that is to be read next by itself, and when."""
-        idle = ((self.due(each), each) for each in page.runs.values() if not each.looking)
+        now = self._clock.monotonic()
+        idle = (
+            (self._lately_due(each, now), each) for each in page.runs.values() if not each.looking
+        )
         return min(idle, key=itemgetter(0), default=(math.inf, None))
+
+    def _lately_due(self, watch: Watch, now: float) -> float:
+        """Give when a run is due, as computed a moment ago: of a page only one is read at a time."""
+        if now >= watch.planned_until:
+            watch.planned, watch.planned_until = self.due(watch), now + _PLANNED_FOR
+        return watch.planned
 
     def due(self, watch: Watch) -> float:
         """Give when a run is to be read by itself."""
@@ -206,10 +217,10 @@ class Planner:
             wait *= random.uniform(1 - _JITTER, 1 + _JITTER)
         return max(now + wait, watch.going_at + shortest) if seen else now + wait
 
-    def is_too_soon(self, watch: Watch, due: float) -> bool:
+    def is_too_soon(self, watch: Watch) -> bool:
         """Whether a look that was planned is far from worth its price: reads have become dearer."""
-        now = self._clock.monotonic()
-        return due - now > _TOO_SOON * (now - (watch.going_at or now))
+        now, watch.planned = self._clock.monotonic(), self.due(watch)
+        return watch.planned - now > _TOO_SOON * (now - (watch.going_at or now))
 
     def is_list_too_soon(self, page: Page) -> bool:
         """Whether pushes have told so many ends that a list which was planned is not worth it."""
