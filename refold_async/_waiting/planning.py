@@ -37,8 +37,8 @@ _SAMPLED = 16
 """Of so many runs of a known workflow one is read whole at its first look, to go on learning."""
 _BACKOFF = 15.0
 """Seconds between two looks that fail, at most."""
-_PLANNED_FOR = 1.0
-"""Seconds for which it is kept when a run of a page is due, if nothing becomes known of it."""
+_PLANNED_FOR = 0.25
+"""Share of a pause for which its end is not computed anew, if nothing becomes known of the run."""
 _HARDLY = 0.9
 """Share of the time up to the first look that a run is taken to have lasted, if nothing tells."""
 
@@ -182,9 +182,10 @@ class Planner:
         return min(idle, key=itemgetter(0), default=(math.inf, None))
 
     def _lately_due(self, watch: Watch, now: float) -> float:
-        """Give when a run is due, as computed a moment ago: of a page only one is read at a time."""
+        """Give when a run is due, as computed a moment ago."""
         if now >= watch.planned_until:
-            watch.planned, watch.planned_until = self.due(watch), now + _PLANNED_FOR
+            watch.planned = self.due(watch)
+            watch.planned_until = now + _PLANNED_FOR * (watch.planned - now)
         return watch.planned
 
     def due(self, watch: Watch) -> float:
@@ -219,7 +220,8 @@ class Planner:
 
     def is_too_soon(self, watch: Watch) -> bool:
         """Whether a look that was planned is far from worth its price: reads have become dearer."""
-        now, watch.planned = self._clock.monotonic(), self.due(watch)
+        watch.planned = self.due(watch)
+        now = self._clock.monotonic()
         return watch.planned - now > _TOO_SOON * (now - (watch.going_at or now))
 
     def is_list_too_soon(self, page: Page) -> bool:
