@@ -202,6 +202,36 @@ async def test_a_push_that_is_late_comes_for_a_settled_run(
         assert refold.stats.waiting.told_by_looks == 1
 
 
+async def test_what_somebody_without_the_key_tells_at_the_start_settles_nothing(
+    house: RefoldClient, emulator: Emulator
+) -> None:
+    """Each run is said to have failed while it goes on: that is refused, its own push is not."""
+    emulator.pushes.forged = 1.0
+    handles = [await start(house, n=n, seconds=0.05) for n in range(10)]
+    results = await asyncio.gather(*handles)
+    assert [result.output["n"] for result in results] == [*range(10)]
+    await delivered(emulator, 20)
+    forged = [each for each in emulator.pushes.deliveries if each.forged]
+    assert [(each.event, each.status, each.attempt) for each in forged] == [
+        ("Workflow Errored", 401, 1)
+    ] * 10
+    assert reads(emulator) == 10
+
+
+async def test_deliveries_that_are_stopped_for_a_while_come_when_they_go_on(
+    house: RefoldClient, emulator: Emulator
+) -> None:
+    """All at once, and each run settles by its own."""
+    emulator.pushes.stopped = True
+    handles = [await start(house, n=n, seconds=0.0) for n in range(5)]
+    waiting = asyncio.gather(*handles)
+    await asyncio.sleep(0.1)
+    assert (len(emulator.pushes.deliveries), reads(emulator), waiting.done()) == (0, 0, False)
+    emulator.pushes.stopped = False
+    assert [result.output["n"] for result in await waiting] == [*range(5)]
+    assert reads(emulator) == 5
+
+
 async def test_a_receiver_that_is_busy_gets_it_again(
     emulator: Emulator, connect: Callable[..., RefoldClient]
 ) -> None:
