@@ -185,7 +185,7 @@ class Caller:
         """Check the arguments of a start; one without a tag gets one of its own."""
         account = self.required(linked_account_id)
         if check_flag(unique_tag, "unique_tag") and instance_tag is None:
-            raise ConfigError("says something about an instance_tag", field="unique_tag")
+            raise ConfigError("give the instance_tag that is unique, too", field="unique_tag")
         return protocol.execute_request(
             workflow_id,
             payload=plain_payload(payload),

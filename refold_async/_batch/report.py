@@ -14,7 +14,7 @@ import attrs
 
 from refold_async._batch.models import BatchItem, BatchOutcome
 from refold_async._checks import plain
-from refold_async._errors import RefoldError, clip
+from refold_async._errors import ConfigError, RefoldError, clip
 from refold_async._models import Out_co, OutputError
 
 _SLOWEST = 5
@@ -135,7 +135,11 @@ class BatchReport(Generic[Out_co]):
 
     def items(self, outcome: BatchOutcome | str | None = None) -> list[BatchItem[Out_co]]:
         """Give the items in input order, those of one outcome or all."""
-        wanted = None if outcome is None else BatchOutcome(outcome)
+        try:
+            wanted = None if outcome is None else BatchOutcome(outcome)
+        except ValueError:
+            known = ", ".join(BatchOutcome)
+            raise ConfigError(f"is one of {known}, not {outcome!r:.40}", field="outcome") from None
         return [item for item in self.all_items if wanted in {None, item.outcome}]
 
     def raise_for_failures(self) -> None:

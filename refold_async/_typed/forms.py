@@ -183,7 +183,11 @@ def to_json(value: Any, kind: Any) -> Any:
     if odd:
         words = f"is a {type(odd[0]).__name__}, which JSON can't say; send plain values"
         raise MisfitError(words, _guarded(lambda: _place(written, f"\0{id(odd)}")))
-    from_json(written, kind)
+    try:
+        from_json(written, kind)
+    except MisfitError as misfit:
+        words = f"{misfit.words}; give what its annotation says, or mend the annotation"
+        raise MisfitError(words, misfit.path) from None
     return written
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 import attrs
 
 from refold_async._errors import PayloadError
-from refold_async._typed.forms import MisfitError, check_type, is_model, to_json
+from refold_async._typed.forms import MisfitError, check_type, is_model, name_of, to_json
 
 if TYPE_CHECKING:
 
@@ -67,4 +67,6 @@ def fitting(payload: Any, kind: Any) -> Any:
     try:
         return to_json(payload, kind)
     except MisfitError as error:
-        raise PayloadError(error.words, path=error.path) from None
+        raise PayloadError(
+            f"does not fit {name_of(kind)}: {error.words}", path=error.path
+        ) from None

@@ -136,6 +136,7 @@ def result(output: Any, **fields: Any) -> ExecutionResult[Any]:
     )
 
 
+WRONG = Order(items=[Item(3)])  # type: ignore[arg-type]
 WHOLE = Order(
     items=[Item("pen", Decimal("1.50"))],
     at=datetime(2026, 6, 16, 13, 15, tzinfo=UTC),
@@ -218,10 +219,15 @@ def test_output_that_does_not_fit_says_where(kind: Any, output: Any, says: str, 
 @pytest.mark.parametrize(
     ("kind", "value", "says"),
     [
-        (Order, Order(items=[Item(3)]), "Expected `str`, got `int` (at $.items[0].name)"),  # type: ignore[arg-type]
-        (Row, {"first_name": "a"}, "Object missing required field `first-name` (at $)"),
+        (
+            Order,
+            WRONG,
+            "does not fit Order: Expected `str`, got `int`; give what its annotation says",
+        ),
+        (Row, {"first_name": "a"}, "does not fit Row: Object missing required field `first-name`"),
         (dict[str, Any], {"a": [1, Plain()]}, "is a Plain, which JSON can't say; send plain"),
         (dict[str, Any], {"a": [1, Plain()]}, "(at $.a[1])"),
+        (Order, WRONG, "mend the annotation (at $.items[0].name)"),
         (Address, {"zip-code": 1}, "Input should be a valid string (at $.zip-code)"),
         (Address, Order([]), "Input should be a valid dictionary or instance of Address"),
     ],
