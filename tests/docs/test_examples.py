@@ -19,6 +19,8 @@ from tests.docs.conftest import EXAMPLES, PYTHON, environment, running_emulator
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 # Regular expressions, one per line of output.
 PRINTS = {
     "quickstart": (

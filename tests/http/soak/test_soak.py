@@ -12,6 +12,8 @@ from tests.soak.__main__ import Row
 from tests.soak.calls import Told
 from tests.soak.cells import Cell
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 
 
