@@ -39,7 +39,8 @@ class StartOptions(TypedDict, total=False):
 class BoundWorkflow(Generic[In_contra, Out_co]):
     """A workflow at a client: call it. Get it as `refold.workflow(...)`; it is cheap.
 
-    ::
+    A call takes what `execute` takes, starts the workflow, waits for it, raises unless the run went
+    well, and gives the output::
 
         contact = await create_contact(NewContact("jane@example.com"))
         handle = await create_contact.execute(NewContact("joe@example.com"))

@@ -519,7 +519,7 @@ class RefoldClient(FanOut):
 
     @property
     def webhook_keys(self) -> tuple[str, ...]:
-        """The keys that sign what this client is told: its API key; none with a session token."""
+        """The keys that sign what this client is told, none with a session token."""
         return self._transport.auth.signs
 
     # -- the other operations ----------------------------------------------------------------
