@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 import random
 import re
 from collections import deque
@@ -13,8 +14,10 @@ from typing import Any
 import aiohttp
 import attrs
 
+from ._real_time import RealTime
 from ._runs import Run
 from ._subscriptions import RUN_EVENTS, Webhooks
+from ._time import VirtualTime
 
 _TICK = 0.01
 """Seconds between two looks at what has ended: runs end by a clock that may be a test's."""
@@ -77,14 +80,23 @@ class Pusher:
         webhooks: Who has subscribed.
         api_key: The key that signs.
         now: The clock in epoch seconds.
+        time: What pauses go by.
     """
 
-    def __init__(self, webhooks: Webhooks, api_key: str, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        api_key: str,
+        now: Callable[[], float],
+        time: RealTime | VirtualTime,
+    ) -> None:
         self.pushes = Pushes()
+        self._time = time
         self._webhooks = webhooks
         self._key = api_key.encode()
         self._now = now
         self._running: set[Run] = set()
+        self._under_way = 0  # deliveries, their pauses included
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._random = random.Random(1)
@@ -96,6 +108,7 @@ class Pusher:
         if not self._running:
             self._spawn(self._look())
         self._running.add(run)
+        self._time.stir(self)
 
     def tell(self, run: Run) -> None:
         """Deliver the end of a run that is over."""
@@ -104,7 +117,13 @@ class Pusher:
             return
         for hook in self._webhooks.subscribed(event, run.workflow_id, run.workflow.slug):
             for _ in range(1 + (self._random.random() < self.pushes.twice)):
+                self._under_way += 1
                 self._spawn(self._deliver(hook, run, event))
+
+    @property
+    def delivers(self) -> bool:
+        """Whether deliveries are under way, or will be tried again."""
+        return self._under_way > 0
 
     async def aclose(self) -> None:
         """End all deliveries."""
@@ -127,11 +146,23 @@ class Pusher:
             self._running.difference_update(ended)
             for run in ended:
                 self.tell(run)
-            await asyncio.sleep(max(_TICK, len(self._running) / _LOOKS))
+            pause = max(_TICK, len(self._running) / _LOOKS)
+            await self._time.nap(self._until_next_end() if self._time.skips else pause, self)
+
+    def _until_next_end(self) -> float:
+        ends = (run.ends_at for run in self._running if run.ends_at is not None)
+        ahead = [end - self._now() for end in ends]
+        return max(min(filter(lambda each: each > 0, ahead), default=math.inf), 0.001)
 
     async def _deliver(self, hook: Mapping[str, Any], run: Run, event: str) -> None:
+        try:
+            await self._try(hook, run, event)
+        finally:
+            self._under_way -= 1
+
+    async def _try(self, hook: Mapping[str, Any], run: Run, event: str) -> None:
         pushes = self.pushes
-        await asyncio.sleep(self._random.uniform(*pushes.delay))
+        await self._time.nap(self._random.uniform(*pushes.delay))
         body = _body(hook, run, self._document(run, event), self._now())
         signature = hmac.new(self._key, body, hashlib.sha256).hexdigest()
         headers = {
@@ -141,7 +172,8 @@ class Pusher:
         }
         pause = pushes.backoff
         for attempt in range(1, pushes.retries + 2):
-            status = await self._send(hook, body, headers)
+            with self._time.hold(f"a delivery to {hook['webhook_url']}"):
+                status = await self._send(hook, body, headers)
             pushes.deliveries.append(
                 Delivery(
                     webhook_id=hook["_id"],
@@ -155,7 +187,7 @@ class Pusher:
             )
             if status == 200:  # noqa: PLR2004
                 return
-            await asyncio.sleep(pause)
+            await self._time.nap(pause)
             pause *= 2
 
     async def _send(
