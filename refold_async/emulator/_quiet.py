@@ -8,7 +8,6 @@ from threading import RLock
 _QUIET_TURNS = 3
 _BLIND_TURNS = 128  # of a loop that does not show what it has to run, as uvloop's
 _RESTLESS_TURNS = 10_000  # on a loop on which somebody spins: it is as quiet as it gets
-_EMPTY = Context()
 
 Loop = asyncio.AbstractEventLoop
 
@@ -42,7 +41,7 @@ class Quiet:
 
     def look(self) -> None:
         """Begin, unless a look is under way; with the lock held."""
-        if self._at is None or not self._at.is_running():  # it will not answer any more
+        if self._at is None or self._at not in self._loops_now():  # it may never answer
             self._round += 1
             self._begin()
             self._ask()
@@ -57,14 +56,15 @@ class Quiet:
         self._at = None
         if not self._loops:
             return
+        context = Context()  # of its own: a context can't be entered in two threads at a time
         loop = self._loops.pop(0)
         self._loops.append(loop)
         try:
             if loop is running_loop():
-                loop.call_later(0, self._answer, loop, self._round, context=_EMPTY)
+                loop.call_later(0, self._answer, loop, self._round, context=context)
             else:
                 loop.call_soon_threadsafe(
-                    loop.call_later, 0, self._answer, loop, self._round, context=_EMPTY
+                    loop.call_later, 0, self._answer, loop, self._round, context=context
                 )
         except RuntimeError:  # it was closed just now: what is told next begins another look
             return

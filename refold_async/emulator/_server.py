@@ -25,6 +25,7 @@ from ._runs import Run
 from ._service import Service
 from ._state import State
 from ._time import VirtualTime
+from ._verdicts import check_started, left_behind
 from ._workflows import Duration, Workflow, WorkflowFunction
 
 _AN_HOUR = 3600.0
@@ -238,6 +239,24 @@ class Emulator:
     def started(self, instance_tag: str) -> int:
         """How many runs were started with this tag."""
         return self._state.tags[instance_tag]
+
+    def assert_started(self, workflow_id: str, *, times: int = 1, payload: Any = None) -> list[Run]:
+        """Give the runs of a workflow, which are so many.
+
+        Args:
+            workflow_id: Its id, or its alias.
+            times: How many there have to be.
+            payload: Count those that were started with this one; None for any.
+
+        Raises:
+            AssertionError: There are more or fewer; says which runs there are instead.
+        """
+        return check_started(self.runs, self.requests, workflow_id, times, payload)
+
+    def left_behind(self) -> list[str]:
+        """Name each run that goes on, and each of whose end nobody asked, nor was told."""
+        deliveries = self.pushes.deliveries
+        return [*left_behind(self.runs, self.requests, deliveries, self._now())]
 
     def finish(self, execution_id: str, *, status: str | None = None) -> None:
         """End a run now.

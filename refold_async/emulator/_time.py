@@ -61,6 +61,7 @@ class VirtualTime:
         self._looks = TimerQueue()  # of looks at pending runs
         self._about: dict[Any, set[Timer]] = {}
         self._waiters: set[Waiter] = set()
+        self._where: Counter[Loop] = Counter()  # how many of them wait on which loop
         self._holds: set[_Hold] = set()
         self._outside = 0  # requests that clients have in flight
         self._held = 0  # answers to those that the emulator holds
@@ -159,6 +160,7 @@ class VirtualTime:
         hold = _holding.get()
         with self._lock:
             self._waiters.add(waiter)
+            self._where[waiter.loop] += 1
             if hold is not None:
                 hold.waiters += 1
             self._told()
@@ -167,6 +169,7 @@ class VirtualTime:
         finally:
             with self._lock:
                 self._waiters.discard(waiter)
+                _take_one(self._where, waiter.loop)
                 if hold is not None:
                     hold.waiters -= 1
                 self._told()
@@ -268,8 +271,9 @@ class VirtualTime:
             callback, timer.callback = timer.callback, None
             if callback is None or timer.loop.is_closed():
                 continue
-            counted = timer.loop in part
-            self._firing[timer.loop] += counted
+            counted = timer.loop in part  # any other may be blocked, by whoever waits here
+            if counted:
+                self._firing[timer.loop] += 1
             soon = timer.loop.call_soon
             if timer.loop is not running_loop():
                 soon = timer.loop.call_soon_threadsafe
@@ -281,17 +285,14 @@ class VirtualTime:
         finally:
             with self._lock:
                 if counted is not None:
-                    self._firing[counted] -= 1
-                    self._firing += Counter()  # drops what is at 0
+                    _take_one(self._firing, counted)
                 self._told()
 
     # -- moving on ----------------------------------------------------------------------------
 
     def _loops(self) -> set[Loop]:
         """Give the loops that have to be quiet: of all who wait, and the emulator's."""
-        loops = {waiter.loop for waiter in self._waiters}
-        if self.home is not None:
-            loops.add(self.home)
+        loops = {*self._where, *filter(None, [self.home])}
         return {loop for loop in loops if loop.is_running()}
 
     def _told(self) -> None:
@@ -304,7 +305,7 @@ class VirtualTime:
         return (
             bool(self._waiters)
             and self._outside == self._held
-            and not any(loop.is_running() for loop in self._firing)
+            and not (self._firing and self._loops() & self._firing.keys())
             and all(hold.waiters for hold in self._holds)
         )
 
@@ -330,6 +331,12 @@ class VirtualTime:
             error = agenda.complaint(waiter, len(lost) - 1, self._passed)
             waiter.loop.call_soon_threadsafe(waiter.fail, error)
             waiter.fail = None
+
+
+def _take_one(counts: Counter[Loop], loop: Loop) -> None:
+    counts[loop] -= 1
+    if not counts[loop]:
+        del counts[loop]
 
 
 def _wake(woken: asyncio.Future[None]) -> None:
