@@ -70,7 +70,10 @@ def refold_time(refold_emulator: Emulator) -> VirtualTime:
 
 @pytest.fixture
 def refold(refold_emulator: Emulator) -> Iterator[RefoldClient]:
-    """A client of `refold_emulator`; an async test closes it at its end, in its own event loop."""
+    """A client of `refold_emulator`, closed at the end of an async test, in its own event loop.
+
+    A synchronous test closes it where it uses it: `async with refold: ...`.
+    """
     from refold_async import ClientClosedError
 
     client = refold_emulator.client()
