@@ -66,9 +66,11 @@ class Quiet:
                 loop.call_soon_threadsafe(
                     loop.call_later, 0, self._answer, loop, self._round, context=context
                 )
-        except RuntimeError:  # it was closed just now: what is told next begins another look
-            return
-        self._at = loop
+        except RuntimeError:  # it was closed just now
+            self._begin()
+            self._ask()
+        else:
+            self._at = loop
 
     def _answer(self, loop: Loop, number: int) -> None:
         with self._lock:

@@ -81,6 +81,7 @@ class Emulator:
         self._port = port
         self._server: CountingServer | None = None
         self._runner: web.ServerRunner | None = None
+        self._reporting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -121,6 +122,7 @@ class Emulator:
             self._time.home = asyncio.get_running_loop()
             self._time.agenda = Agenda(self._state, lambda: self._pusher.delivers)
             announce(self.base_url, self._time)
+            self._reporting = asyncio.create_task(self._time.report_standstill())
 
     async def aclose(self) -> None:
         """Stop listening and close every connection, held ones too; safe to repeat."""
@@ -128,6 +130,8 @@ class Emulator:
         if runner is None or self._server is None:
             return
         announce(self.base_url, None)
+        if self._reporting is not None:
+            self._reporting.cancel()
         for site in runner.sites:
             await site.stop()
         await self._performances.aclose()

@@ -17,6 +17,7 @@ loop of its own.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections import Counter
@@ -40,6 +41,11 @@ class _Hold:
     what: str
     waiters: int = 0
 
+
+logger = logging.getLogger("refold_async.emulator")
+
+STANDSTILL = 5.0
+"""Real seconds after which it is said why time does not move."""
 
 _holding: ContextVar[_Hold | None] = ContextVar("refold_emulator_hold", default=None)
 
@@ -230,6 +236,27 @@ class VirtualTime:
             for each in about:
                 self._fire(self._about.get(each, ()))
             self._told()
+
+    async def report_standstill(self) -> None:
+        """Say so whenever somebody waits and nothing happens for a while: a test that hangs."""
+        while True:
+            news = self._news
+            await asyncio.sleep(STANDSTILL)
+            with self._lock:
+                if self._waiters and news == self._news:
+                    waited = ", ".join(sorted({waiter.what for waiter in self._waiters}))
+                    logger.warning(
+                        "time stands still: waited for is %s; under way is %s",
+                        waited,
+                        ", ".join(self._under_way()) or "nothing that is known here",
+                    )
+
+    def _under_way(self) -> Iterator[str]:
+        yield from (hold.what for hold in self._holds if not hold.waiters)
+        if self._outside != self._held:
+            yield f"{self._outside - self._held} requests"
+        if blocked := self._loops() & self._firing.keys():
+            yield f"{len(blocked)} event loops that are blocked"
 
     # -- timers -------------------------------------------------------------------------------
 

@@ -127,9 +127,10 @@ def test_strict_names_what_is_left_behind(pytester: pytest.Pytester) -> None:
             with refold_emulator.time.hold():
                 while not refold_emulator.runs:
                     await asyncio.sleep(0)
-                await asyncio.sleep(0.05)
                 waiting.cancel()
                 await asyncio.wait([waiting])
+                while not len(refold.orphans):
+                    await asyncio.sleep(0)
 
         @pytest.mark.refold(strict=True)
         async def test_tidy(refold):

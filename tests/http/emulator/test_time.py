@@ -23,6 +23,7 @@ from refold_async import (
 )
 from refold_async.emulator import Behaviour, Emulator, Fault, NothingIsDueError
 from refold_async.emulator import _agenda as agenda
+from refold_async.emulator import _time as skipping
 
 AN_HOUR = 3600.0
 ONCE = RetryPolicy(mode="never")
@@ -383,6 +384,30 @@ async def test_time_stands_while_a_workflow_function_runs(
     assert result.ok
     assert seen[1] == seen[0]
     assert seen[2] - seen[1] == pytest.approx(4 * AN_HOUR, abs=1)
+
+
+async def test_a_standstill_says_what_is_under_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function that never returns stops the time: the log names it, and what waits."""
+    monkeypatch.setattr(skipping, "STANDSTILL", 0.01)
+    let_go = asyncio.Event()
+    async with Emulator(skip_time=True) as emulator, emulator.client() as refold:
+
+        @emulator.workflow("stuck", slug="s")
+        async def stuck(_: Any) -> None:
+            await let_go.wait()
+
+        handle = await refold.execute("stuck", slug="s")
+        waiting = asyncio.create_task(handle.result())
+        while not caplog.records:  # noqa: ASYNC110 - the log tells nobody
+            await asyncio.sleep(0.01)
+        let_go.set()
+        await waiting
+
+    said = caplog.records[0].getMessage()
+    assert "under way is the function of workflow 'stuck'" in said
+    assert str(handle.execution_id) in said
 
 
 async def test_deep_chains_of_tasks_are_run_first(emulator: Emulator, refold: RefoldClient) -> None:
