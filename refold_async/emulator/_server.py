@@ -19,11 +19,13 @@ from ._faults import Faults
 from ._listening import CountingServer, make_request
 from ._performing import Performances
 from ._pushing import Pusher, Pushes
+from ._quiet import running_loop
 from ._real_time import RealTime
 from ._records import Requests
 from ._runs import Run
 from ._service import Service
 from ._state import State
+from ._subscriptions import CONNECTION_EVENTS
 from ._time import VirtualTime
 from ._verdicts import check_started, left_behind
 from ._workflows import Duration, Workflow, WorkflowFunction
@@ -81,6 +83,7 @@ class Emulator:
         self._port = port
         self._server: CountingServer | None = None
         self._runner: web.ServerRunner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # on which it listens
         self._reporting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -118,8 +121,9 @@ class Emulator:
         site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
         await site.start()
         self._port = site.port
+        self._loop = asyncio.get_running_loop()
         if isinstance(self._time, VirtualTime):
-            self._time.home = asyncio.get_running_loop()
+            self._time.home = self._loop
             self._time.agenda = Agenda(self._state, lambda: self._pusher.delivers)
             announce(self.base_url, self._time)
             self._reporting = asyncio.create_task(self._time.report_standstill())
@@ -195,6 +199,25 @@ class Emulator:
     def pushes(self) -> Pushes:
         """How deliveries to webhooks fare, and those that were tried."""
         return self._pusher.pushes
+
+    def connection_event(self, event: str, *, linked_account_id: str, slug: str) -> None:
+        """Tell whoever has subscribed of an account's connection to an application.
+
+        Args:
+            event: `Connection Created`, `Connection Deleted` or `Connection Expired`.
+            linked_account_id: Whose connection it is.
+            slug: The application.
+
+        Raises:
+            ValueError: There is no such event.
+        """
+        if event not in CONNECTION_EVENTS:
+            raise ValueError(f"no event {event!r}; there are {', '.join(CONNECTION_EVENTS)}")
+        tell, here = self._pusher.tell_connection, running_loop()
+        if self._loop is None or self._loop is here:
+            tell(event, linked_account_id, slug)
+        else:  # a test in another thread
+            self._loop.call_soon_threadsafe(tell, event, linked_account_id, slug)
 
     @property
     def requests(self) -> Requests:
