@@ -20,6 +20,7 @@ from refold_async._batch import (
     ExecutionRequest,
     FailureGroup,
 )
+from refold_async._bound import BoundWorkflow, StartOptions
 from refold_async._checks import Seconds
 from refold_async._client import ExecuteOptions, RefoldClient
 from refold_async._clock import Clock, SystemClock, Timer
@@ -72,6 +73,7 @@ from refold_async._models import (
     NodeRetried,
     NodeRun,
     NodeStarted,
+    OutputError,
     Page,
     Pages,
     Progress,
@@ -85,6 +87,7 @@ from refold_async._models import (
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans
 from refold_async._stats import BudgetStats, Stats, WaitingStats
+from refold_async._typed import Payload, TypedWorkflow, workflow
 from refold_async._version import __version__
 from refold_async._webhooks import Webhooks
 
@@ -97,6 +100,7 @@ __all__ = [
     "BatchProgress",
     "BatchReport",
     "BodyForm",
+    "BoundWorkflow",
     "BudgetStats",
     "ClientClosedError",
     "Clock",
@@ -130,8 +134,10 @@ __all__ = [
     "NotFoundError",
     "NotSentError",
     "Orphans",
+    "OutputError",
     "Page",
     "Pages",
+    "Payload",
     "PayloadError",
     "PermissionDeniedError",
     "PollPolicy",
@@ -148,12 +154,14 @@ __all__ = [
     "ServerError",
     "SessionToken",
     "SessionTokens",
+    "StartOptions",
     "Stats",
     "StatusChanged",
     "SystemClock",
     "Timeouts",
     "Timer",
     "TransportError",
+    "TypedWorkflow",
     "UnexpectedReplyError",
     "WaitTimeoutError",
     "WaitingStats",
@@ -164,6 +172,7 @@ __all__ = [
     "Workflow",
     "Workflows",
     "__version__",
+    "workflow",
 ]
 
 # A class names the place it is imported from, and not the room it lives in: in tracebacks, in the
