@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from refold_async._checks import plain
-from refold_async._errors import ConfigError
+from refold_async._errors import ConfigError, clip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,8 @@ _AT = re.compile(
     r"(?P<words>.*?)(?: - in `(?P<below>[^`]*)`)?(?: - at `\$?(?P<above>[^`]*)`)?", re.DOTALL
 )
 _NAMED = 80
+_SAID = 300
+"""Characters of what was wrong, and of where, in a message: both may hold text from elsewhere."""
 
 
 class MisfitError(Exception):
@@ -36,8 +38,8 @@ class MisfitError(Exception):
 
     def __init__(self, words: str, path: str = "$") -> None:
         super().__init__(words, path)
-        self.words = words
-        self.path = path
+        self.words = clip(words, _SAID)
+        self.path = clip(path, _SAID)
 
 
 def name_of(kind: Any) -> str:

@@ -339,6 +339,15 @@ def test_errors_hold_no_values() -> None:
     assert "DE00" not in str(raised.value)
 
 
+def test_errors_are_for_a_line_of_a_log() -> None:
+    """What came from elsewhere neither fills the screen nor acts on it."""
+    with pytest.raises(OutputError) as raised:
+        workflow("wf_1", slug="s", output=Stage).read(result("\x1b[2J" + "x" * 10_000))
+
+    assert len(str(raised.value)) < 700
+    assert str(raised.value).isprintable()
+
+
 def test_failing_validator_is_an_error_of_ours() -> None:
     """Whatever a user's own code raises while an output is read, the run is not lost with it."""
 
