@@ -13,6 +13,7 @@ from refold_async import (
     PollPolicy,
     RequestTimeoutError,
     Timeouts,
+    UnexpectedReplyError,
     WaitTimeoutError,
 )
 from refold_async.emulator import Emulator, Fault
@@ -231,3 +232,18 @@ async def test_an_id_that_is_never_answered_for_ends_the_wait(
             await refold.handle("6a314c54d4616e99e7fa5a02")
     assert info.value.execution_id == "6a314c54d4616e99e7fa5a02"
     assert service.counts["get_execution"] > 1
+
+
+@pytest.mark.parametrize("operation", ["get_execution", "get_response"])
+async def test_another_runs_answer_is_not_believed(
+    service: Emulator, connect: Callable[..., RefoldClient], operation: str
+) -> None:
+    """A cache that mixes runs up is looked at again, and whoever asks once is told."""
+    refold = connect(service, polling=PollPolicy(first=0.05, sweep=False))
+    other = {"_id": "f" * 24, "execution_id": "f" * 24, "status": "COMPLETED", "response": "theirs"}
+    service.faults.script(operation, *[Fault(body=other)] * 2)
+    (handle,) = await start(refold, 1)
+    assert await outputs([handle]) == [0]
+    service.faults.always("get_execution", Fault(body=other))
+    with pytest.raises(UnexpectedReplyError, match="another run"):
+        await refold.executions.get(handle.execution_id)
