@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from refold_async._checks import check_count, check_flag
+from refold_async._checks import check_count, check_flag, plain
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle, Services
 from refold_async._models import ExecutionStatus, Pages
@@ -284,29 +285,29 @@ def _known(status: object) -> ExecutionStatus | None:
     """Read a status; one that is misspelt would find nothing, and say nothing."""
     if status is None or isinstance(status, ExecutionStatus):
         return status
-    found = ExecutionStatus(status) if isinstance(status, str) else None
+    found = ExecutionStatus(plain(status)) if isinstance(status, str) else None
     if found not in set(ExecutionStatus):
         known = ", ".join(ExecutionStatus)
         raise ConfigError(f"is one of {known}, not {status!r:.40}", field="status")
     return found
 
 
-def _one_of(value: str | None, known: tuple[str, ...], field: str) -> str | None:
-    if value is not None and value not in known:
-        raise ConfigError(f"is {' or '.join(known)}, not {value!r:.40}", field=field)
-    return value
+def _one_of(value: object, known: tuple[str, ...], field: str) -> str | None:
+    text = plain(value) if isinstance(value, str) else value
+    if text is None or text in known:
+        return text
+    raise ConfigError(f"is {' or '.join(known)}, not {value!r:.40}", field=field)
 
 
-def _aware(moment: datetime | str | None, field: str) -> datetime | str | None:
+def _aware(moment: object, field: str) -> datetime | str | None:
+    if moment is None:
+        return None
     if isinstance(moment, str):
-        try:
-            datetime.fromisoformat(moment)
-        except ValueError:
-            raise ConfigError(
-                f"is an aware datetime or ISO 8601 text, not {moment!r:.40}", field=field
-            ) from None
-    elif moment is not None and not isinstance(moment, datetime):
+        with suppress(ValueError):
+            datetime.fromisoformat(text := plain(moment))
+            return text
+    if not isinstance(moment, datetime):
         raise ConfigError(f"is an aware datetime or ISO 8601 text, not {moment!r:.40}", field=field)
-    if isinstance(moment, datetime) and moment.tzinfo is None:
+    if moment.tzinfo is None:
         raise ConfigError("needs a time zone, as datetime.now(UTC) has", field=field)
     return moment

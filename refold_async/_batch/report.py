@@ -120,7 +120,7 @@ class BatchReport(Generic[Out_co]):
     def failures(self) -> tuple[FailureGroup, ...]:
         """Why items did not succeed, by outcome, error and failing node; the largest group first.
 
-        Those that were never sent are among them.
+        Those that were never sent are among them, and those that succeeded with an `OutputError`.
         """
         groups: dict[tuple[BatchOutcome, str, str | None], list[BatchItem]] = {}
         for item in self.all_items:
@@ -146,8 +146,8 @@ class BatchReport(Generic[Out_co]):
         """Raise if anything did not succeed.
 
         Raises:
-            ExceptionGroup: the error of each item that did not succeed, with the item's key as a
-                note, what the input raised, if it did, and that it was not read to its end.
+            ExceptionGroup: the error of each item that has one, with the item's key as a note, what
+                the input raised, if it did, and that it was not read to its end.
         """
         errors = [_noted(item) for item in self.all_items if item.error is not None]
         others = [e for e in (self.input_error, self.journal_error) if e is not None]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from refold_async._checks import plain
-from refold_async._errors import ConfigError
+from refold_async._errors import ConfigError, clip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,8 @@ _AT = re.compile(
     r"(?P<words>.*?)(?: - in `(?P<below>[^`]*)`)?(?: - at `\$?(?P<above>[^`]*)`)?", re.DOTALL
 )
 _NAMED = 80
+_SAID = 300
+"""Characters of what was wrong, and of where, in a message: both may hold text from elsewhere."""
 
 
 class MisfitError(Exception):
@@ -35,8 +38,8 @@ class MisfitError(Exception):
 
     def __init__(self, words: str, path: str = "$") -> None:
         super().__init__(words, path)
-        self.words = words
-        self.path = path
+        self.words = clip(words, _SAID)
+        self.path = clip(path, _SAID)
 
 
 def name_of(kind: Any) -> str:
@@ -179,12 +182,19 @@ def to_json(value: Any, kind: Any) -> Any:
         odd.append(part)
         return f"\0{id(odd)}"
 
-    written = _guarded(lambda: msgspec.to_builtins(value, str_keys=True, enc_hook=other))
+    written = _guarded(
+        lambda: msgspec.to_builtins(value, str_keys=True, enc_hook=other, order=_order(kind))
+    )
     if odd:
         words = f"is a {type(odd[0]).__name__}, which JSON can't say; send plain values"
         raise MisfitError(words, _guarded(lambda: _place(written, f"\0{id(odd)}")))
     try:
-        from_json(written, kind)
+        # A model has checked itself, and may be written otherwise than it is read.
+        _guarded(
+            lambda: msgspec.convert(
+                written, kind, str_keys=True, dec_hook=lambda model, _: model.model_construct()
+            )
+        )
     except MisfitError as misfit:
         words = f"{misfit.words}; give what its annotation says, or mend the annotation"
         raise MisfitError(words, misfit.path) from None
@@ -202,6 +212,18 @@ def from_json(value: Any, kind: Any) -> Any:
     return _guarded(
         lambda: _msgspec("output").convert(value, kind, str_keys=True, dec_hook=_read_model)
     )
+
+
+@lru_cache(maxsize=1_024)
+def _order(kind: Any) -> Literal["deterministic"] | None:
+    """Have sets sorted where there are any: a journal knows a payload by its text.
+
+    The keys of objects are sorted with them, so all others are left alone.
+    """
+    msgspec = _msgspec("payload")
+    sets = msgspec.inspect.SetType, msgspec.inspect.FrozenSetType
+    parts = _parts(msgspec, msgspec.inspect.type_info(kind))
+    return "deterministic" if any(isinstance(part, sets) for part in parts) else None
 
 
 def _write_model(value: Any) -> Any:

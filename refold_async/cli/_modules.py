@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from refold_async.cli._endings import BadUsageError
+from refold_async.cli._terminal import clean
 
 if TYPE_CHECKING:
     from refold_async import RequestStructure
@@ -81,7 +82,8 @@ def module_of(
     header = _HEADER.format(workflow_id=workflow_id, style=style, how=how)
     types, payload = _types(schema, style) if _is_object(schema) else (_ANYTHING, "dict[str, Any]")
     footer = _FOOTER.format(name=name, workflow_id=workflow_id, slug=slug, payload=payload)
-    return f"{header}\n{_importing(types)}{footer}"
+    # What a terminal would obey stands in a literal, and reads there as its escape.
+    return clean(f"{header}\n{_importing(types)}{footer}", lines=True)
 
 
 _ANYTHING = "from __future__ import annotations\n\nfrom typing import Any\n"

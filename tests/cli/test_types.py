@@ -150,6 +150,16 @@ def test_modules_pass_mypy_strict(tmp_path: Path) -> None:
     assert (ended.stdout, ended.returncode) == ("Success: no issues found in 3 source files\n", 0)
 
 
+def test_key_that_would_act_is_written_as_its_escape(tmp_path: Path) -> None:
+    """Neither a terminal nor the module's code obeys what a service calls its fields."""
+    odd = ["\x1b[2J", "\u202eabc", "'); raise SystemExit #", "a\nb", '"""']
+    text = written("typeddict", RequestStructure(schema={"properties": dict.fromkeys(odd, TEXT)}))
+    payload = dict.fromkeys(odd, "x")
+
+    assert all(line.isprintable() for line in text.splitlines())
+    assert loaded(text, tmp_path).create_contact.payload(payload) == payload
+
+
 def test_example_stands_in_for_a_schema(tmp_path: Path) -> None:
     """Its keys are all there is; what was null may be anything, and the module says it guessed."""
     example = {"email": "a", "n": 1, "items": [{"a": 1}, {"a": 2.5, "b": None}], "none": None}

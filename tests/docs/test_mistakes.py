@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import re
 import warnings
@@ -75,4 +76,5 @@ async def test_mistake_says_what_the_page_says(code: str, says: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of the await that is the mistake
         assert await complaint(code) == says
+        gc.collect()
     assert re.match(r"[\w.]+: ", says)

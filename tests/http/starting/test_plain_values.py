@@ -75,6 +75,13 @@ def filled(thing: Any, value: Any) -> Any:
     return value if thing is ... else thing
 
 
+def like(value: Any, text: str) -> Any:
+    """Give another text of the same kind as a value."""
+    if isinstance(value, Enum):
+        return Enum("Env", {"PROD": text}, type=str).PROD  # type: ignore[attr-defined]
+    return type(value)(text)
+
+
 ODD = pytest.mark.parametrize("odd", [Env.PROD, Liar(VALUE)], ids=["enum", "liar"])
 
 
@@ -129,18 +136,18 @@ CALLS: dict[str, Callable[[RefoldClient, Any], Awaitable[Any]]] = {
     "batches": lambda r, v: _all(r.executions.batches(v, v)),
     "list": lambda r, v: _all(
         r.executions.list(
-            status=v,
+            status=like(v, "RUNNING"),
             workflow_id=v,
             workflow_name=v,
             execution_id=v,
             slug=v,
-            start_date=v,
-            end_date=v,
-            execution_type=v,
+            start_date=like(v, "2026-06-16T13:15:00Z"),
+            end_date=like(v, "2026-06-17"),
+            execution_type=like(v, "SYNC"),
             execution_source=v,
         )
     ),
-    "workflows": lambda r, v: _all(r.workflows.list(slug=v, name=v, scope=v)),
+    "workflows": lambda r, v: _all(r.workflows.list(slug=v, name=v, scope=like(v, "private"))),
     "structure": lambda r, v: r.workflows.request_structure(v),
     "session token": lambda r, v: r.session_tokens.create(v),
     "batch": batch(workflow_id=..., slug=..., linked_account_id=..., config_id=..., key=...),

@@ -257,6 +257,30 @@ async def test_item_whose_output_does_not_fit_has_succeeded(
         report.raise_for_failures()
 
 
+@pytest.mark.parametrize("before", [False, True])
+async def test_objects_are_checked_against_the_schema_as_they_are_sent(
+    service: Emulator, connect: Connect, before: bool
+) -> None:
+    """`validate=True` sees the JSON, and not the object it was made of."""
+    schema = {"type": "object", "properties": {"email": {"type": "string", "minLength": 3}}}
+    service.workflow("wf_checked", slug="s", schema=schema)(
+        lambda _: {"contact_id": 1, "email": ""}
+    )
+    refold = connect(service)
+    bound = refold.workflow(attrs.evolve(CREATE, workflow_id="wf_checked"))
+    requests = [bound.request(NewContact(email)) for email in ("a", "long")]
+    if before:
+        items = (await refold.run_batch(requests, validate=True)).items()
+    else:
+        items = [item async for item in refold.map(requests, validate=True, ordered=True)]
+
+    assert [str(item.outcome) for item in items] == [
+        "rejected",
+        "unsent" if before else "succeeded",
+    ]
+    assert "email" in str(items[0].error)
+
+
 async def test_journal_keeps_json_and_gives_objects_again(
     service: Emulator, connect: Connect, tmp_path: Path
 ) -> None:

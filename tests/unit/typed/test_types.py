@@ -240,6 +240,26 @@ def test_payload_that_does_not_fit_says_where(kind: Any, value: Any, says: str) 
     assert says in str(raised.value)
 
 
+def test_sets_are_sorted_and_nothing_else_is() -> None:
+    """A journal knows a payload by its text, which must be the same in another process."""
+    names = {f"n{i}" for i in range(20)}
+
+    assert typed(Person).payload(Person("a", names))["tags"] == sorted(names)
+    assert [*typed(dict[str, int]).payload({"b": 1, "a": 2})] == ["b", "a"]
+
+
+def test_model_that_is_written_otherwise_than_read_is_sent() -> None:
+    """What goes out of a model is its own business, inside another type too."""
+
+    class Sent(pydantic.BaseModel):
+        first_name: str = pydantic.Field(serialization_alias="first-name")
+
+    outer: Any = attrs.make_class("Outer", {"inner": attrs.field(type=Sent)})
+
+    value = outer(Sent(first_name="a"))
+    assert typed(outer).payload(value) == {"inner": {"first-name": "a"}}
+
+
 def test_payload_that_contains_itself_is_refused() -> None:
     """An endless value is an error, and not the interpreter's."""
     loop: dict[str, Any] = {}
@@ -317,6 +337,15 @@ def test_errors_hold_no_values() -> None:
         )
 
     assert "DE00" not in str(raised.value)
+
+
+def test_errors_are_for_a_line_of_a_log() -> None:
+    """What came from elsewhere neither fills the screen nor acts on it."""
+    with pytest.raises(OutputError) as raised:
+        workflow("wf_1", slug="s", output=Stage).read(result("\x1b[2J" + "x" * 10_000))
+
+    assert len(str(raised.value)) < 700
+    assert str(raised.value).isprintable()
 
 
 def test_failing_validator_is_an_error_of_ours() -> None:
