@@ -50,6 +50,7 @@ from refold_async._errors import (
     RefoldError,
     RequestTimeoutError,
     ServerError,
+    SharedStateError,
     TransportError,
     UnexpectedReplyError,
     WebhookBodyError,
@@ -83,6 +84,7 @@ from refold_async._models import (
     Workflow,
 )
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
+from refold_async._shared import Shared
 from refold_async._starting import Orphans
 from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._version import __version__
@@ -148,6 +150,8 @@ __all__ = [
     "ServerError",
     "SessionToken",
     "SessionTokens",
+    "Shared",
+    "SharedStateError",
     "Stats",
     "StatusChanged",
     "SystemClock",

@@ -9,10 +9,11 @@ import attrs
 
 from refold_async import _protocol as protocol
 from refold_async._batch import Batches
-from refold_async._checks import check_flag, check_header, check_kind, positive_seconds
+from refold_async._checks import check_flag, check_header, check_kind, plain, positive_seconds
 from refold_async._config import Dialect, RetryPolicy
 from refold_async._errors import ConfigError
 from refold_async._parts import Parts
+from refold_async._shared import asked_for, check_once, tag_of
 from refold_async._starting import Submission, new_tag
 
 if TYPE_CHECKING:
@@ -81,6 +82,42 @@ class Caller:
         request = self._request(workflow_id, **options)
         return partial(self.parts.starter.start, request, policy=policy, limit=limit)
 
+    def planned_once(
+        self,
+        workflow_id: str,
+        *,
+        once: str,
+        within: Seconds,
+        scope: str,
+        fallback: str | None,
+        timeout: Seconds | None,
+        retry: RetryPolicy | None,
+        unique_tag: bool,
+        **options: Any,
+    ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
+        """Check the arguments of an `execute` with a key; what is given back starts or attaches."""
+        parts = self.parts
+        limit = positive_seconds(timeout, "timeout")
+        policy = None if retry is None else check_kind(retry, RetryPolicy, "retry")
+        account = self.required(options["linked_account_id"])
+        checked = check_once(
+            once,
+            within=within,
+            scope=scope,
+            fallback=fallback,
+            shared=parts.once.is_shared,
+            sync=options["sync"],
+            instance_tag=options["instance_tag"],
+            policy=policy or parts.services.api.policy,
+            workflow_id=workflow_id,
+            account=account,
+        )
+        base_url = parts.transport.wire.base_url
+        tag = tag_of(parts.once.name, base_url, account or "", plain(workflow_id), checked.key)
+        request = self._request(workflow_id, own_tag=tag, unique_tag=unique_tag, **options)
+        asked = asked_for(checked, request)
+        return partial(parts.once.start, asked, parts.starter, policy, limit)
+
     def submission(self, wanted: ExecutionRequest) -> Submission:
         """Make a start that can be sent later, or raise what is wrong with it."""
         options = attrs.asdict(wanted, recurse=False)
@@ -103,6 +140,7 @@ class Caller:
         linked_account_id: str | None = None,
         instance_tag: str | None = None,
         unique_tag: bool = False,
+        own_tag: str | None = None,
         **options: Any,
     ) -> protocol.Request:
         """Check the arguments of a start; one without a tag gets one of its own."""
@@ -114,7 +152,7 @@ class Caller:
             account=account,
             instance_tag=instance_tag,
             unique_tag=unique_tag,
-            own_tag=new_tag() if instance_tag is None else None,
+            own_tag=own_tag or (new_tag() if instance_tag is None else None),
             bare=self.dialect.body == "bare",
             max_payload_bytes=self.max_payload_bytes,
             **options,

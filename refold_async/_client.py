@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 import attrs
 
@@ -37,6 +38,7 @@ from refold_async._handle import ExecutionHandle, handle_of_ref
 from refold_async._models import WORKFLOW_EVENTS, ExecutionRef, WebhookEvent, WorkflowEvent
 from refold_async._parts import put_together
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
+from refold_async._shared import check_shared
 from refold_async._transport import check_connections
 from refold_async._webhooks import Webhooks
 
@@ -50,8 +52,12 @@ if TYPE_CHECKING:
     from refold_async._batch import Batches
     from refold_async._checks import Seconds
     from refold_async._models import ExecutionResult
+    from refold_async._shared import Shared
     from refold_async._starting import Orphans
     from refold_async._stats import Stats
+
+
+DAY = timedelta(days=1)
 
 
 class ExecuteOptions(TypedDict, total=False):
@@ -64,6 +70,10 @@ class ExecuteOptions(TypedDict, total=False):
     instance_tag: str | None
     unique_tag: bool
     include_headers: bool
+    once: str | None
+    once_within: Seconds
+    once_scope: Literal["shared", "process"]
+    once_fallback: Literal["look"] | None
     retry: RetryPolicy | None
 
 
@@ -96,6 +106,8 @@ class RefoldClient(FanOut):
         trust_env: use the proxy that HTTPS_PROXY (HTTP_PROXY, NO_PROXY) names; nothing else of the
             environment.
         dialect: how your deployment speaks where the documentation leaves it open.
+        shared: one Redis for what all processes with this credential share, as its URL or a
+            `Shared`: the keys of `once`. Needs the extra `redis`.
         max_payload_bytes: largest payload, serialised.
         max_reply_bytes: largest reply, after decompression.
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
@@ -126,6 +138,7 @@ class RefoldClient(FanOut):
         ssl: ssl.SSLContext | None = None,
         trust_env: bool = False,
         dialect: Dialect = Dialect(),  # noqa: B008
+        shared: Shared | str | None = None,
         max_payload_bytes: int = 3 * MIB,
         max_reply_bytes: int = 16 * MIB,
         allow_insecure_http: bool = False,
@@ -158,6 +171,7 @@ class RefoldClient(FanOut):
                 session=session,
             ),
             max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
+            shared=check_shared(shared),
             clock=clock or SystemClock(),
         )
         caller = Caller(
@@ -304,6 +318,10 @@ class RefoldClient(FanOut):
         instance_tag: str | None = None,
         unique_tag: bool = False,
         include_headers: bool = False,
+        once: str | None = None,
+        once_within: Seconds = DAY,
+        once_scope: Literal["shared", "process"] = "shared",
+        once_fallback: Literal["look"] | None = None,
         timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
     ) -> Coroutine[Any, Any, ExecutionHandle[Any]]:
@@ -325,6 +343,14 @@ class RefoldClient(FanOut):
             unique_tag: say that no other call ever uses this `instance_tag`, so that a run whose
                 answer was lost can be found by it, as by a tag the SDK made.
             include_headers: have the sanitised request headers in the result.
+            once: a key of your own for what is started, as `invoice-4711`: start it, or attach to
+                the run that was started under this key, by whichever process, whatever came of it.
+                Needs `shared=`; the limits are in "Many workers, one budget".
+            once_within: seconds (or a timedelta) for which a key counts; the same in all processes.
+            once_scope: `"process"` asks for no Redis: calls of this process share one start, and
+                a run with the key's tag among the newest 20 pages of the list is attached to. Best
+                effort.
+            once_fallback: `"look"` does that while Redis is away, instead of raising an error.
             timeout: seconds (or a timedelta) for all of it: slot, attempts and pauses.
             retry: another policy than the client's for this call.
 
@@ -333,8 +359,10 @@ class RefoldClient(FanOut):
 
         Raises:
             ConfigError: an argument is wrong; nothing was sent.
-            PayloadError: the payload can't be sent as JSON, or is too large.
+            PayloadError: the payload can't be sent as JSON, or is too large; or the key was used
+                with another one.
             ExecutionOutcomeUnknownError: the run may or may not have started.
+            SharedStateError: Redis is away, and with a key nothing is sent without it.
             ApiError: the service refused: no run started.
             TransportError: no run started; `ConnectionFailedError` or `RequestTimeoutError` with
                 `sent == False`, or `UnexpectedReplyError` for a redirect.
@@ -343,7 +371,7 @@ class RefoldClient(FanOut):
         See: "Execute Workflow".
         """
         try:
-            start = self._caller.planned(
+            start = self._planned(
                 workflow_id,
                 timeout=timeout,
                 retry=retry,
@@ -355,12 +383,38 @@ class RefoldClient(FanOut):
                 instance_tag=instance_tag,
                 unique_tag=unique_tag,
                 include_headers=include_headers,
+                once=once,
+                once_within=once_within,
+                once_scope=once_scope,
+                once_fallback=once_fallback,
             )
         except RefoldError as error:
             # Raised where it is awaited: in the middle of a gather's argument list it would leave
             # the calls made so far unawaited.
             return _raise(error)
         return start()
+
+    def _planned(
+        self,
+        workflow_id: str,
+        *,
+        once: str | None = None,
+        once_within: Seconds = DAY,
+        once_scope: str = "shared",
+        once_fallback: str | None = None,
+        **options: Any,
+    ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
+        if once is None:
+            return self._caller.planned(workflow_id, **options)
+        defaults = {"retry": None, "sync": False, "linked_account_id": None, "instance_tag": None}
+        return self._caller.planned_once(
+            workflow_id,
+            once=once,
+            within=once_within,
+            scope=once_scope,
+            fallback=once_fallback,
+            **{**defaults, "unique_tag": False, **options},
+        )
 
     def run(
         self,
@@ -389,7 +443,7 @@ class RefoldClient(FanOut):
         See: "Execute Workflow".
         """
         try:
-            start = self._caller.planned(workflow_id, slug=slug, timeout=timeout, **options)
+            start = self._planned(workflow_id, slug=slug, timeout=timeout, **options)
         except RefoldError as error:
             return _raise(error)
         return self._run(start, timeout)

@@ -9,6 +9,7 @@ import attrs
 
 from refold_async._handle import Services
 from refold_async._pacing import Budget
+from refold_async._shared import Once, name_of
 from refold_async._starting import Reconciler, Starter
 from refold_async._stats import Counters, Stats
 from refold_async._transport import Api, Authenticator, Connections, Transport, Wire
@@ -17,6 +18,7 @@ from refold_async._waiting import Tracker
 if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async._config import Credential, PollPolicy, RateLimit, RetryPolicy, Timeouts
+    from refold_async._shared import Shared
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -28,6 +30,7 @@ class Parts:
         services: what handles work with.
         reconciler: looks lost starts up.
         starter: starts runs.
+        once: starts them once per key.
         counters: what has been done so far.
     """
 
@@ -35,6 +38,7 @@ class Parts:
     services: Services
     reconciler: Reconciler
     starter: Starter
+    once: Once
     counters: Counters
 
     def viewed(self, retry: RetryPolicy | None, timeouts: Timeouts | None) -> Parts:
@@ -67,6 +71,7 @@ class Parts:
                     await self.services.tracker.aclose()
                     await transport.aclose()
                     await self.starter.aclose()
+                    await self.once.aclose()
             finally:
                 await transport.wire.aclose()
 
@@ -81,10 +86,13 @@ def put_together(
     rate_limit: RateLimit | None,
     connections: Connections,
     max_reply_bytes: int,
+    shared: Shared | None,
     clock: Clock,
 ) -> Parts:
     """Make the parts of a client from settings that were checked; does no I/O."""
     counters = Counters()
+    key = None if credential.api_key is None else credential.api_key.reveal()
+    name = base_url if shared is None else name_of(shared, base_url, key)
     auth = Authenticator(credential, clock, timeouts.read)
     transport = Transport(
         wire=Wire(
@@ -120,5 +128,6 @@ def put_together(
         services=services,
         reconciler=reconciler,
         starter=starter,
+        once=Once(shared, name, clock),
         counters=counters,
     )

@@ -178,6 +178,7 @@ class Transport:
                 self.budget.release(account)
                 raise
         attempt = self.wire.attempt(request, sending.timeouts)
+        attempt.leaves_by = care.leaves_by
         return await self._starts.make(
             self._exchange(request, secret, phase, attempt),
             attempt,
