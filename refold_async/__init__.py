@@ -30,6 +30,7 @@ from refold_async._config import (
     RateLimit,
     RetryMode,
     RetryPolicy,
+    Shared,
     Timeouts,
 )
 from refold_async._errors import (
@@ -84,7 +85,6 @@ from refold_async._models import (
     Workflow,
 )
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
-from refold_async._shared import Shared
 from refold_async._starting import Orphans
 from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._version import __version__

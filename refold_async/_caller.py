@@ -13,7 +13,6 @@ from refold_async._checks import check_flag, check_header, check_kind, plain, po
 from refold_async._config import Dialect, RetryPolicy
 from refold_async._errors import ConfigError
 from refold_async._parts import Parts
-from refold_async._shared import asked_for, check_once, tag_of
 from refold_async._starting import Submission, new_tag
 
 if TYPE_CHECKING:
@@ -96,7 +95,9 @@ class Caller:
         **options: Any,
     ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
         """Check the arguments of an `execute` with a key; what is given back starts or attaches."""
-        parts = self.parts
+        from refold_async._shared import asked_for, check_once, tag_of  # noqa: PLC0415
+
+        parts, sharing = self.parts, self.parts.sharing
         limit = positive_seconds(timeout, "timeout")
         policy = None if retry is None else check_kind(retry, RetryPolicy, "retry")
         account = self.required(options["linked_account_id"])
@@ -105,7 +106,7 @@ class Caller:
             within=within,
             scope=scope,
             fallback=fallback,
-            shared=parts.once.is_shared,
+            shared=sharing.shared is not None,
             sync=options["sync"],
             instance_tag=options["instance_tag"],
             policy=policy or parts.services.api.policy,
@@ -113,10 +114,10 @@ class Caller:
             account=account,
         )
         base_url = parts.transport.wire.base_url
-        tag = tag_of(parts.once.name, base_url, account or "", plain(workflow_id), checked.key)
+        tag = tag_of(sharing.name, base_url, account or "", plain(workflow_id), checked.key)
         request = self._request(workflow_id, own_tag=tag, unique_tag=unique_tag, **options)
         asked = asked_for(checked, request)
-        return partial(parts.once.start, asked, parts.starter, policy, limit)
+        return partial(sharing.once.start, asked, parts.starter, policy, limit)
 
     def submission(self, wanted: ExecutionRequest) -> Submission:
         """Make a start that can be sent later, or raise what is wrong with it."""

@@ -28,8 +28,10 @@ from refold_async._config import (
     PollPolicy,
     RateLimit,
     RetryPolicy,
+    Shared,
     Timeouts,
     check_base_url,
+    check_shared,
     choose_credential,
     from_environment,
 )
@@ -38,7 +40,6 @@ from refold_async._handle import ExecutionHandle, handle_of_ref
 from refold_async._models import WORKFLOW_EVENTS, ExecutionRef, WebhookEvent, WorkflowEvent
 from refold_async._parts import put_together
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
-from refold_async._shared import check_shared
 from refold_async._transport import check_connections
 from refold_async._webhooks import Webhooks
 
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from refold_async._batch import Batches
     from refold_async._checks import Seconds
     from refold_async._models import ExecutionResult
-    from refold_async._shared import Shared
     from refold_async._starting import Orphans
     from refold_async._stats import Stats
 
@@ -107,7 +107,8 @@ class RefoldClient(FanOut):
             environment.
         dialect: how your deployment speaks where the documentation leaves it open.
         shared: one Redis for what all processes with this credential share, as its URL or a
-            `Shared`: the keys of `once`. Needs the extra `redis`.
+            `Shared`: the rate limit, pauses that the service asks for, and the keys of `once`.
+            Needs the extra `redis`.
         max_payload_bytes: largest payload, serialised.
         max_reply_bytes: largest reply, after decompression.
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
 
+from refold_async._config import name_of
 from refold_async._handle import Services
 from refold_async._pacing import Budget
-from refold_async._shared import Once, name_of
 from refold_async._starting import Reconciler, Starter
 from refold_async._stats import Counters, Stats
 from refold_async._transport import Api, Authenticator, Connections, Transport, Wire
@@ -17,8 +18,54 @@ from refold_async._waiting import Tracker
 
 if TYPE_CHECKING:
     from refold_async._clock import Clock
-    from refold_async._config import Credential, PollPolicy, RateLimit, RetryPolicy, Timeouts
-    from refold_async._shared import Shared
+    from refold_async._config import (
+        Credential,
+        PollPolicy,
+        RateLimit,
+        RetryPolicy,
+        Shared,
+        Timeouts,
+    )
+    from refold_async._shared import Once, Rate
+
+
+class Sharing:
+    """What is shared with other processes; most clients share nothing, and import nothing for it.
+
+    Args:
+        shared: the Redis, if there is one.
+        name: by which things are shared.
+        budget: the client's own.
+        clock: what tells the time.
+    """
+
+    def __init__(self, shared: Shared | None, name: str, budget: Budget, clock: Clock) -> None:
+        self.shared = shared
+        self.name = name
+        self._budget = budget
+        self._clock = clock
+        self._rate: Rate | None = None
+
+    @cached_property
+    def once(self) -> Once:
+        """The keys of `once`."""
+        from refold_async._shared import Once  # noqa: PLC0415
+
+        return Once(self.shared, self.name, self._clock)
+
+    def share_rate(self) -> None:
+        """Share the rate, from the client's first call on."""
+        from refold_async._shared import Rate  # noqa: PLC0415
+
+        assert self.shared is not None  # noqa: S101 - or there is nobody to share it with
+        self._rate = Rate.enter(self._budget, self.shared, self.name, self._clock)
+
+    async def aclose(self) -> None:
+        """Let the others know."""
+        if "once" in vars(self):
+            await self.once.aclose()
+        if self._rate is not None:
+            await self._rate.leave(self._budget)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -30,7 +77,7 @@ class Parts:
         services: what handles work with.
         reconciler: looks lost starts up.
         starter: starts runs.
-        once: starts them once per key.
+        sharing: what is shared with other processes.
         counters: what has been done so far.
     """
 
@@ -38,7 +85,7 @@ class Parts:
     services: Services
     reconciler: Reconciler
     starter: Starter
-    once: Once
+    sharing: Sharing
     counters: Counters
 
     def viewed(self, retry: RetryPolicy | None, timeouts: Timeouts | None) -> Parts:
@@ -71,7 +118,7 @@ class Parts:
                     await self.services.tracker.aclose()
                     await transport.aclose()
                     await self.starter.aclose()
-                    await self.once.aclose()
+                    await self.sharing.aclose()
             finally:
                 await transport.wire.aclose()
 
@@ -109,6 +156,9 @@ def put_together(
         clock=clock,
         counters=counters,
     )
+    sharing = Sharing(shared, name, transport.budget, clock)
+    if shared is not None:
+        transport.opened = sharing.share_rate
     api = Api(transport)
     tracker = Tracker(
         api,
@@ -128,6 +178,6 @@ def put_together(
         services=services,
         reconciler=reconciler,
         starter=starter,
-        once=Once(shared, name, clock),
+        sharing=sharing,
         counters=counters,
     )

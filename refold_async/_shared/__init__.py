@@ -1,15 +1,13 @@
-"""What processes with one credential share, over one Redis."""
+"""What processes share over one Redis: imported by the first client that does."""
 
 from refold_async._shared.asked import asked_for, check_once, tag_of
 from refold_async._shared.once import Once
-from refold_async._shared.settings import Shared, check_shared, name_of
+from refold_async._shared.rate import Rate
 
 __all__ = [
     "Once",
-    "Shared",
+    "Rate",
     "asked_for",
     "check_once",
-    "check_shared",
-    "name_of",
     "tag_of",
 ]

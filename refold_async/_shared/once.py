@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from refold_async._clock import Clock
-    from refold_async._config import RetryPolicy
+    from refold_async._config import RetryPolicy, Shared
     from refold_async._shared.asked import Asked
-    from refold_async._shared.settings import Shared
     from refold_async._starting import Starter
 
 logger = logging.getLogger("refold_async")
@@ -69,8 +68,6 @@ class Once:
 
     def __init__(self, shared: Shared | None, name: str, clock: Clock) -> None:
         self._clock = clock
-        self.name = name
-        self.is_shared = shared is not None
         self._keys: Keys | None = None
         if shared is not None:
             self._keys = Keys(Link(shared.url, clock, "nothing is started by `once`"), name)
