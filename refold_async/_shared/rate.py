@@ -125,8 +125,10 @@ class Rate:
         rate = _of_paces.get(pace)
         if rate is None:
             rate = _of_paces[pace] = Rate(shared, name, pace, clock)
+            rate._budgets.append(budget)
             rate._begin()
-        rate._budgets.append(budget)
+        else:
+            rate._budgets.append(budget)
         return rate
 
     def _begin(self) -> None:
@@ -144,7 +146,7 @@ class Rate:
             self._hurry.set_result(None)
 
     async def _beat_on(self) -> None:
-        while True:
+        while self._budgets:  # a cancellation may get lost in a library
             self._hurry = asyncio.get_running_loop().create_future()
             try:
                 await self._beat()

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from refold_async import ConfigError, RateLimit, RateLimitError, RetryPolicy, Shared, SystemClock
+from refold_async import (
+    ConfigError,
+    RateLimit,
+    RateLimitError,
+    RetryPolicy,
+    Shared,
+    SystemClock,
+    Timeouts,
+)
 from refold_async._config import Secret
 from refold_async._shared.link import Link
 from refold_async._shared.rate import _SCRIPT
@@ -27,6 +35,8 @@ if TYPE_CHECKING:
 
     Sharing = Callable[..., RefoldClient]
 
+LONG = Timeouts(connect=600, read=600)
+"""By a hasty clock, too."""
 FORTY = RateLimit(per_second=40, burst=4)
 
 
@@ -37,7 +47,7 @@ def members(sharing: Sharing) -> Callable[..., list[RefoldClient]]:
     def make(count: int, *redis: RedisServer, hasty: float = 1.0) -> list[RefoldClient]:
         policy = RetryPolicy(wait=0, max_wait=0)
         return [
-            sharing(*redis, rate_limit=FORTY, retry=policy, clock=HastyClock(hasty))
+            sharing(*redis, rate_limit=FORTY, retry=policy, timeouts=LONG, clock=HastyClock(hasty))
             for _ in range(count)
         ]
 
@@ -116,7 +126,7 @@ async def test_clients_of_one_process_with_one_credential_are_one_member(
     sharing: Sharing,
 ) -> None:
     """They share a pace already; the second counts for nothing more."""
-    clients = [sharing(rate_limit=FORTY) for _ in range(2)]
+    clients = [sharing(rate_limit=FORTY, timeouts=LONG) for _ in range(2)]
     async with Hungry(clients):
         await until(lambda: shares(clients) == [40, 40])
     await clients[0].aclose()
@@ -194,7 +204,7 @@ async def test_who_never_reached_redis_takes_its_part_of_the_rate(
     redis_server.kill()
     for said, share in ((4, 10.0), (None, 40.0)):
         shared = Shared(redis_server.url, "n", members=said)
-        refold = sharing(shared=shared, rate_limit=FORTY)
+        refold = sharing(shared=shared, rate_limit=FORTY, timeouts=LONG)
         await refold.ping()
         assert refold.stats.budget.ceiling == share
         await refold.aclose()
