@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from refold_async._errors import SharedStateError, clip
@@ -46,6 +47,7 @@ class Link:
         self._client: Redis | None = None
         self._scripts: dict[str, AsyncScript] = {}
         self._turn = asyncio.Lock()
+        self._calls: set[asyncio.Task[Any]] = set()  # they end by themselves, and soon
         self._failures = 0
         self._closed_until = 0.0  # monotonic seconds; nothing is asked before
 
@@ -57,17 +59,30 @@ class Link:
     async def run(self, script: str, keys: Sequence[str], *args: str | int) -> Any:
         """Run a script and give what it returns.
 
+        Who is cancelled leaves at once, and the script runs all the same: in a task of its own,
+        since redis-py loses most cancellations (8.1.0), and a connection should not be cut for it.
+
         Raises:
             SharedStateError: there was no answer. The script may have run.
         """
+        loop = asyncio.get_running_loop()
+        call = loop.create_task(self._call(script, keys, args), context=Context())
+        self._calls.add(call)
+        call.add_done_callback(self._over)
+        await asyncio.wait([call])
+        return call.result()
+
+    def _over(self, call: asyncio.Task[Any]) -> None:
+        self._calls.discard(call)
+        _ = call.cancelled() or call.exception()  # somebody has looked, if the caller has left
+
+    async def _call(self, script: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
         async with self._turn:
             if self._clock.monotonic() < self._closed_until:
                 raise SharedStateError("Redis did not answer a moment ago, and is left alone")
             try:
                 prepared = self._scripts.get(script) or self._prepare(script)
                 answer = await prepared(keys=keys, args=args)
-            except asyncio.CancelledError:
-                raise
             except Exception as error:  # noqa: BLE001 - whatever it is, Redis has not answered
                 failure = self._failed(error)
             else:
@@ -116,6 +131,8 @@ class Link:
         self._failures = 0
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the connection, once it is at rest."""
+        if self._calls:
+            await asyncio.wait(self._calls)
         if self._client is not None:
             await self._client.aclose()

@@ -146,7 +146,7 @@ class Rate:
             self._hurry.set_result(None)
 
     async def _beat_on(self) -> None:
-        while self._budgets:  # a cancellation may get lost in a library
+        while True:
             self._hurry = asyncio.get_running_loop().create_future()
             try:
                 await self._beat()

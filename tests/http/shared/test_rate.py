@@ -194,7 +194,7 @@ async def test_an_emptied_redis_learns_its_members_anew(
         for _ in range(60):
             await asyncio.sleep(0.01)
             assert sum(shares(clients)) <= 40.5
-        assert all(9.9 < share <= 10 for share in shares(clients))
+        await until(lambda: all(9.9 < share <= 10 for share in shares(clients)))
 
 
 async def test_who_never_reached_redis_takes_its_part_of_the_rate(
@@ -252,4 +252,23 @@ async def test_a_member_without_a_beat_is_gone_after_three_seconds(link: Link) -
     assert (share, count) == (400, 2)
     share, count, _ = await link.run(_SCRIPT, ["lapses"], "b", -1, 40_000, 0, 0, -1, 120_000)
     assert (share, count) == (40_000, 1)
+    await link.aclose()
+
+
+async def test_who_is_cancelled_leaves_redis_at_once(link: Link) -> None:
+    """At whatever moment; the connection serves the next one."""
+    draw = random.Random(1)
+
+    async def ask() -> None:
+        while True:
+            assert await link.run("return ARGV[1]", [], "a") == "a"
+
+    for _ in range(60):
+        asking = asyncio.create_task(ask())
+        for _ in range(draw.randrange(40)):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking], timeout=5)
+        assert asking.cancelled()
+    assert await link.run("return ARGV[1]", [], "b") == "b"
     await link.aclose()
