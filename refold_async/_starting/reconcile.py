@@ -320,7 +320,7 @@ class Reconciler:
                     complete = False
                     break
         if matches:
-            return self._of_one_key([*matches.values()], tag)
+            return self._of_one_key(matches.values(), tag)
         reached = needed is not None and (complete or oldest < needed - _MARGIN)
         proven = self.tags_visible is True and reached
         return Found(Finding.ABSENT if proven else Finding.UNPROVEN)
@@ -337,15 +337,14 @@ class Reconciler:
         self.learn(newest)
         return bool(newest.items)
 
-    def _of_one_key(self, matches: list[Execution], tag: str) -> Found:
-        """Choose among the runs with the tag of a key: reruns bear that of their original."""
+    def _of_one_key(self, matches: Collection[Execution], tag: str) -> Found:
+        """Take the one run with the tag of a key, whoever learned of it before."""
         self.tags_visible = self.tags_visible is not False
-        originals = [m for m in matches if not _is_rerun(m)] or matches
-        if len(originals) > 1 or not originals[0].execution_id:
+        original = original_of(matches)
+        if original is None:
             return Found(Finding.AMBIGUOUS)
-        execution_id = originals[0].execution_id
-        self.remember(execution_id, tag)
-        return Found(Finding.FOUND, execution_id)
+        self.remember(original.execution_id, tag)
+        return Found(Finding.FOUND, original.execution_id)
 
     async def _scan(
         self,
@@ -451,8 +450,11 @@ def _is_older(entry: Execution, begin: float | None) -> bool:
     return entry.created_at.timestamp() < begin
 
 
-def _is_rerun(entry: Execution) -> bool:
-    return str(entry.raw.get("name", "")).startswith("Retry for ")
+def original_of(matches: Collection[Execution]) -> Execution | None:
+    """Give the run that was started with a tag; reruns may bear that of their original."""
+    reruns = {m.execution_id for m in matches if str(m.raw.get("name")).startswith("Retry for ")}
+    originals = [m for m in matches if m.execution_id not in reruns] or [*matches]
+    return originals[0] if len(originals) == 1 and originals[0].execution_id else None
 
 
 def _date(seconds: float) -> datetime | None:

@@ -265,6 +265,40 @@ async def test_a_redis_that_forgot_starts_nothing_twice(
     assert len(emulator.runs) == 2
 
 
+async def test_redis_lost_while_the_call_queues_sends_nothing(
+    sharing: Sharing, emulator: Emulator, redis_server: RedisServer
+) -> None:
+    """The key is asked for again with the slot in hand, and who can't ask doesn't send."""
+    emulator.faults.script("execute", Fault(delay=0.2))
+    refold = sharing(redis_server, max_connections=1)
+    holding = asyncio.create_task(refold.execute(WORKFLOW, slug="s"))
+    await until(lambda: emulator.counts["execute"] == 1)
+    call = asyncio.create_task(ask(refold))
+    await until(lambda: refold.stats.budget.waiting["start"] == 1)
+    redis_server.kill()
+    with pytest.raises(SharedStateError):
+        await call
+    await holding
+    assert len(emulator.runs) == 1
+
+
+async def test_redis_lost_while_the_request_is_under_way_loses_no_run(
+    sharing: Sharing, emulator: Emulator, redis_server: RedisServer
+) -> None:
+    """The caller has its handle, and the others are told when Redis is back."""
+    refold = sharing(redis_server)
+    await ask(refold, "earlier")
+    emulator.faults.script("execute", Fault(delay=0.1))
+    call = asyncio.create_task(ask(refold))
+    await until(lambda: emulator.counts["execute"] == 2)
+    redis_server.freeze()
+    handle = await call
+    redis_server.thaw()
+    again = await until_it_works(sharing(redis_server))
+    assert (handle.execution_id, True) == (again.execution_id, again.attached)
+    assert len(emulator.runs) == 2
+
+
 async def test_a_redis_that_throws_keys_away_is_warned_of(
     sharing: Sharing, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
