@@ -20,6 +20,7 @@ from refold_async._batch import (
     ExecutionRequest,
     FailureGroup,
 )
+from refold_async._bound import BoundWorkflow, StartOptions
 from refold_async._checks import Seconds
 from refold_async._client import ExecuteOptions, RefoldClient
 from refold_async._clock import Clock, SystemClock, Timer
@@ -74,6 +75,7 @@ from refold_async._models import (
     NodeRetried,
     NodeRun,
     NodeStarted,
+    OutputError,
     Page,
     Pages,
     Progress,
@@ -87,6 +89,7 @@ from refold_async._models import (
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans
 from refold_async._stats import BudgetStats, Stats, WaitingStats
+from refold_async._typed import Payload, TypedWorkflow, workflow
 from refold_async._version import __version__
 from refold_async._webhooks import Webhooks
 
@@ -99,6 +102,7 @@ __all__ = [
     "BatchProgress",
     "BatchReport",
     "BodyForm",
+    "BoundWorkflow",
     "BudgetStats",
     "ClientClosedError",
     "Clock",
@@ -132,8 +136,10 @@ __all__ = [
     "NotFoundError",
     "NotSentError",
     "Orphans",
+    "OutputError",
     "Page",
     "Pages",
+    "Payload",
     "PayloadError",
     "PermissionDeniedError",
     "PollPolicy",
@@ -152,12 +158,14 @@ __all__ = [
     "SessionTokens",
     "Shared",
     "SharedStateError",
+    "StartOptions",
     "Stats",
     "StatusChanged",
     "SystemClock",
     "Timeouts",
     "Timer",
     "TransportError",
+    "TypedWorkflow",
     "UnexpectedReplyError",
     "WaitTimeoutError",
     "WaitingStats",
@@ -168,6 +176,7 @@ __all__ = [
     "Workflow",
     "Workflows",
     "__version__",
+    "workflow",
 ]
 
 # A class names the place it is imported from, and not the room it lives in: in tracebacks, in the

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
+from types import CoroutineType
 from typing import TypeVar
 
 from refold_async._errors import ConfigError
@@ -78,7 +79,7 @@ def check_count(value: object, field: str) -> int:
 def check_header(value: object, field: str) -> str:
     """Accept printable ASCII of 1 to 1,024 characters without a space at either end."""
     if not isinstance(value, str):
-        raise ConfigError(f"must be a string, not {type(value).__name__}", field=field)
+        raise ConfigError(f"must be a string, not {_named(value)}", field=field)
     if not _HEADER_VALUE.fullmatch(value):
         raise ConfigError(
             "must be 1 to 1,024 printable ASCII characters without a space at either end",
@@ -90,7 +91,7 @@ def check_header(value: object, field: str) -> str:
 def check_id(value: object, field: str) -> str:
     """Accept an id or alias that is one plain path segment, as it goes into a URL unquoted."""
     if not isinstance(value, str):
-        raise ConfigError(f"must be a string, not {type(value).__name__}", field=field)
+        raise ConfigError(f"must be a string, not {_named(value)}", field=field)
     if not _ID.fullmatch(value):
         raise ConfigError(
             "must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -, and not . or .., to stand in"
@@ -98,6 +99,12 @@ def check_id(value: object, field: str) -> str:
             field=field,
         )
     return plain(value)
+
+
+def _named(value: object) -> str:
+    """Name the type of a value; of a coroutine it is known how it came to be here."""
+    hint = "; await it first" if isinstance(value, CoroutineType) else ""
+    return f"{type(value).__name__}{hint}"
 
 
 def check_kind(value: object, kind: type[_K], field: str) -> _K:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import attrs
 
 from refold_async._batch import FanOut
-from refold_async._caller import Caller
+from refold_async._bound import StartOptions, bind
+from refold_async._caller import DAY, Caller, failing, named
 from refold_async._checks import (
     check_count,
     check_header,
     check_id,
     check_kind,
-    plain,
-    positive_seconds,
     seconds_from_zero,
 )
 from refold_async._clock import Clock, SystemClock
@@ -36,11 +33,12 @@ from refold_async._config import (
     from_environment,
 )
 from refold_async._errors import ConfigError, RefoldError
-from refold_async._handle import ExecutionHandle, handle_of_ref
-from refold_async._models import WORKFLOW_EVENTS, ExecutionRef, WebhookEvent, WorkflowEvent
+from refold_async._handle import ExecutionHandle
+from refold_async._models import WORKFLOW_EVENTS, WebhookEvent, WorkflowEvent
 from refold_async._parts import put_together
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._transport import check_connections
+from refold_async._typed import UNTYPED, Payload
 from refold_async._webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -49,32 +47,25 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import aiohttp
+    from typing_extensions import TypeForm
 
     from refold_async._batch import Batches
+    from refold_async._bound import BoundWorkflow
     from refold_async._checks import Seconds
-    from refold_async._models import ExecutionResult
+    from refold_async._models import ExecutionRef, ExecutionResult
     from refold_async._starting import Orphans
     from refold_async._stats import Stats
+    from refold_async._typed import In, Out, TypedWorkflow
 
 
-DAY = timedelta(days=1)
-
-
-class ExecuteOptions(TypedDict, total=False):
+class ExecuteOptions(StartOptions, total=False):
     """The arguments of `execute` that `run` passes on."""
 
-    payload: Any
-    sync: bool
-    linked_account_id: str | None
-    config_id: str | None
-    instance_tag: str | None
-    unique_tag: bool
-    include_headers: bool
+    payload: Payload
     once: str | None
     once_within: Seconds
     once_scope: Literal["shared", "process"]
     once_fallback: Literal["look"] | None
-    retry: RetryPolicy | None
 
 
 class RefoldClient(FanOut):
@@ -207,14 +198,7 @@ class RefoldClient(FanOut):
             ConfigError: the client authenticates with a session token, which is bound to one
                 account.
         """
-        if self._caller.bound:
-            raise ConfigError(
-                "a session token is bound to one linked account; use an API key, or make a client"
-                " with that account's token",
-                field="linked_account_id",
-            )
-        account = check_header(linked_account_id, "linked_account_id")
-        return self._view(attrs.evolve(self._caller, account=account))
+        return self._view(self._caller.for_account(linked_account_id))
 
     def with_options(
         self,
@@ -312,7 +296,7 @@ class RefoldClient(FanOut):
         workflow_id: str,
         *,
         slug: str,
-        payload: Any = None,
+        payload: Payload = None,
         sync: bool = False,
         linked_account_id: str | None = None,
         config_id: str | None = None,
@@ -325,7 +309,7 @@ class RefoldClient(FanOut):
         once_fallback: Literal["look"] | None = None,
         timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
-    ) -> Coroutine[Any, Any, ExecutionHandle[Any]]:
+    ) -> Coroutine[None, None, ExecutionHandle[Any]]:
         """Start a workflow and give the handle of the run: `await refold.execute(...)`.
 
         Not repeatable by itself: the service knows no idempotency keys. What happens when an answer
@@ -336,7 +320,8 @@ class RefoldClient(FanOut):
         Args:
             workflow_id: id of a published workflow, or its alias.
             slug: the application the workflow belongs to.
-            payload: the input, a JSON object; None for an empty one.
+            payload: the input: a JSON object, or an object of an attrs class, a dataclass or a
+                `msgspec.Struct` (the extra `typed`) or of a pydantic model; None for an empty one.
             sync: hold the connection until the workflow ends, and give a settled handle.
             linked_account_id: for whom, if not for the client's own account.
             config_id: which configuration; the service's default is the linked account's.
@@ -371,51 +356,24 @@ class RefoldClient(FanOut):
 
         See: "Execute Workflow".
         """
-        try:
-            start = self._planned(
-                workflow_id,
-                timeout=timeout,
-                retry=retry,
-                slug=slug,
-                payload=payload,
-                sync=sync,
-                linked_account_id=linked_account_id,
-                config_id=config_id,
-                instance_tag=instance_tag,
-                unique_tag=unique_tag,
-                include_headers=include_headers,
-                once=once,
-                once_within=once_within,
-                once_scope=once_scope,
-                once_fallback=once_fallback,
-            )
-        except RefoldError as error:
-            # Raised where it is awaited: in the middle of a gather's argument list it would leave
-            # the calls made so far unawaited.
-            return _raise(error)
-        return start()
-
-    def _planned(
-        self,
-        workflow_id: str,
-        *,
-        once: str | None = None,
-        once_within: Seconds = DAY,
-        once_scope: str = "shared",
-        once_fallback: str | None = None,
-        **options: Any,
-    ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
-        if once is None:
-            return self._caller.planned(workflow_id, **options)
-        defaults = {"retry": None, "sync": False, "linked_account_id": None, "instance_tag": None}
-        return self._caller.planned_once(
+        started = self._caller.execute(
             workflow_id,
+            timeout=timeout,
+            retry=retry,
+            slug=slug,
+            payload=payload,
+            sync=sync,
+            linked_account_id=linked_account_id,
+            config_id=config_id,
+            instance_tag=instance_tag,
+            unique_tag=unique_tag,
+            include_headers=include_headers,
             once=once,
-            within=once_within,
-            scope=once_scope,
-            fallback=once_fallback,
-            **{**defaults, "unique_tag": False, **options},
+            once_within=once_within,
+            once_scope=once_scope,
+            once_fallback=once_fallback,
         )
+        return named(started, "RefoldClient.execute")
 
     def run(
         self,
@@ -424,7 +382,7 @@ class RefoldClient(FanOut):
         slug: str,
         timeout: Seconds | None = None,
         **options: Unpack[ExecuteOptions],
-    ) -> Coroutine[Any, Any, ExecutionResult[Any]]:
+    ) -> Coroutine[None, None, ExecutionResult[Any]]:
         """Start a workflow and wait for its result: `execute`, then `handle.result()`.
 
         Args:
@@ -444,27 +402,43 @@ class RefoldClient(FanOut):
         See: "Execute Workflow".
         """
         try:
-            start = self._planned(workflow_id, slug=slug, timeout=timeout, **options)
+            start = self._caller.planned(workflow_id, slug=slug, timeout=timeout, **options)
         except RefoldError as error:
-            return _raise(error)
-        return self._run(start, timeout)
+            running = failing(error)
+        else:
+            running = self._caller.run(start, timeout)
+        return named(running, "RefoldClient.run")
 
-    async def _run(
+    def workflow(
         self,
-        start: Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]],
-        timeout: Seconds | None,
-    ) -> ExecutionResult[Any]:
-        began = self._services.clock.monotonic()
-        handle = await start()
-        limit = positive_seconds(timeout, "timeout")
-        if limit is not None:
-            limit = max(limit - (self._services.clock.monotonic() - began), 1e-9)
-        try:
-            return await handle.result(timeout=limit)
-        except asyncio.CancelledError:
-            # The id of a run that goes on must not be lost with a stack.
-            self._caller.parts.starter.orphan(handle, "run left while it waited")
-            raise
+        workflow: TypedWorkflow[In, Out] | str,
+        *,
+        slug: str | None = None,
+        input: TypeForm[In] = UNTYPED,  # noqa: A002 - as of `refold_async.workflow`
+        output: TypeForm[Out] = UNTYPED,
+    ) -> BoundWorkflow[In, Out]:
+        """Bind a workflow to this client, with the types of what it takes and gives.
+
+        ::
+
+            create_contact = workflow("6a10...", slug="hubspot", input=NewContact, output=Contact)
+            contact = await refold.workflow(create_contact)(NewContact("jane@example.com"))
+
+        Makes no request. See "Typed workflows" in the documentation.
+
+        Args:
+            workflow: what `refold_async.workflow` made, or the id of one to make here.
+            slug: the application it belongs to; with an id.
+            input: the type of its payload; with an id.
+            output: the type of its output; with an id.
+
+        Raises:
+            ConfigError: an argument is wrong, a type can't be told as JSON, or the extra `typed`
+                is missing.
+
+        See: "Execute Workflow".
+        """
+        return bind(self._caller, workflow, slug=slug, input=input, output=output)
 
     def handle(
         self, execution_id_or_ref: str | ExecutionRef, *, linked_account_id: str | None = None
@@ -478,22 +452,7 @@ class RefoldClient(FanOut):
         Raises:
             ConfigError: the id can't be one, or no linked account is known.
         """
-        ref = execution_id_or_ref
-        if not isinstance(ref, ExecutionRef):
-            ref = ExecutionRef(execution_id=ref)
-        elif ref.execution_id is None:
-            raise ConfigError(
-                "this ref has none, so there is nothing to find", field="execution_id"
-            )
-        account = self._caller.required(linked_account_id or ref.linked_account_id)
-        ref = ExecutionRef(
-            execution_id=check_id(ref.execution_id, "execution_id"),
-            workflow_id=_plain_or_none(ref.workflow_id),
-            slug=_plain_or_none(ref.slug),
-            linked_account_id=account,
-            instance_tag=_plain_or_none(ref.instance_tag),
-        )
-        return handle_of_ref(self._services, ref)
+        return self._caller.reattach(execution_id_or_ref, linked_account_id=linked_account_id)
 
     async def find(
         self, instance_tag: str, *, workflow_id: str, linked_account_id: str | None = None
@@ -551,7 +510,7 @@ class RefoldClient(FanOut):
         return self._caller.parts.starter.orphans
 
     def _batches(self) -> Batches:
-        return self._caller.batches(self.handle)
+        return self._caller.batches()
 
     # -- webhooks ----------------------------------------------------------------------------
 
@@ -589,7 +548,7 @@ class RefoldClient(FanOut):
 
     @property
     def webhook_keys(self) -> tuple[str, ...]:
-        """The keys that sign what this client is told: its API key; none with a session token."""
+        """The keys that sign what this client is told, none with a session token."""
         return self._transport.auth.signs
 
     # -- the other operations ----------------------------------------------------------------
@@ -627,11 +586,3 @@ class RefoldClient(FanOut):
     def session_tokens(self) -> SessionTokens:
         """Session tokens, to create."""
         return SessionTokens(self._services)
-
-
-def _plain_or_none(text: str | None) -> str | None:
-    return None if text is None else plain(text)
-
-
-async def _raise(error: RefoldError) -> Any:
-    raise error

@@ -24,6 +24,7 @@
     │   ├── ExecutionStoppedError
     │   ├── ExecutionTimedOutError
     │   └── ExecutionTerminatedError
+    ├── OutputError                          the run went well, its output does not fit its type
     ├── WaitTimeoutError (TimeoutError)      the wait ended, the run goes on
     ├── SharedStateError                     Redis is away, or can't be used; nothing was sent
     ├── NotSentError                         the batch was stopped before this item left
@@ -34,8 +35,9 @@
 All of them can be pickled and copied, and none carries a secret. What `docs/how-to/errors.md` says
 of each is its "when", what is then known about the run, and what to do.
 
-`ExecutionError`, its kinds and `WaitTimeoutError` carry runs and results, typed as such: they stand
-beside those values, in `_models/endings.py`, since this module is below everything else.
+`ExecutionError`, its kinds, `OutputError` and `WaitTimeoutError` carry runs and results, typed as
+such: they stand beside those values, in `_models/endings.py`, since this module is below everything
+else.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from refold_async._checks import positive_seconds
 from refold_async._errors import ConfigError
-from refold_async._models import ExecutionRef, changes, created_at
+from refold_async._models import ExecutionRef, Out_co, changes, created_at
 from refold_async._protocol import rerun_request
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from refold_async._protocol import Request, Started
     from refold_async._transport import Api
     from refold_async._waiting import Tracker, Watch
-
-T = TypeVar("T")
 
 
 class Start(Protocol):
@@ -51,7 +49,7 @@ class Services:
         self.learn: Callable[[Iterable[Execution]], None]
 
 
-class ExecutionHandle(Generic[T]):
+class ExecutionHandle(Generic[Out_co]):
     """A run: await it, ask about it, stop it, or pick it up again elsewhere by its `ref`.
 
     `await handle` is `await handle.result()`; `asyncio.gather(*handles)` waits for many, and
@@ -66,6 +64,7 @@ class ExecutionHandle(Generic[T]):
         "__weakref__",
         "_fresh",
         "_known_at",
+        "_read",
         "_result",
         "_services",
         "_watch",
@@ -113,7 +112,8 @@ class ExecutionHandle(Generic[T]):
         self.slug = slug
         self.linked_account_id = linked_account_id
         self.instance_tag = instance_tag
-        self._result: ExecutionResult[T] | None = None
+        self._result: ExecutionResult[Any] | None = None
+        self._read: Callable[[ExecutionResult[Any]], ExecutionResult[Out_co]] | None = None
         self._watch: Watch | None = None
         self._known_at = services.clock.monotonic()
         self._fresh = started is not None
@@ -146,10 +146,10 @@ class ExecutionHandle(Generic[T]):
         state = "pending" if result is None else str(result.status)
         return f"<ExecutionHandle {self.execution_id} {state}>"
 
-    def __await__(self) -> Generator[Any, None, ExecutionResult[T]]:
+    def __await__(self) -> Generator[Any, None, ExecutionResult[Out_co]]:
         return self.result().__await__()
 
-    async def result(self, *, timeout: Seconds | None = None) -> ExecutionResult[T]:
+    async def result(self, *, timeout: Seconds | None = None) -> ExecutionResult[Out_co]:
         """Wait for the run and give its result.
 
         Args:
@@ -167,6 +167,7 @@ class ExecutionHandle(Generic[T]):
             ClientClosedError: the client was closed meanwhile.
             ApiError: the run can't be read (see `wait`).
             TransportError: the same.
+            OutputError: the handle is one of a typed workflow, and the output does not fit.
 
         See: "Get Execution", "Workflow API".
         """
@@ -176,7 +177,7 @@ class ExecutionHandle(Generic[T]):
 
     async def wait(
         self, *, timeout: Seconds | None = None, output: bool = True
-    ) -> ExecutionResult[T]:
+    ) -> ExecutionResult[Out_co]:
         """Wait for the run and give its result, whatever the ending.
 
         Args:
@@ -192,17 +193,19 @@ class ExecutionHandle(Generic[T]):
                 started in the last `PollPolicy.not_found_grace` seconds, others after
                 `PollPolicy.failure_budget`.
             TransportError: no answer came for `PollPolicy.failure_budget` seconds.
+            OutputError: the handle is one of a typed workflow, and the output does not fit.
 
         See: "Get Execution", "Workflow API".
         """
         limit = positive_seconds(timeout, "timeout")
         result = self._known() if output else self._ending()
-        if result is not None:
-            return result
-        tracker, watch = self._services.tracker, self._watched()
-        if limit is None:
-            return await tracker.wait(watch, output=output)
-        return await tracker.wait_within(watch, limit, output=output)
+        if result is None:
+            tracker, watch = self._services.tracker, self._watched()
+            if limit is None:
+                result = await tracker.wait(watch, output=output)
+            else:
+                result = await tracker.wait_within(watch, limit, output=output)
+        return result if self._read is None else self._read(result)
 
     def done(self) -> bool:
         """Whether the end of the run is known; makes no request.
@@ -296,7 +299,7 @@ class ExecutionHandle(Generic[T]):
         """
         await self._services.api.stop(self._id("stop"), account=self.linked_account_id)
 
-    async def rerun(self) -> ExecutionHandle[T]:
+    async def rerun(self) -> ExecutionHandle[Out_co]:
         """Start a new run from the original payload, and give its handle.
 
         Starting is not repeatable: failures are dealt with as those of `execute`.
@@ -312,7 +315,8 @@ class ExecutionHandle(Generic[T]):
             workflow_id=self.workflow_id,
             slug=self.slug,
         )
-        return await self._services.start(request)
+        handle = await self._services.start(request)
+        return handle if self._read is None else read_by(handle, self._read)
 
     def _id(self, verb: str) -> str:
         if self.execution_id is None:
@@ -323,13 +327,13 @@ class ExecutionHandle(Generic[T]):
             )
         return self.execution_id
 
-    def _known(self) -> ExecutionResult[T] | None:
+    def _known(self) -> ExecutionResult[Any] | None:
         """Give the whole result, if it is known, by whichever handle of the run."""
         if self._result is None and (watch := self._found()) is not None:
             self._result = watch.result
         return self._result
 
-    def _ending(self) -> ExecutionResult[T] | None:
+    def _ending(self) -> ExecutionResult[Any] | None:
         """Give the same, or a result without the output."""
         watch = self._found()
         return self._known() or (None if watch is None else watch.ending)
@@ -350,6 +354,17 @@ class ExecutionHandle(Generic[T]):
                 fresh=self._fresh,
             )
         return self._watch
+
+
+def read_by(
+    handle: ExecutionHandle[Any], read: Callable[[ExecutionResult[Any]], ExecutionResult[Out_co]]
+) -> ExecutionHandle[Out_co]:
+    """Have a handle, which nobody has awaited yet, read the output of its run so.
+
+    It is read for each handle by itself: what is settled is JSON, for all who wait.
+    """
+    handle._read = read  # noqa: SLF001
+    return handle
 
 
 def handle_of_ref(services: Services, ref: ExecutionRef) -> ExecutionHandle[Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from refold_async._checks import check_count, check_flag
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle, Services
-from refold_async._models import Pages
+from refold_async._models import ExecutionStatus, Pages
 from refold_async._protocol import trigger_event_request
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from refold_async._models import (
         Execution,
-        ExecutionStatus,
         Page,
         RequestStructure,
         SessionToken,
@@ -75,7 +74,8 @@ class Executions:
 
         Args:
             page_size: runs asked for per request; the service may give fewer.
-            status: only runs in this status.
+            status: only runs in this status. A text must be one that `ExecutionStatus` lists;
+                `ExecutionStatus("NEW")` asks for one that this version does not know.
             workflow_id: only runs of this workflow.
             workflow_name: only runs of workflows of this name.
             execution_id: only this run.
@@ -86,18 +86,21 @@ class Executions:
             execution_source: how they were started, as the service spells it.
             oldest_first: reverse the order, so that new runs don't shift the pages.
 
+        Raises:
+            ConfigError: an argument is wrong.
+
         See: "List Executions".
         """
         query = {
             "limit": check_count(page_size, "page_size"),
-            "status": status,
+            "status": _known(status),
             "slug": slug,
             "workflow_id": workflow_id,
             "workflow_name": workflow_name,
             "execution_id": execution_id,
             "start_date": _aware(start_date, "start_date"),
             "end_date": _aware(end_date, "end_date"),
-            "execution_type": execution_type,
+            "execution_type": _one_of(execution_type, ("SYNC", "ASYNC"), "execution_type"),
             "execution_source": execution_source,
             "sortAsc": True if oldest_first else None,
         }
@@ -173,8 +176,8 @@ class Workflows:
             "limit": check_count(page_size, "page_size"),
             "slug": slug,
             "name": name,
-            "published": published,
-            "scope": scope,
+            "published": None if published is None else check_flag(published, "published"),
+            "scope": _one_of(scope, ("private",), "scope"),
         }
 
         async def fetch(page: Mapping[str, Any]) -> Page[Workflow]:
@@ -277,7 +280,33 @@ class SessionTokens:
         )
 
 
+def _known(status: object) -> ExecutionStatus | None:
+    """Read a status; one that is misspelt would find nothing, and say nothing."""
+    if status is None or isinstance(status, ExecutionStatus):
+        return status
+    found = ExecutionStatus(status) if isinstance(status, str) else None
+    if found not in set(ExecutionStatus):
+        known = ", ".join(ExecutionStatus)
+        raise ConfigError(f"is one of {known}, not {status!r:.40}", field="status")
+    return found
+
+
+def _one_of(value: str | None, known: tuple[str, ...], field: str) -> str | None:
+    if value is not None and value not in known:
+        raise ConfigError(f"is {' or '.join(known)}, not {value!r:.40}", field=field)
+    return value
+
+
 def _aware(moment: datetime | str | None, field: str) -> datetime | str | None:
+    if isinstance(moment, str):
+        try:
+            datetime.fromisoformat(moment)
+        except ValueError:
+            raise ConfigError(
+                f"is an aware datetime or ISO 8601 text, not {moment!r:.40}", field=field
+            ) from None
+    elif moment is not None and not isinstance(moment, datetime):
+        raise ConfigError(f"is an aware datetime or ISO 8601 text, not {moment!r:.40}", field=field)
     if isinstance(moment, datetime) and moment.tzinfo is None:
         raise ConfigError("needs a time zone, as datetime.now(UTC) has", field=field)
     return moment

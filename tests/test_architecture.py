@@ -223,6 +223,8 @@ def test_importing_the_package_loads_no_more_than_it_needs() -> None:
     assert "refold_async._client" in loaded
     unwanted = (
         "tenacity",
+        "msgspec",
+        "pydantic",
         "aiohttp.web",
         "jsonschema",
         "aiosqlite",

@@ -27,6 +27,7 @@ from refold_async import (
     RetryPolicy,
     emulator,
     webhooks,
+    workflow,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ KEPT = [
     ExecutionFailedError("ended badly", result=RESULT, execution_id="e1", failed_node=NODE),
     RetryPolicy(mode="safe"),
     BatchOutcome.UNKNOWN,
+    workflow("wf_1", slug="hubspot", output=dict[str, int]),
 ]
 """What people keep in queues and databases."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -113,9 +114,12 @@ class Batches:
         if stop_after_failures is not None:
             check_count(stop_after_failures, "stop_after_failures")
         if stop is not None and not isinstance(stop, asyncio.Event):
-            raise ConfigError("must be an asyncio.Event", field="stop")
-        if progress is not None and not callable(progress):
-            raise ConfigError("must be callable with a BatchProgress", field="progress")
+            raise ConfigError(
+                f"must be an asyncio.Event, not {type(stop).__name__}; set it to stop the batch",
+                field="stop",
+            )
+        if progress is not None:
+            _check_progress(progress)
         preflight = Preflight(self.structure) if validate else None
         tally = Tally(self.clock, progress)
         before = Counter(self.requests_made())
@@ -197,6 +201,21 @@ class Batches:
             recovery=recovery,
             reattach=self.reattach,
             has_runs=bool(known),
+        )
+
+
+def _check_progress(progress: object) -> None:
+    if not callable(progress):
+        raise ConfigError(
+            f"must be a function that takes a BatchProgress, and is a {type(progress).__name__}",
+            field="progress",
+        )
+    call = getattr(progress, "__call__", None)  # noqa: B004 - of an object of a class
+    if inspect.iscoroutinefunction(progress) or inspect.iscoroutinefunction(call):
+        raise ConfigError(
+            "must be a plain function: nobody awaits it; in one, asyncio.create_task(...) or"
+            " queue.put_nowait(...) hands the figures on",
+            field="progress",
         )
 
 

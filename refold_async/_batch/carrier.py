@@ -11,6 +11,7 @@ import attrs
 from refold_async._batch.fan import Submission
 from refold_async._batch.models import BatchOutcome, ExecutionRequest
 from refold_async._batch.preflight import Preflight
+from refold_async._batch.source import not_a_request
 from refold_async._checks import positive_seconds
 from refold_async._errors import (
     ApiError,
@@ -103,10 +104,7 @@ class Carrier:
         if entry.index in self.refused:
             raise self.refused[entry.index]
         if not isinstance(request, ExecutionRequest):
-            raise ConfigError(
-                f"item {entry.index} must be an ExecutionRequest, not {type(request).__name__}",
-                field="requests",
-            )
+            raise not_a_request(entry.index, request)
         if request.key is not None:
             _check_key(request.key)
         return self.prepare(request)

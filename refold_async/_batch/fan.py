@@ -17,7 +17,9 @@ from refold_async._batch.models import BatchItem, BatchOutcome, ExecutionRequest
 from refold_async._batch.source import END, Input
 from refold_async._checks import check_count, plain
 from refold_async._errors import NotSentError, RefoldError
-from refold_async._handle import ExecutionHandle
+from refold_async._handle import ExecutionHandle, read_by
+from refold_async._models import OutputError
+from refold_async._typed import TypedWorkflow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -56,6 +58,12 @@ class Entry:
         """Make the entry of a request, or of what stands in the place of one."""
         key = request.key if isinstance(request, ExecutionRequest) else None
         return cls(index, plain(key) if isinstance(key, str) and key else str(index), request)
+
+    @property
+    def types(self) -> TypedWorkflow[Any, Any] | None:
+        """What reads its output, if its request says so."""
+        types = getattr(self.request, "types", None)
+        return types if isinstance(types, TypedWorkflow) else None
 
     @property
     def journal_key(self) -> str:
@@ -302,6 +310,14 @@ class Fan:
         self, entry: Entry, outcome: BatchOutcome, result: Any, error: Exception | None
     ) -> None:
         began = entry.began
+        if (types := entry.types) is not None:
+            # Here, where all else is done: journals keep JSON, and that a run went well.
+            if entry.handle is not None:
+                entry.handle = read_by(entry.handle, types.read)
+            try:
+                result = None if result is None else types.read(result)
+            except OutputError as misfit:
+                error = misfit
         item = BatchItem(
             index=entry.index,
             key=entry.key,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from refold_async._batch.batches import Batches
     from refold_async._batch.models import BatchItem, BatchProgress, ExecutionRequest
     from refold_async._batch.report import BatchReport
+    from refold_async._typed import Out
 
 
 class FanOut(ABC):
@@ -24,14 +25,14 @@ class FanOut(ABC):
 
     def map(
         self,
-        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
+        requests: Iterable[ExecutionRequest[Out]] | AsyncIterable[ExecutionRequest[Out]],
         *,
         concurrency: int | None = None,
         wait: bool = True,
         output: bool = True,
         ordered: bool = False,
         validate: bool = False,
-    ) -> AsyncGenerator[BatchItem]:
+    ) -> AsyncGenerator[BatchItem[Out]]:
         """Run many workflows and give each item as it settles, whatever became of it.
 
         ::
@@ -82,7 +83,7 @@ class FanOut(ABC):
 
     async def run_batch(
         self,
-        requests: Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest],
+        requests: Iterable[ExecutionRequest[Out]] | AsyncIterable[ExecutionRequest[Out]],
         *,
         journal: str | os.PathLike[str] | None = None,
         concurrency: int | None = None,
@@ -92,7 +93,7 @@ class FanOut(ABC):
         progress: Callable[[BatchProgress], object] | None = None,
         validate: bool = False,
         stop: asyncio.Event | None = None,
-    ) -> BatchReport:
+    ) -> BatchReport[Out]:
         """Run many workflows and report what became of each; failures don't raise.
 
         Keeps every item for the report: for inputs without end there is `map`. With a journal it

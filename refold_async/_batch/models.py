@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic
 
 import attrs
 
@@ -11,11 +11,17 @@ from refold_async._checks import Seconds
 from refold_async._config import RetryPolicy
 from refold_async._errors import ApiError, clip
 from refold_async._handle import ExecutionHandle
-from refold_async._models import ExecutionError, ExecutionResult
+from refold_async._models import ExecutionError, ExecutionResult, Out_co
+from refold_async._typed import Payload, TypedWorkflow
+
+
+def _taken(payload: Payload) -> Any:
+    """Say by its type what a payload may be; whoever reads it knows what it is."""
+    return payload
 
 
 @attrs.frozen
-class ExecutionRequest:
+class ExecutionRequest(Generic[Out_co]):
     """The arguments of `RefoldClient.execute` as a value, for `map` and `run_batch`.
 
     Nothing is checked here: an item whose request is wrong is `rejected`.
@@ -23,7 +29,7 @@ class ExecutionRequest:
     Attributes:
         workflow_id: id of a published workflow, or its alias.
         slug: the application the workflow belongs to.
-        payload: the input, a JSON object; don't change it before its item is yielded.
+        payload: the input, as of `execute`; don't change it before its item is yielded.
         sync: hold the connection until the workflow ends.
         linked_account_id: for whom, if not for the client's own account.
         config_id: which configuration; the service's default is the linked account's.
@@ -35,11 +41,12 @@ class ExecutionRequest:
             `RefoldClient.run`; with `wait=False` for the start.
         retry: another policy than the client's for this item.
         key: your own id for the item; without one it is the item's index as text.
+        types: what writes the payload and reads the output, as `BoundWorkflow.request` sets it.
     """
 
     workflow_id: str
     slug: str = attrs.field(kw_only=True)
-    payload: Any = attrs.field(default=None, kw_only=True, repr=False)
+    payload: Any = attrs.field(default=None, kw_only=True, repr=False, converter=_taken)
     sync: bool = attrs.field(default=False, kw_only=True)
     linked_account_id: str | None = attrs.field(default=None, kw_only=True)
     config_id: str | None = attrs.field(default=None, kw_only=True)
@@ -49,6 +56,7 @@ class ExecutionRequest:
     timeout: Seconds | None = attrs.field(default=None, kw_only=True)
     retry: RetryPolicy | None = attrs.field(default=None, kw_only=True)
     key: str | None = attrs.field(default=None, kw_only=True)
+    types: TypedWorkflow[Any, Out_co] | None = attrs.field(default=None, kw_only=True, repr=False)
 
 
 class BatchOutcome(StrEnum):
@@ -67,7 +75,7 @@ class BatchOutcome(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class BatchItem:
+class BatchItem(Generic[Out_co]):
     """One item of a batch and what became of it.
 
     Attributes:
@@ -78,17 +86,18 @@ class BatchItem:
         handle: the handle of its run, where one is known; `unknown` items have one too if the run
             is known and only its end is not.
         result: how the run ended, where that is known.
-        error: why it did not succeed; None for an item that did.
+        error: why it did not succeed; None for an item that did, unless its output does not fit
+            its type (`OutputError`).
         seconds: from its start to its end, or None if it was not begun.
         resumed: whether its run was started by an earlier process with the same journal.
     """
 
     index: int
     key: str
-    request: ExecutionRequest
+    request: ExecutionRequest[Out_co]
     outcome: BatchOutcome
-    handle: ExecutionHandle[Any] | None = None
-    result: ExecutionResult[Any] | None = None
+    handle: ExecutionHandle[Out_co] | None = None
+    result: ExecutionResult[Out_co] | None = None
     error: Exception | None = None
     seconds: float | None = None
     resumed: bool = False
@@ -119,7 +128,7 @@ class BatchItem:
             "execution_id": self.execution_id,
             "status": None if result is None else str(result.status),
             "status_code": None if result is None else result.status_code,
-            "output": result.output if result is not None and result.output_is_read else None,
+            "output": result.json_output if result is not None and result.output_is_read else None,
             "seconds": None if self.seconds is None else round(self.seconds, 3),
             "resumed": self.resumed,
             "possible_duplicate": self.handle is not None and self.handle.possible_duplicate,

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Generic, TextIO
 
 import attrs
 
 from refold_async._batch.models import BatchItem, BatchOutcome
 from refold_async._checks import plain
-from refold_async._errors import RefoldError, clip
+from refold_async._errors import ConfigError, RefoldError, clip
+from refold_async._models import Out_co, OutputError
 
 _SLOWEST = 5
 """Items that `slowest` names."""
@@ -47,7 +48,7 @@ class FailureGroup:
 
 
 @attrs.define(frozen=True, kw_only=True, slots=False, repr=False, eq=False)
-class BatchReport:
+class BatchReport(Generic[Out_co]):
     """What a batch came to; `print(report)` shows it as a table.
 
     Attributes:
@@ -62,7 +63,7 @@ class BatchReport:
         stopped: why nothing more was sent from some point on, if so.
     """
 
-    all_items: Sequence[BatchItem]
+    all_items: Sequence[BatchItem[Out_co]]
     duration: float = 0.0
     requests: Mapping[str, int] = attrs.field(factory=dict)
     input_error: Exception | None = None
@@ -110,7 +111,7 @@ class BatchReport:
         return sum(item.resumed for item in self.all_items)
 
     @property
-    def slowest(self) -> tuple[BatchItem, ...]:
+    def slowest(self) -> tuple[BatchItem[Out_co], ...]:
         """The items whose runs were started now and took longest; five at most, slowest first."""
         timed = [item for item in self.all_items if item.handle is not None and not item.resumed]
         return tuple(sorted(timed, key=lambda item: -(item.seconds or 0.0))[:_SLOWEST])
@@ -132,9 +133,13 @@ class BatchReport:
         )
         return tuple(sorted(found, key=lambda group: -group.count))
 
-    def items(self, outcome: BatchOutcome | str | None = None) -> list[BatchItem]:
+    def items(self, outcome: BatchOutcome | str | None = None) -> list[BatchItem[Out_co]]:
         """Give the items in input order, those of one outcome or all."""
-        wanted = None if outcome is None else BatchOutcome(outcome)
+        try:
+            wanted = None if outcome is None else BatchOutcome(outcome)
+        except ValueError:
+            known = ", ".join(BatchOutcome)
+            raise ConfigError(f"is one of {known}, not {outcome!r:.40}", field="outcome") from None
         return [item for item in self.all_items if wanted in {None, item.outcome}]
 
     def raise_for_failures(self) -> None:
@@ -149,10 +154,11 @@ class BatchReport:
         if self.input_error is None and not self.input_ended:
             others.append(RefoldError(f"the input was not read to its end: {self.stopped}"))
         if errors or others:
-            raise ExceptionGroup(
-                f"{len(errors):,} of {self.total:,} items did not succeed",
-                [*errors, *others],
-            )
+            misfits = sum(isinstance(error, OutputError) for error in errors)
+            words = f"{len(errors) - misfits:,} of {self.total:,} items did not succeed"
+            if misfits:
+                words += f"; the output of {misfits:,} others, which ran, does not fit its type"
+            raise ExceptionGroup(words, [*errors, *others])
 
     def to_jsonl(self, path_or_file: str | os.PathLike[str] | TextIO) -> None:
         """Write one JSON object per item and line, in input order (`BatchItem.document`).

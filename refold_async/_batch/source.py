@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
+from types import CoroutineType
 from typing import Any, TypeAlias
 
 from refold_async._batch.models import ExecutionRequest
@@ -16,6 +17,32 @@ Requests: TypeAlias = Iterable[ExecutionRequest] | AsyncIterable[ExecutionReques
 
 END: Any = object()
 """What an `Input` gives when there is no more."""
+
+
+_LIKE_THIS = "make it ExecutionRequest(workflow_id, slug=..., payload=...)"
+
+
+def not_a_request(index: int, item: object) -> ConfigError:
+    """Say that an item is no request, and how it becomes one."""
+    if isinstance(item, CoroutineType):
+        words = "is a coroutine; execute starts a run by itself, so"
+    else:
+        words = f"must be an ExecutionRequest, not {type(item).__name__};"
+    return ConfigError(f"item {index} {words} {_LIKE_THIS}", field="requests")
+
+
+def _check(requests: object) -> None:
+    """Refuse what can be iterated over, and holds no requests, before anything is sent."""
+    if isinstance(requests, str | bytes | bytearray | Mapping):
+        raise ConfigError(
+            f"must hold ExecutionRequests, not be {type(requests).__name__}; give a list of"
+            " ExecutionRequest(workflow_id, slug=..., payload=...)",
+            field="requests",
+        )
+    if isinstance(requests, list | tuple):
+        for index, item in enumerate(requests):
+            if not isinstance(item, ExecutionRequest):
+                raise not_a_request(index, item)
 
 
 class Input:
@@ -31,6 +58,7 @@ class Input:
     """
 
     def __init__(self, requests: Requests) -> None:
+        _check(requests)
         self.pulled = 0
         self.ended = False
         self.at_hand = isinstance(requests, list | tuple)
@@ -44,7 +72,8 @@ class Input:
                 self._many = iter(requests)
         except TypeError:
             raise ConfigError(
-                f"must be an iterable or async iterable, not {type(requests).__name__}",
+                f"must be an iterable or async iterable, not {type(requests).__name__}; give"
+                " a list of ExecutionRequest(workflow_id, slug=..., payload=...)",
                 field="requests",
             ) from None
         self._source = self._one_by_one if self._many is None else self._many

@@ -17,6 +17,8 @@ from refold_async._models.endings import (
     ExecutionStoppedError,
     ExecutionTerminatedError,
     ExecutionTimedOutError,
+    Out_co,
+    OutputError,
     WaitTimeoutError,
 )
 from refold_async._models.events import (
@@ -59,6 +61,8 @@ __all__ = [
     "NodeRetried",
     "NodeRun",
     "NodeStarted",
+    "Out_co",
+    "OutputError",
     "Page",
     "Pages",
     "Progress",

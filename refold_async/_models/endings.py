@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 import attrs
 
 from refold_async._errors import RefoldError, api_error_class, clip
 from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # With a default, so that whoever has no types writes no brackets.
+    Out_co = TypeVar("Out_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    Out_co = TypeVar("Out_co", covariant=True)
 
 _NAME = 80
 _SAID = 300
@@ -33,7 +41,7 @@ UNREAD: Any = _Unread.OUTPUT
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class ExecutionResult(Generic[T]):
+class ExecutionResult(Generic[Out_co]):
     """How a run ended.
 
     Attributes:
@@ -51,15 +59,16 @@ class ExecutionResult(Generic[T]):
 
     execution_id: str | None
     status: ExecutionStatus
-    _output: T
+    _output: Out_co
     status_code: int | None = None
     execution: Execution | None = None
     error: Any = None
     headers: Mapping[str, Any] | None = None
     raw: Mapping[str, Any] = attrs.field(factory=dict)
+    _received: tuple[Any] | None = None
 
     @property
-    def output(self) -> T:
+    def output(self) -> Out_co:
         """The Response node's data.
 
         Raises:
@@ -71,6 +80,11 @@ class ExecutionResult(Generic[T]):
                 " for with output=False; `await handle.result()` reads it"
             )
         return self._output
+
+    @property
+    def json_output(self) -> Any:
+        """The output as it came, in JSON values, also where a typed workflow has read it."""
+        return self.output if self._received is None else self._received[0]
 
     @property
     def output_is_read(self) -> bool:
@@ -171,6 +185,29 @@ class ExecutionTimedOutError(ExecutionError):
 
 class ExecutionTerminatedError(ExecutionError):
     """The service terminated the run."""
+
+
+class OutputError(RefoldError):
+    """The run went well, and its output does not fit the type its workflow was given.
+
+    The run happened: don't start it again.
+
+    Attributes:
+        result: the `ExecutionResult`, with the output as it came.
+        execution_id: the run.
+        path: JSON path of the value at fault, as `$.items[3].price`.
+    """
+
+    advice = (
+        "The run happened, so don't start it again: its output is in error.result.output. Mend the"
+        " type, or what the workflow returns"
+    )
+
+    def __init__(self, message: str, *, result: ExecutionResult[Any], path: str = "$") -> None:
+        super().__init__(message)
+        self.result = result
+        self.execution_id = result.execution_id
+        self.path = path
 
 
 class WaitTimeoutError(RefoldError, TimeoutError):

@@ -58,8 +58,7 @@ def dump_payload(payload: Any, *, limit: int, bare: bool = False) -> bytes:
     """
     payload = {} if payload is None else payload
     if not isinstance(payload, dict):
-        kind = type(payload).__name__
-        raise PayloadError(f"must be a JSON object (a dict), not {kind}")
+        raise PayloadError(_no_object(payload))
     if not _is_plain(payload, limit):
         raise _diagnose(payload)
     try:
@@ -72,6 +71,16 @@ def dump_payload(payload: Any, *, limit: int, bare: bool = False) -> bytes:
             " the data, or raise max_payload_bytes if your deployment takes more"
         )
     return text if bare else _BEFORE + text + _AFTER
+
+
+def _no_object(payload: object) -> str:
+    """Say that a payload is no JSON object, and how it becomes one."""
+    kind, remedy = type(payload).__name__, "send a dict"
+    if isinstance(payload, list | tuple):
+        remedy = 'wrap it, as in {"items": [...]}'
+    elif isinstance(payload, str | bytes):
+        remedy = "json.loads(...) makes one of JSON text"
+    return f"must be a JSON object (a dict), not {kind}; {remedy}"
 
 
 def _is_plain(payload: dict[Any, Any], limit: int) -> bool:

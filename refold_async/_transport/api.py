@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from refold_async import _protocol as protocol
+from refold_async._errors import UnexpectedReplyError, clip
 from refold_async._pacing import Priority
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Api:
         """Read a run with its nodes."""
         request = protocol.get_execution_request(execution_id, account=account)
         answer = await self.send(request, policy=policy, priority=priority)
+        _check_run(answer.document, execution_id)
         return protocol.read_execution(answer.document, execution_id=execution_id)
 
     async def get_response(
@@ -91,6 +93,7 @@ class Api:
         """Read the output of a run."""
         request = protocol.get_response_request(execution_id, account=account)
         answer = await self.send(request, policy=policy, priority=priority)
+        _check_run(answer.document, execution_id)
         return protocol.read_response(answer)
 
     async def list_executions(
@@ -175,3 +178,11 @@ class Api:
     async def delete_webhook(self, webhook_id: str) -> None:
         """Remove a webhook."""
         await self.send(protocol.delete_webhook_request(webhook_id))
+
+
+def _check_run(document: Mapping[str, Any], asked: str) -> None:
+    """See that an answer is about the run that was asked for: a cache may have mixed them up."""
+    for name in ("_id", "execution_id"):
+        told = document.get(name)
+        if isinstance(told, str) and told.casefold() != asked.casefold():
+            raise UnexpectedReplyError(f"the answer is about another run ({clip(told, 40)})")

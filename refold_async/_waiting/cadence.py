@@ -35,8 +35,8 @@ _MANY = 0.3
 """Share of runs that may be over, as expected, before pressure is no reason to wait for more."""
 _LATELY = 10.0
 """Seconds over which reads are counted."""
-_HALVINGS = 18
-"""Steps in which a pause is searched for: to a quarter of a millisecond in a minute."""
+_NEAR = 0.005
+"""Share by which a pause may be longer than it is worth, but for a millisecond."""
 
 
 class Durations:
@@ -233,7 +233,7 @@ def pause(
     if not is_worth_it(longest):
         return longest
     low, high = 0.0, longest
-    for _ in range(_HALVINGS):
+    while high - low > max(_NEAR * low, 0.001):
         middle = (low + high) / 2
         if is_worth_it(middle):
             high = middle

@@ -37,6 +37,8 @@ _SAMPLED = 16
 """Of so many runs of a known workflow one is read whole at its first look, to go on learning."""
 _BACKOFF = 15.0
 """Seconds between two looks that fail, at most."""
+_PLANNED_FOR = 0.25
+"""Share of a pause for which its end is not computed anew, if nothing becomes known of the run."""
 _HARDLY = 0.9
 """Share of the time up to the first look that a run is taken to have lasted, if nothing tells."""
 
@@ -173,8 +175,18 @@ class Planner:
 
     def next_single(self, page: Page) -> tuple[float, Watch | None]:
         """Give the run of a page that is to be read next by itself, and when."""
-        idle = ((self.due(each), each) for each in page.runs.values() if not each.looking)
+        now = self._clock.monotonic()
+        idle = (
+            (self._lately_due(each, now), each) for each in page.runs.values() if not each.looking
+        )
         return min(idle, key=itemgetter(0), default=(math.inf, None))
+
+    def _lately_due(self, watch: Watch, now: float) -> float:
+        """Give when a run is due, as computed a moment ago."""
+        if now >= watch.planned_until:
+            watch.planned = self.due(watch)
+            watch.planned_until = now + _PLANNED_FOR * (watch.planned - now)
+        return watch.planned
 
     def due(self, watch: Watch) -> float:
         """Give when a run is to be read by itself."""
@@ -206,10 +218,11 @@ class Planner:
             wait *= random.uniform(1 - _JITTER, 1 + _JITTER)
         return max(now + wait, watch.going_at + shortest) if seen else now + wait
 
-    def is_too_soon(self, watch: Watch, due: float) -> bool:
+    def is_too_soon(self, watch: Watch) -> bool:
         """Whether a look that was planned is far from worth its price: reads have become dearer."""
+        watch.planned = self.due(watch)
         now = self._clock.monotonic()
-        return due - now > _TOO_SOON * (now - (watch.going_at or now))
+        return watch.planned - now > _TOO_SOON * (now - (watch.going_at or now))
 
     def is_list_too_soon(self, page: Page) -> bool:
         """Whether pushes have told so many ends that a list which was planned is not worth it."""

@@ -103,7 +103,7 @@ class Lists:
         """
         if asked_at > self._failed_at:
             self._failed_at = now
-            self.good_from = now + self._rest
+            self.good_from = now + max(self._rest, now - asked_at)  # one that hung costs as long
             self._rest = min(2 * self._rest, _LONG_REST if passing else _LONGEST_REST)
         if pause:
             self.good_from = max(self.good_from, now + pause)

@@ -87,9 +87,9 @@ class Rounds:
         """
         if page.single or page.account.reads_list(page, self._clock.monotonic()):
             return page
-        due, watch = self._planner.next_single(page)
+        watch = self._planner.next_single(page)[1]
         part = Page(page.account, single=True)
-        if watch is not None and not self._planner.is_too_soon(watch, due):
+        if watch is not None and not self._planner.is_too_soon(watch):
             watch.looking = True
             part.runs[watch.execution_id] = watch
         return part

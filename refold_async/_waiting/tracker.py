@@ -141,6 +141,8 @@ class Tracker:
 
     def _plan_anew(self) -> None:
         """Set the next looks at all that is pending: what they are worth has changed at once."""
+        for watch in self._watches.values():
+            watch.planned_until = 0.0
         for page in {watch.page for watch in self._watches.values()} - {None}:
             self.planner.plan(page)
             self._schedule.arrange(page)
@@ -278,6 +280,7 @@ class Tracker:
 
     def _arrange(self, watch: Watch) -> None:
         """Have a run looked at: with its neighbours, or by itself."""
+        watch.planned_until = 0.0
         if watch.looking or self._closed:
             return
         if not watch.wanted:

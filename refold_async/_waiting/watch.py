@@ -41,6 +41,8 @@ class Watch:
     born: float | None = None  # its creation, as well as we know
     created: float | None = None  # the service's own time of it, in epoch seconds, or just before
     unsure: float = 1.0  # seconds by which it may be later: an ObjectId counts whole ones
+    planned: float = 0.0  # when its next single look is due, as computed lately
+    planned_until: float = 0.0  # until then that holds, unless something becomes known of it
     going_at: float | None = None  # when it was last seen to go on
     unlisted_until: float = 0.0  # lists have not shown it; read singly until then
     sample: bool = True  # its first look reads the whole document, which teaches durations

@@ -13,6 +13,8 @@ from refold_async.cli._interrupts import Interrupts
 from refold_async.cli._looking import list_runs, status, watch
 from refold_async.cli._starting import execute, rerun, run, stop
 from refold_async.cli._terminal import complain, make_console
+from refold_async.cli._types import types
+from refold_async.cli._webhooks import webhooks
 from refold_async.cli.batch import batch
 from refold_async.cli.demo import Live, Work, missing_settings, play_live, play_local
 from refold_async.emulator.__main__ import main as emulator_main
@@ -29,9 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (execute, run, status, watch, stop, rerun, batch):
+for command in (execute, run, status, watch, stop, rerun, batch, types):
     app.command()(command)
 app.command(name="list")(list_runs)
+app.add_typer(webhooks, name="webhooks")
 
 
 def _read_payload(text: str) -> dict[str, Any]:

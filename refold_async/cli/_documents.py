@@ -18,7 +18,9 @@ from refold_async import (
     Progress,
     RefoldError,
     StatusChanged,
+    Webhook,
 )
+from refold_async.webhooks import ConnectionEvent, WebhookEvent, WorkflowEvent
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -106,6 +108,43 @@ def of_event(event: ExecutionEvent) -> Document:
         return document | {"completion_percentage": event.percentage}
     node: NodeRun = event.node  # type: ignore[attr-defined]
     return document | {"node": of_node(node)}
+
+
+def of_webhook(hook: Webhook) -> Document:
+    """A webhook; `workflow_ids` is empty where it is for all."""
+    return {
+        "webhook_id": hook.webhook_id,
+        "url": hook.url,
+        "events": [str(event) for event in hook.events],
+        "is_enabled": hook.is_enabled,
+        "method": hook.method,
+        "type": hook.type,
+        "workflow_ids": [*hook.workflow_ids],
+        "slug": hook.slug,
+        "description": hook.description,
+        "environment": hook.environment,
+    }
+
+
+def of_delivered(event: WebhookEvent) -> Document:
+    """What a webhook delivered; `body` is all of it, as received."""
+    document: Document = {
+        "event": None if event.kind is None else str(event.kind),
+        "linked_account_id": event.linked_account_id,
+        "environment": event.environment,
+    }
+    if isinstance(event, WorkflowEvent):
+        document |= {
+            "execution_id": event.execution_id,
+            "workflow_id": event.workflow_id,
+            "workflow_name": event.workflow_name,
+            "config_id": event.config_id,
+            "status": None if event.status is None else str(event.status),
+            "failed_node": event.failed_node,
+        }
+    if isinstance(event, ConnectionEvent):
+        document |= {"slug": event.slug, "created_at": _moment(event.created_at)}
+    return document | {"body": event.raw}
 
 
 def of_error(error: RefoldError, *, code: int, advice: str) -> Document:

@@ -96,11 +96,11 @@ class Settings:
             )
         return refold
 
-    def line(self, *words: str, account: str | None = None) -> str:
+    def line(self, *words: str, account: str | None = None, of_account: bool = True) -> str:
         """Give the command line that does something about the same service and account."""
         line = ["refold", *words]
         account = account or self.account or os.environ.get("REFOLD_LINKED_ACCOUNT_ID")
-        if account:
+        if account and of_account:
             line += ["--account", account]
         if self.base_url:
             line += ["--base-url", self.base_url]

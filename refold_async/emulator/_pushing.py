@@ -7,19 +7,22 @@ import json
 import random
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import formatdate
 from typing import Any
 
 import aiohttp
 import attrs
 
 from ._runs import Run
-from ._subscriptions import RUN_EVENTS, Webhooks
+from ._subscriptions import ORGANISATION, RUN_EVENTS, Webhooks
 
 _TICK = 0.01
 """Seconds between two looks at what has ended: runs end by a clock that may be a test's."""
-_LOOKS = 20_000
+_LOOKS = 200_000
 """Runs looked at per second."""
+_STOPPED = 0.05
+"""Seconds between two looks at whether stopped deliveries go on."""
 _PLACE = re.compile(r"{{\s*([\w.]+)\s*}}")
 
 
@@ -29,21 +32,23 @@ class Delivery:
 
     Attributes:
         webhook_id: The webhook.
-        execution_id: The run it tells of.
+        execution_id: The run it tells of; None for one of a connection.
         event: Its name.
         body: The raw body that was signed.
         attempt: 1 for the first.
         status: What was answered, None if nothing was.
         at: When, in epoch seconds.
+        forged: Whether it came from somebody without the key.
     """
 
     webhook_id: str
-    execution_id: str
+    execution_id: str | None
     event: str
     body: bytes
     attempt: int
     status: int | None
     at: float
+    forged: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -53,6 +58,10 @@ class Pushes:
     Attributes:
         lost: Share of the events that are never sent.
         twice: Share of those that are sent twice.
+        forged: Share of the runs of which somebody without the key says, right after the start,
+            that they have failed. It is sent once.
+        stopped: While it is true nothing is delivered; what is due meanwhile comes when it is false
+            again. With `lost = 1.0` it never comes.
         delay: Seconds between a run's end and its delivery, drawn from this range: a wide one
             mixes up their order.
         retries: How often what was not answered 200 is sent again.
@@ -63,11 +72,23 @@ class Pushes:
 
     lost: float = 0.0
     twice: float = 0.0
+    forged: float = 0.0
+    stopped: bool = False
     delay: tuple[float, float] = (0.0, 0.0)
     retries: int = 3
     backoff: float = 0.5
     timeout: float = 5.0
     deliveries: deque[Delivery] = attrs.field(factory=lambda: deque(maxlen=10_000), init=False)
+
+
+@attrs.frozen(kw_only=True)
+class _Message:
+    """What is told to all who have subscribed."""
+
+    event: str
+    document: Mapping[str, Any]
+    execution_id: str | None = None
+    output: Any = None
 
 
 class Pusher:
@@ -85,26 +106,51 @@ class Pusher:
         self._key = api_key.encode()
         self._now = now
         self._running: set[Run] = set()
+        self._looker: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._random = random.Random(1)
+        self._forger = random.Random(1)  # of its own: it shifts no sequence of the others
 
     def watch(self, run: Run) -> None:
         """Deliver the end of a run, unless nobody has subscribed to anything."""
         if not self._webhooks.all():
             return
-        if not self._running:
-            self._spawn(self._look())
         self._running.add(run)
+        if self._looker is None or self._looker.done():
+            self._looker = self._spawn(self._look())
+        if self._forger.random() < self.pushes.forged:
+            message = self._message(run, RUN_EVENTS["ERRORED"], "ERRORED")
+            for hook in self._subscribed(message, run):
+                self._spawn(self._forge(hook, message))
 
     def tell(self, run: Run) -> None:
         """Deliver the end of a run that is over."""
-        event = RUN_EVENTS.get(run.status(self._now()))
-        if event is None or self._random.random() < self.pushes.lost:
+        status = run.status(self._now())
+        event = RUN_EVENTS.get(status)
+        if event is not None:
+            message = self._message(run, event, status)
+            self._tell(message, self._subscribed(message, run))
+
+    def tell_connection(self, event: str, linked_account_id: str, slug: str) -> None:
+        """Deliver what happened to an account's connection."""
+        document = {
+            "linked_account_id": linked_account_id,
+            "org_id": ORGANISATION,
+            "environment": self._webhooks.environment,
+            "type": "General",
+            "event": event,
+            "slug": slug,
+            "createdAt": formatdate(self._now(), usegmt=True),
+        }
+        self._tell(_Message(event=event, document=document), self._webhooks.subscribed(event))
+
+    def _tell(self, message: _Message, hooks: Iterable[Mapping[str, Any]]) -> None:
+        if self._random.random() < self.pushes.lost:
             return
-        for hook in self._webhooks.subscribed(event, run.workflow_id, run.workflow.slug):
+        for hook in hooks:
             for _ in range(1 + (self._random.random() < self.pushes.twice)):
-                self._spawn(self._deliver(hook, run, event))
+                self._spawn(self._deliver(hook, message))
 
     async def aclose(self) -> None:
         """End all deliveries."""
@@ -115,52 +161,68 @@ class Pusher:
             await self._session.close()
             self._session = None
 
-    def _spawn(self, work: Any) -> None:
+    def _subscribed(self, message: _Message, run: Run) -> list[dict[str, Any]]:
+        about = run.workflow_id, run.workflow.slug
+        return self._webhooks.subscribed(message.event, of_run=about)
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _look(self) -> None:
         while self._running:
             now = self._now()
-            ended = [run for run in self._running if run.is_over(now)]
+            ended = [
+                run
+                for run in self._running
+                if run.ends_at is not None and run.ends_at <= now and run.is_over(now)
+            ]
             self._running.difference_update(ended)
             for run in ended:
                 self.tell(run)
             await asyncio.sleep(max(_TICK, len(self._running) / _LOOKS))
 
-    async def _deliver(self, hook: Mapping[str, Any], run: Run, event: str) -> None:
+    async def _deliver(self, hook: Mapping[str, Any], message: _Message) -> None:
         pushes = self.pushes
         await asyncio.sleep(self._random.uniform(*pushes.delay))
-        body = _body(hook, run, self._document(run, event), self._now())
-        signature = hmac.new(self._key, body, hashlib.sha256).hexdigest()
-        headers = {
-            "Content-Type": "application/json",
-            **hook.get("webhook_headers", {}),
-            "x-cobalt-signature": signature,
-        }
+        body = _body(hook, message)
         pause = pushes.backoff
         for attempt in range(1, pushes.retries + 2):
-            status = await self._send(hook, body, headers)
-            pushes.deliveries.append(
-                Delivery(
-                    webhook_id=hook["_id"],
-                    execution_id=run.execution_id,
-                    event=event,
-                    body=body,
-                    attempt=attempt,
-                    status=status,
-                    at=self._now(),
-                )
-            )
+            while pushes.stopped:  # noqa: ASYNC110 - whoever changes it tells nobody
+                await asyncio.sleep(_STOPPED)
+            status = await self._send(hook, message, body, self._key)
+            self._note(hook, message, body=body, attempt=attempt, status=status)
             if status == 200:  # noqa: PLR2004
                 return
             await asyncio.sleep(pause)
             pause *= 2
 
+    async def _forge(self, hook: Mapping[str, Any], message: _Message) -> None:
+        body = json.dumps(message.document).encode()
+        status = await self._send(hook, message, body, b"a key of their own")
+        self._note(hook, message, body=body, attempt=1, status=status, forged=True)
+
+    def _note(self, hook: Mapping[str, Any], message: _Message, **told: Any) -> None:
+        self.pushes.deliveries.append(
+            Delivery(
+                webhook_id=hook["_id"],
+                execution_id=message.execution_id,
+                event=message.event,
+                at=self._now(),
+                **told,
+            )
+        )
+
     async def _send(
-        self, hook: Mapping[str, Any], body: bytes, headers: Mapping[str, str]
+        self, hook: Mapping[str, Any], message: _Message, body: bytes, key: bytes
     ) -> int | None:
+        headers = {
+            "Content-Type": "application/json",
+            **_headers(hook, message),
+            "x-cobalt-signature": hmac.new(key, body, hashlib.sha256).hexdigest(),
+        }
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         try:
@@ -176,7 +238,8 @@ class Pusher:
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return None
 
-    def _document(self, run: Run, event: str) -> dict[str, Any]:
+    def _message(self, run: Run, event: str, status: str) -> _Message:
+        now = self._now()
         document: dict[str, Any] = {
             "linked_account_id": run.linked_account_id,
             "instance_id": run.execution_id,
@@ -185,27 +248,43 @@ class Pusher:
             "environment": self._webhooks.environment,
             "event": event,
             "workflow_name": run.workflow.name,
-            "status": run.status(self._now()),
+            "status": status,
         }
         if event == "Workflow Errored":
-            progress = run.progress(self._now())
-            document["failed_node"] = {"node_name": run.workflow.nodes[progress.node]}
-        return document
+            document["failed_node"] = {"node_name": run.workflow.nodes[run.progress(now).node]}
+        return _Message(
+            event=event,
+            document=document,
+            execution_id=run.execution_id,
+            output=run.output(now),
+        )
 
 
-def _body(hook: Mapping[str, Any], run: Run, event: Mapping[str, Any], now: float) -> bytes:
+def _body(hook: Mapping[str, Any], message: _Message) -> bytes:
     """The body: the event itself, or a template of the subscriber's filled in."""
     template = hook.get("webhook_body")
     if hook["webhook_type"] != "custom" or template is None:
-        return json.dumps(event).encode()
+        return json.dumps(message.document).encode()
     if not isinstance(template, str):
         template = json.dumps(template)
-    values = {"event": event, "workflow_response": run.output(now)}
+    return _filled(template, message).encode()
 
-    def filled(place: re.Match[str]) -> str:
+
+def _headers(hook: Mapping[str, Any], message: _Message) -> dict[str, str]:
+    """The subscriber's own headers, templates as well in a `custom` webhook."""
+    headers: Mapping[str, str] = hook.get("webhook_headers", {})
+    if hook["webhook_type"] != "custom":
+        return {**headers}
+    return {name: _filled(str(value), message) for name, value in headers.items()}
+
+
+def _filled(template: str, message: _Message) -> str:
+    values = {"event": message.document, "workflow_response": message.output}
+
+    def fill(place: re.Match[str]) -> str:
         value: Any = values
         for name in place[1].split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
         return value if isinstance(value, str) else json.dumps(value)
 
-    return _PLACE.sub(filled, template).encode()
+    return _PLACE.sub(fill, template)

@@ -20,6 +20,7 @@ from ._records import Requests
 from ._runs import Run
 from ._service import Service
 from ._state import State
+from ._subscriptions import CONNECTION_EVENTS
 from ._workflows import Duration, Workflow, WorkflowFunction
 
 _AN_HOUR = 3600.0
@@ -132,6 +133,21 @@ class Emulator:
     def pushes(self) -> Pushes:
         """How deliveries to webhooks fare, and those that were tried."""
         return self._pusher.pushes
+
+    def connection_event(self, event: str, *, linked_account_id: str, slug: str) -> None:
+        """Tell whoever has subscribed of an account's connection to an application.
+
+        Args:
+            event: `Connection Created`, `Connection Deleted` or `Connection Expired`.
+            linked_account_id: Whose connection it is.
+            slug: The application.
+
+        Raises:
+            ValueError: There is no such event.
+        """
+        if event not in CONNECTION_EVENTS:
+            raise ValueError(f"no event {event!r}; there are {', '.join(CONNECTION_EVENTS)}")
+        self._pusher.tell_connection(event, linked_account_id, slug)
 
     @property
     def requests(self) -> Requests:

@@ -16,12 +16,9 @@ RUN_EVENTS = {
     "TIMED_OUT": "Workflow Timed Out",
 }
 """The event of each ending; TERMINATED has none."""
-EVENTS = (
-    *RUN_EVENTS.values(),
-    "Connection Created",
-    "Connection Deleted",
-    "Connection Expired",
-)
+CONNECTION_EVENTS = ("Connection Created", "Connection Deleted", "Connection Expired")
+EVENTS = (*RUN_EVENTS.values(), *CONNECTION_EVENTS)
+ORGANISATION = "org_emulator"
 
 
 @attrs.define
@@ -43,7 +40,7 @@ class Webhooks:
         webhook_id = f"{int(self.now()):08x}{secrets.token_hex(8)}"
         self._documents[webhook_id] = {
             "_id": webhook_id,
-            "org_id": "org_emulator",
+            "org_id": ORGANISATION,
             "environment": self.environment,
             "is_enabled": True,
             "workflow_ids": [],
@@ -89,13 +86,19 @@ class Webhooks:
         """Give all of them."""
         return list(self._documents.values())
 
-    def subscribed(self, event: str, workflow_id: str, slug: str) -> list[dict[str, Any]]:
-        """Give those that an event of a run goes to."""
+    def subscribed(
+        self, event: str, *, of_run: tuple[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Give those that an event goes to; of a run by the ids of its workflow and application.
+
+        One for an application has events of its runs only.
+        """
+        workflow_id, slug = of_run or (None, None)
         return [
             hook
             for hook in self._documents.values()
             if hook["is_enabled"]
             and event in hook["webhook_events"]
-            and (not hook["workflow_ids"] or workflow_id in hook["workflow_ids"])
+            and (of_run is None or not hook["workflow_ids"] or workflow_id in hook["workflow_ids"])
             and hook.get("slug") in {None, slug}
         ]

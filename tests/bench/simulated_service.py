@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -57,6 +58,7 @@ class SimulatedApi:
     def __init__(self, world: World, setting: Setting) -> None:
         self.world = world
         self.setting = setting
+        self._kind = cache(setting.kind)
         self.requests: list[float] = []  # when they were made, those for outputs included
         self.listed = 0
         self.transport = SimpleNamespace(
@@ -99,13 +101,13 @@ class SimulatedApi:
     async def get_execution(self, execution_id: str, *, priority: Any, **_: Any) -> Execution:
         """Read a run."""
         run = _number(execution_id)
-        await self._trouble(self.setting.kind(run))
+        await self._trouble(self._kind(run))
         return (await self._show([run], priority))[0]
 
     async def get_response(self, execution_id: str, *, priority: Any = None, **_: Any) -> Output:
         """Read a run's output."""
         run = _number(execution_id)
-        await self._trouble(self.setting.kind(run))
+        await self._trouble(self._kind(run))
         entry = (await self._show([run], priority))[0]
         return Output(value=None, status=entry.status)
 
@@ -130,7 +132,7 @@ class SimulatedApi:
         window = range(bisect_left(starts, begin), min(bisect_right(starts, end), listed))
         limit = min(query["limit"], self.setting.page_limit)
         first = limit * (query["page"] - 1)
-        theirs = (run for run in window if self.setting.kind(run).account == account)
+        theirs = (run for run in window if self._kind(run).account == account)
         found = list(islice(theirs, first, first + limit + 1))
         entries = await self._show(found[:limit], priority)
         return Page(items=tuple(entries), has_next=len(found) > limit)

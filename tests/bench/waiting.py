@@ -1,12 +1,15 @@
 """What waiting costs, at the wire: reads per run, and how late its end is known.
 
-Ours beside the loop people write (`/response` every 3 s) and exponential backoff per handle. The
+Ours, and ours told by webhooks, beside the loop people write (`/response` every 3 s) and
+exponential backoff per handle. The
 service is a process of its own. Its clock and the client's run several times as fast as the wall's,
-so that a run of 12 s passes sooner; all figures are in their seconds. A read takes 0.1 s of them.
+so that a run of 12 s passes sooner; all figures are in their seconds. A read takes 0.1 s of them, a
+delivery 0.02 s.
 
 A *read* is any request made to learn that a run has ended; for the loops, the last of them brings
-the output along. *All reads* counts ours for the outputs as well. The first part of each scenario,
-in which durations are learned, is left out.
+the output along. *All reads* counts ours for the outputs as well, and those a webhook is the reason
+for. The first part of each scenario, in which durations are learned, and how far webhooks can be
+relied on, is left out.
 """
 
 from __future__ import annotations
@@ -18,13 +21,15 @@ import math
 import random
 import sys
 import time
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from aiohttp import web
 
-from refold_async import ExecutionHandle, PollPolicy, RefoldClient, RetryPolicy
+from refold_async import ExecutionHandle, PollPolicy, RefoldClient, RetryPolicy, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,6 +39,7 @@ from tests.bench.waiting_service import WORKFLOW
 
 MEDIAN, SIGMA = 12.0, 0.5
 ROUND_TRIP = 0.1
+DELIVERY = 0.02
 
 
 @attrs.frozen
@@ -45,12 +51,15 @@ class Scenario:
     runs: int
     warm_up: int  # the first runs, which are left out
     scale: float  # how many times faster than the wall's all clocks run
+    accounts: int = 1  # the loops know none, and are played with one alone
 
 
 SCENARIOS = [
     Scenario("one run at a time", None, 80, 20, 10),
     Scenario("8 runs/s", 8, 2_400, 800, 5),
+    Scenario("8 runs/s, 40 accounts", 8, 2_400, 800, 5, accounts=40),
     Scenario("100 runs/s", 100, 7_500, 4_000, 1),
+    Scenario("100 runs/s, 40 accounts", 100, 7_500, 4_000, 1, accounts=40),
 ]
 
 
@@ -90,6 +99,10 @@ class Bench:
 
     async def ours(self, handle: ExecutionHandle[Any]) -> None:
         """Await the handle."""
+        await handle
+
+    async def told(self, handle: ExecutionHandle[Any]) -> None:
+        """Await the handle, too: the webhook's route stands beside it."""
         await handle
 
     async def every_3_s(self, handle: ExecutionHandle[Any]) -> None:
@@ -140,7 +153,12 @@ class Bench:
         return self.reads or stats.polls + stats.sweeps, requests, len(self.known_at)
 
     async def _one(self, wait: Any, seconds: float, number: int) -> None:
-        handle = await self.refold.execute(WORKFLOW, slug="bench", payload={"seconds": seconds})
+        handle = await self.refold.execute(
+            WORKFLOW,
+            slug="bench",
+            payload={"seconds": seconds},
+            linked_account_id=f"acct_{number % self.scenario.accounts + 1}",
+        )
         await wait(self, handle)
         key = str(handle.execution_id)
         if number < self.scenario.warm_up:
@@ -167,7 +185,7 @@ async def measure(scenario: Scenario, strategy: str) -> Row:
     service = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(__file__).with_name("waiting_service.py")),
-        *map(str, (began, scenario.scale, ROUND_TRIP / scenario.scale)),
+        *map(str, (began, scenario.scale, ROUND_TRIP / scenario.scale, DELIVERY / scenario.scale)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=2**26,
@@ -187,7 +205,8 @@ async def measure(scenario: Scenario, strategy: str) -> Row:
             clock=clock,
         ) as refold:
             bench = Bench(scenario, clock, refold)
-            row = await bench.play(getattr(Bench, strategy))
+            async with subscribed(refold) if strategy == "told" else nullcontext():
+                row = await bench.play(getattr(Bench, strategy))
         service.stdin.write(b"\n")
         ends: dict[str, float] = json.loads(await service.stdout.readline())
     finally:
@@ -198,24 +217,48 @@ async def measure(scenario: Scenario, strategy: str) -> Row:
     return row
 
 
+@asynccontextmanager
+async def subscribed(refold: RefoldClient) -> AsyncIterator[None]:
+    """Serve the client's webhook on this loop, and have the service deliver there."""
+    app = web.Application()
+    app.router.add_post("/", webhooks.aiohttp_handler(refold))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        await refold.webhooks.create(f"http://127.0.0.1:{site.port}/")
+        yield
+    finally:
+        await runner.cleanup()
+
+
 def _delays(moments: dict[str, float], ends: dict[str, float]) -> list[float]:
     return sorted(at - ends[run] for run, at in moments.items() if not math.isnan(at))
 
 
-STRATEGIES = {"ours": "ours", "/response every 3 s": "every_3_s", "backoff 0.5 to 10 s": "backoff"}
+STRATEGIES = {
+    "ours": "ours",
+    "webhooks": "told",
+    "/response every 3 s": "every_3_s",
+    "backoff 0.5 to 10 s": "backoff",
+}
+LOOPS = {"every_3_s", "backoff"}
 
 
 async def main(scenarios: list[Scenario], strategies: list[str]) -> None:
     """Print the table."""
-    print(f"{'':<42}{'reads':>7}{'known after':>18}{'all':>8}{'result after':>18}")
+    print(f"{'':<47}{'reads':>7}{'known after':>18}{'all':>8}{'result after':>18}")
     print(
-        f"{'scenario':<20}{'strategy':<22}{'':>7}{'median, p99':>18}{'reads':>8}{'median, p99':>18}"
+        f"{'scenario':<25}{'strategy':<22}{'':>7}{'median, p99':>18}{'reads':>8}{'median, p99':>18}"
     )
     for scenario in scenarios:
         for name in strategies:
+            if scenario.accounts > 1 and STRATEGIES[name] in LOOPS:
+                continue
             row = await measure(scenario, STRATEGIES[name])
             print(
-                f"{scenario.name:<20}{name:<22}{row.reads:>7.2f}{_told(row.known)}"
+                f"{scenario.name:<25}{name:<22}{row.reads:>7.2f}{_told(row.known)}"
                 f"{row.all_reads:>8.2f}{_told(row.delays)}",
                 flush=True,
             )
@@ -229,10 +272,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     parser.add_argument("--strategy", default="", help="strategies whose name contains this")
+    parser.add_argument("--scale", type=float, help="how many times faster than the wall's clocks")
     options = parser.parse_args()
+    chosen = [scenario for scenario in SCENARIOS if options.only in scenario.name]
+    if options.scale is not None:
+        chosen = [attrs.evolve(scenario, scale=options.scale) for scenario in chosen]
     asyncio.run(
         main(
-            [scenario for scenario in SCENARIOS if options.only in scenario.name],
+            chosen,
             [name for name in STRATEGIES if options.strategy in name],
         )
     )

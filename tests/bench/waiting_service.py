@@ -1,8 +1,9 @@
-"""A Refold whose time runs faster, as a process of its own: `python ... BEGAN SCALE DELAY`.
+"""A Refold whose time runs faster, as a process of its own: `python ... BEGAN SCALE DELAY PUSHED`.
 
 BEGAN is the epoch second at which both clocks agree, SCALE how many times faster it runs,
-DELAY the real seconds before each answer to a read. A run takes the `seconds` of its payload. It
-prints its base URL, for each line on stdin the ends of all runs as JSON, and ends with stdin.
+DELAY the real seconds before each answer to a read, PUSHED those before a delivery. A run takes the
+`seconds` of its payload. It prints its base URL, for each line on stdin the ends of all runs as
+JSON, and ends with stdin.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from refold_async.emulator import Emulator, Fault
 WORKFLOW = "6a314c54d4616e99e7fa5a02"
 
 
-async def main(began: float, scale: float, delay: float) -> None:
+async def main(began: float, scale: float, delay: float, pushed: float) -> None:
     """Serve until stdin ends."""
     emulator = Emulator(now=lambda: began + (time.time() - began) * scale)
+    emulator.pushes.delay = (pushed, pushed)
     emulator.recording = False
     for operation in ("get_execution", "get_response", "list_executions"):
         emulator.faults.always(operation, Fault(delay=delay))

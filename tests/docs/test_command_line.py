@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer.main
 
 from refold_async.cli import _app, _endings
 from tests.docs.conftest import DOCS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAGE = DOCS / "how-to" / "command-line.md"
 OF_EVERY_COMMAND = {"--help"}
@@ -29,8 +33,7 @@ async def test_capture_is_what_a_terminal_shows(name: str) -> None:
 def test_page_names_every_command_and_option() -> None:
     """What is not on the page is not known to anybody."""
     page = PAGE.read_text(encoding="utf-8")
-    group = typer.main.get_command(_app.app)
-    commands = group.commands  # type: ignore[attr-defined]
+    commands = dict(_commands(typer.main.get_command(_app.app)))
     options = {
         option
         for name, command in commands.items()
@@ -42,6 +45,13 @@ def test_page_names_every_command_and_option() -> None:
 
     assert not [name for name in commands if f"refold {name}" not in page]
     assert not [option for option in options - OF_EVERY_COMMAND if option not in page]
+
+
+def _commands(group: Any, within: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        yield f"{within}{name}", command
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{within}{name} ")
 
 
 def test_page_names_every_exit_code() -> None:

@@ -19,6 +19,8 @@ from tests.docs.conftest import EXAMPLES, PYTHON, environment, running_emulator
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 # Regular expressions, one per line of output.
 PRINTS = {
     "quickstart": (
@@ -39,6 +41,13 @@ PRINTS = {
     "fan_out": (
         *(f"person{n}@example.com COMPLETED" for n in range(10)),
         r"2\d requests, 0 retries",
+    ),
+    "typed_workflows": (
+        r"made Contact\(id=1, email='jane@example.com'\)",
+        "COMPLETED joe@example.com",
+        "succeeded ann@example.com",
+        "succeeded bob@example.com",
+        r"it ran all the same, and returned \{'id': 1, 'email': 'eve@example.com'\}",
     ),
     "uncertain": (r"COMPLETED \{'amount': 100\}",),
     "emulator_in_tests": (r"\{'n': 42\} after 3 attempts", "runs started: 1"),

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from refold_async.emulator import Run
+
+pytestmark = pytest.mark.long
 
 POLLING = PollPolicy(first=0.5, max_interval=2, page_size=3, not_found_grace=3, failure_budget=8)
 PACE: dict[str, Any] = {"attempts": 3, "wait": 0.2, "max_wait": 1.0, "settle": 0.2}

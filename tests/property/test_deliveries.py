@@ -14,6 +14,8 @@ from refold_async import WebhookBodyError, WebhookSignatureError
 from refold_async.webhooks import parse, verify
 from tests.support.deliveries import KEY, connection_event, sign, workflow_event
 
+pytestmark = pytest.mark.long
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner),

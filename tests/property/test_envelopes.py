@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from refold_async import ExecutionStatus
 from refold_async._protocol import Evidence, judge, read_started
 from tests.support.making import execute, reply
+
+pytestmark = pytest.mark.long
 
 RUN = "6a314c54d4616e99e7fa5a02"
 MARKS = ("return_value", "errored", "execution_error", "executed_by_thanos")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ from refold_async import (
 from refold_async._models.events import _keyed, _Phase, _phase, changes
 from refold_async._protocol import read_execution
 from tests.property.test_replies import JSON, OBJECT
+
+pytestmark = pytest.mark.long
 
 RUN = "6a314c54d4616e99e7fa5a02"
 # fmt: off

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import aiosqlite.core
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from refold_async.emulator import Run
+
+pytestmark = pytest.mark.long
 
 ACCOUNTS = ["acct_1", "acct_2"]
 FAULTS = {

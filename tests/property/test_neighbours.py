@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -19,6 +20,8 @@ from tests.support.machine import Imagined, play, played
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+pytestmark = pytest.mark.long
 
 ILLS = {
     "hangs": Fault(delay=3600.0),

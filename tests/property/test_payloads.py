@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from refold_async import PayloadError
 from refold_async._protocol.payload import dump_payload
 
+pytestmark = pytest.mark.long
+
 LIMIT = 3 * 1024 * 1024
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)

@@ -32,6 +32,8 @@ from refold_async._protocol.replies import read_execute_answer, read_rerun_answe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.long
+
 RUN = "6a314c54d4616e99e7fa5a02"
 # fmt: off
 FIELDS = [

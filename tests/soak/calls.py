@@ -8,11 +8,14 @@ import logging
 import random
 import sys
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from aiohttp import web
 
 from refold_async import (
+    ExecutionError,
     ExecutionOutcomeUnknownError,
     PollPolicy,
     RefoldClient,
@@ -20,15 +23,20 @@ from refold_async import (
     RetryPolicy,
     Timeouts,
 )
+from refold_async.webhooks import WebhookEvent, WebhookEventKind, aiohttp_handler
 from tests.soak.cells import READ_TIMEOUT, SETTLE
 from tests.soak.service import SLUG, WORKFLOW
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from refold_async._config import RetryMode
 
 CALLERS = 300  # each for an account of its own
 CANCELLED, AWAITED = 0.02, 0.1
 """Shares of the calls whose caller leaves early, and whose result is waited for."""
+AWAITED_TOLD = 0.5
+"""The latter where webhooks tell of ends."""
 
 
 @attrs.define
@@ -59,10 +67,13 @@ class Overheard(logging.Handler):
 
 
 class Caller:
-    """Executes, cancels some, awaits some."""
+    """Executes, cancels some, awaits some; with `pushed`, a webhook tells of their ends."""
 
-    def __init__(self, base_url: str, mode: RetryMode, seed: int) -> None:
+    def __init__(self, base_url: str, mode: RetryMode, seed: int, *, pushed: bool = False) -> None:
         self.told: dict[int, Told] = {}
+        self.forged = 0  # events that were taken for true though all runs complete
+        self.pushed = pushed
+        self.awaited = AWAITED_TOLD if pushed else AWAITED
         self.draw = random.Random(seed)
         self.refold = RefoldClient(
             api_key="tk_emulator",
@@ -70,7 +81,7 @@ class Caller:
             rate_limit=None,
             timeouts=Timeouts(read=READ_TIMEOUT),
             retry=RetryPolicy(mode=mode, wait=0.02, max_wait=0.1, settle=SETTLE),
-            polling=PollPolicy(first=0.2, max_interval=1.0),
+            polling=PollPolicy(first=0.5 if pushed else 0.2, max_interval=1.0),
         )
         self.views = [self.refold.for_account(f"acct_{n}") for n in range(CALLERS)]
 
@@ -87,11 +98,31 @@ class Caller:
         logger.addHandler(listener)
         logger.propagate = False
         try:
-            async with self.refold:
+            async with self.refold, self._subscribed():
                 await asyncio.gather(*(work() for _ in range(CALLERS)))
                 await self._callers_gone()
         finally:
             logger.removeHandler(listener)
+
+    @asynccontextmanager
+    async def _subscribed(self) -> AsyncIterator[None]:
+        if not self.pushed:
+            yield
+            return
+        app = web.Application()
+        app.router.add_post("/", aiohttp_handler(self.refold, on_event=self._note))
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            await self.refold.webhooks.create(f"http://127.0.0.1:{site.port}/")
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def _note(self, event: WebhookEvent) -> None:
+        self.forged += event.kind != WebhookEventKind.WORKFLOW_COMPLETED
 
     async def _call(self, number: int) -> None:
         told = self.told[number] = Told()
@@ -122,7 +153,7 @@ class Caller:
         else:
             told.execution_id = handle.execution_id
             told.flagged |= handle.possible_duplicate
-            if self.draw.random() < AWAITED:
+            if self.draw.random() < self.awaited:
                 told.wrong = await _is_wrong(handle, number)
 
     async def _callers_gone(self) -> None:
@@ -137,7 +168,10 @@ class Caller:
 
 
 async def _is_wrong(handle: Any, number: int) -> bool:
-    result = await handle.result(timeout=60)
+    try:
+        result = await handle.result(timeout=60)
+    except ExecutionError:  # all runs complete
+        return True
     return bool(result.output["n"] != number)
 
 

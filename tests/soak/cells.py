@@ -22,7 +22,20 @@ SERVICES: dict[str, dict[str, Any]] = {
     "list lags long": {"list_lag": 60.0},
     "tags invisible": {"echo_instance_tag_in_list": False},
     "awkward list": {"ignores_filters": True, "max_page_size": 20, "clock_skew": 90.0},
+    "webhooks": {},
 }
+
+TOLD = "webhooks"
+"""The service that tells of ends, as badly as this."""
+PUSHES: dict[str, Any] = {
+    "lost": 0.1,
+    "twice": 0.2,
+    "delay": [0.0, 0.3],
+    "forged": 0.2,
+    "backoff": 0.1,
+}
+STOPPED = 1.0, 3.0
+"""Seconds for which nothing is delivered, out of how many."""
 
 FAULTS: dict[str, dict[str, Any]] = {
     "reset, not run": {"drop": "before"},
@@ -53,6 +66,11 @@ class Cell:
     fault: str
 
     @property
+    def is_told(self) -> bool:
+        """Whether the service delivers to webhooks."""
+        return self.service == TOLD
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What the service is told."""
         if self.fault == "all":
@@ -62,7 +80,8 @@ class Cell:
         else:
             faults = [["execute", FAULTS[self.fault], FAULTY]]
         faults += [[read, {"status": 502, "html": True}, FAULTY / 2] for read in READS]
-        return {"behaviour": SERVICES[self.service], "faults": faults}
+        pushes = {"pushes": PUSHES, "stopped": STOPPED} if self.is_told else {}
+        return {"behaviour": SERVICES[self.service], "faults": faults} | pushes
 
 
 def everything() -> Iterator[Cell]:

@@ -66,6 +66,13 @@ class FakeClock:
         self.now = until
         await settle()
 
+    async def leap(self, least: float = 0.01) -> None:
+        """Move on to the next timer, or for a moment."""
+        while self._queue and self._queue[0][2].callback is None:
+            heapq.heappop(self._queue)
+        due = self._queue[0][0] - self.now if self._queue else 0.0
+        await self.advance(max(due, least))
+
 
 async def settle(rounds: int = 20) -> None:
     """Let every task that can run do so."""

@@ -38,6 +38,7 @@ TREE: dict[str, tuple[type[Exception], ...]] = {
     "ExecutionStoppedError": (models.ExecutionError,),
     "ExecutionTimedOutError": (models.ExecutionError,),
     "ExecutionTerminatedError": (models.ExecutionError,),
+    "OutputError": (errors.RefoldError,),
     "WaitTimeoutError": (errors.RefoldError, TimeoutError),
     "SharedStateError": (errors.RefoldError,),
     "NotSentError": (errors.RefoldError,),
@@ -98,6 +99,7 @@ SAMPLES = [
     _ending(models.ExecutionStoppedError),
     _ending(models.ExecutionTimedOutError),
     _ending(models.ExecutionTerminatedError),
+    models.OutputError("does not fit", result=RESULT, path="$.items[0]"),
     models.WaitTimeoutError(
         "waited",
         execution_id="e1",

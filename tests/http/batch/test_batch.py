@@ -217,7 +217,7 @@ async def test_a_report_is_written_as_json_lines(
 ) -> None:
     """To a path or an open file: one object per item, without its payload."""
     requests = [*numbered(1), *numbered(1, "wf_fails"), "nonsense"]
-    report = await connect(service).run_batch(requests)  # type: ignore[arg-type]
+    report = await connect(service).run_batch(iter(requests))  # type: ignore[arg-type]
     report.to_jsonl(tmp_path / "report.jsonl")
     opened = io.StringIO()
     report.to_jsonl(opened)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from refold_async import BatchReport
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 SAFE_AND_TRANSIENT = pytest.mark.parametrize("mode", ["safe", "transient"])
 

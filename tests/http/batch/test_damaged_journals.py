@@ -22,6 +22,8 @@ from tests.support.crashing import ITEMS, run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 ONCE_EACH = dict.fromkeys(range(ITEMS), 1)
 

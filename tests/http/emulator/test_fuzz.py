@@ -17,6 +17,8 @@ from tests.support.asking import V1, V2, credentials, read_json, send
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.long
+
 GATE = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 ENVELOPE = {"status_code", "http_error_type", "message"}
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.soak.crashes import Row, judge
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -12,6 +12,8 @@ from tests.soak.__main__ import Row
 from tests.soak.calls import Told
 from tests.soak.cells import Cell
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -28,11 +30,12 @@ async def test_a_fifth_of_the_attempts_fail_and_no_run_is_lost_or_doubled_in_sil
     rows = [line.split() for line in lines if line.startswith(("safe ", "transient "))]
     assert process.returncode == 0, out.decode()
     assert "tasks left 0, promises broken 0" in lines[-1]
-    # ... calls runs lost wrong silent flagged unknown adopted per_s
-    assert len(rows) == 10
-    assert sum(int(row[-9].replace(",", "")) for row in rows) > 1_000
-    assert all(row[-7:-4] == ["0", "0", "0"] for row in rows)
-    assert sum(int(row[-2]) for row in rows) > 50, "nothing went wrong, so nothing was shown"
+    # ... calls runs lost wrong silent flagged unknown adopted pushed per_s
+    assert len(rows) == 12
+    assert sum(int(row[-10].replace(",", "")) for row in rows) > 1_000
+    assert all(row[-8:-5] == ["0", "0", "0"] for row in rows)
+    assert sum(int(row[-3]) for row in rows) > 50, "nothing went wrong, so nothing was shown"
+    assert [row[1] for row in rows if row[-2] != "0"] == ["webhooks"] * 2
 
 
 @pytest.mark.parametrize(

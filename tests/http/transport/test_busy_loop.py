@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from refold_async import RefoldClient
 
+pytestmark = pytest.mark.long
+
 TURN = 0.005
 LIMIT = 0.3
 """The deadline under test: 60 turns."""

@@ -13,6 +13,7 @@ from refold_async import (
     PollPolicy,
     RequestTimeoutError,
     Timeouts,
+    UnexpectedReplyError,
     WaitTimeoutError,
 )
 from refold_async.emulator import Emulator, Fault
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from refold_async import ExecutionHandle, RefoldClient
     from tests.support.clock import FakeClock
+
+pytestmark = pytest.mark.long
 
 SOON = PollPolicy(first=0.05, max_interval=0.3, not_found_grace=0.2)
 RUNS = 80
@@ -121,13 +124,13 @@ async def test_no_run_is_lost_if_lists_fail_in_turns(
 async def test_lists_that_recover_are_used_again(
     service: Emulator, connect: Callable[..., RefoldClient]
 ) -> None:
-    """Two failures in a row are survived without reading a run by itself."""
+    """After two failures in a row, in which each run is read by itself once at most."""
     service.faults.script("list_executions", Fault(status=500), Fault(drop="after"))
     refold = connect(service, polling=SOON)
     assert await outputs(await start(refold)) == list(range(RUNS))
     assert service.counts["list_executions"] > 2
     assert refold.stats.reads_per_settled is not None
-    assert refold.stats.reads_per_settled < 0.5
+    assert refold.stats.reads_per_settled < 1.1
 
 
 async def test_an_account_whose_list_is_refused_disturbs_no_other(
@@ -229,3 +232,18 @@ async def test_an_id_that_is_never_answered_for_ends_the_wait(
             await refold.handle("6a314c54d4616e99e7fa5a02")
     assert info.value.execution_id == "6a314c54d4616e99e7fa5a02"
     assert service.counts["get_execution"] > 1
+
+
+@pytest.mark.parametrize("operation", ["get_execution", "get_response"])
+async def test_another_runs_answer_is_not_believed(
+    service: Emulator, connect: Callable[..., RefoldClient], operation: str
+) -> None:
+    """A cache that mixes runs up is looked at again, and whoever asks once is told."""
+    refold = connect(service, polling=PollPolicy(first=0.05, sweep=False))
+    other = {"_id": "f" * 24, "execution_id": "f" * 24, "status": "COMPLETED", "response": "theirs"}
+    service.faults.script(operation, *[Fault(body=other)] * 2)
+    (handle,) = await start(refold, 1)
+    assert await outputs([handle]) == [0]
+    service.faults.always("get_execution", Fault(body=other))
+    with pytest.raises(UnexpectedReplyError, match="another run"):
+        await refold.executions.get(handle.execution_id)

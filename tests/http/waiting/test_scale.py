@@ -8,6 +8,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+import pytest
+
 from refold_async import PollPolicy
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from refold_async import RefoldClient
     from refold_async.emulator import Emulator
+
+pytestmark = pytest.mark.long
 
 
 async def test_a_thousand_handles_awaited_by_three_tasks_each(

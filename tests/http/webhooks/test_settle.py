@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from refold_async import (
     RetryPolicy,
 )
 from refold_async.emulator import Emulator, NodeFailed
-from refold_async.webhooks import aiohttp_handler, asgi, parse
+from refold_async.webhooks import ConnectionEvent, WebhookEvent, aiohttp_handler, asgi, parse
 from tests.support.deliveries import connection_event, encoded, sign, workflow_event
 from tests.support.receiving import PATH, request, serving_aiohttp, serving_asgi, status_of, talk
 
@@ -200,6 +201,91 @@ async def test_a_push_that_is_late_comes_for_a_settled_run(
         await delivered(emulator, 1)
         assert reads(emulator) == before
         assert refold.stats.waiting.told_by_looks == 1
+
+
+async def test_what_somebody_without_the_key_tells_at_the_start_settles_nothing(
+    house: RefoldClient, emulator: Emulator
+) -> None:
+    """Each run is said to have failed while it goes on: that is refused, its own push is not."""
+    emulator.pushes.forged = 1.0
+    handles = [await start(house, n=n, seconds=0.05) for n in range(10)]
+    results = await asyncio.gather(*handles)
+    assert [result.output["n"] for result in results] == [*range(10)]
+    await delivered(emulator, 20)
+    forged = [each for each in emulator.pushes.deliveries if each.forged]
+    assert [(each.event, each.status, each.attempt) for each in forged] == [
+        ("Workflow Errored", 401, 1)
+    ] * 10
+    assert reads(emulator) == 10
+
+
+async def test_deliveries_that_are_stopped_for_a_while_come_when_they_go_on(
+    house: RefoldClient, emulator: Emulator
+) -> None:
+    """All at once, and each run settles by its own."""
+    emulator.pushes.stopped = True
+    handles = [await start(house, n=n, seconds=0.0) for n in range(5)]
+    waiting = asyncio.gather(*handles)
+    await asyncio.sleep(0.1)
+    assert (len(emulator.pushes.deliveries), reads(emulator), waiting.done()) == (0, 0, False)
+    emulator.pushes.stopped = False
+    assert [result.output["n"] for result in await waiting] == [*range(5)]
+    assert reads(emulator) == 5
+
+
+async def test_a_connections_event_reaches_on_event(
+    emulator: Emulator, connect: Callable[..., RefoldClient]
+) -> None:
+    """The emulator tells of it by hand, to those who have subscribed to it."""
+    refold = connect(emulator)
+    told: asyncio.Queue[WebhookEvent] = asyncio.Queue()
+    account = {"linked_account_id": "acct_1", "slug": "hubspot"}
+    async with serving_aiohttp(aiohttp_handler(refold, on_event=told.put)) as port:
+        await refold.webhooks.create(f"http://127.0.0.1:{port}{PATH}")
+        url = f"http://127.0.0.1:{port}{PATH}"
+        await refold.webhooks.create(url, events=["Connection Expired"], workflow_ids=["wf_1"])
+        emulator.connection_event("Connection Created", **account)
+        emulator.connection_event("Connection Expired", **account)
+        event = await told.get()
+    assert isinstance(event, ConnectionEvent)
+    assert (event.kind, event.linked_account_id, event.slug, event.environment) == (
+        "Connection Expired",
+        "acct_1",
+        "hubspot",
+        "test",
+    )
+    assert event.created_at is not None
+    assert [each.execution_id for each in emulator.pushes.deliveries] == [None]
+    with pytest.raises(ValueError, match="Connection Deleted"):
+        emulator.connection_event("Connection Lost", **account)
+
+
+async def test_a_template_of_your_own_is_filled_in_body_and_headers(
+    emulator: Emulator, connect: Callable[..., RefoldClient]
+) -> None:
+    """One that keeps the event settles the run as any other; its headers may say things too."""
+    refold, seen = connect(emulator, polling=NEVER), []
+    take = aiohttp_handler(refold)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers["X-Workflow"])
+        return await take(request)
+
+    @emulator.workflow("wf_1", slug="s", duration=0.05)
+    def work(payload: dict[str, Any]) -> Any:
+        return payload
+
+    async with serving_aiohttp(handle) as port:
+        await refold.webhooks.create(
+            f"http://127.0.0.1:{port}{PATH}",
+            type="custom",
+            headers={"X-Workflow": "is {{ event.workflow_id }}"},
+            body='{"event": {{event}}, "n": {{workflow_response.n}}}',
+        )
+        assert (await refold.run("wf_1", slug="s", payload={"n": 7})).output == {"n": 7}
+    [delivery] = emulator.pushes.deliveries
+    body = json.loads(delivery.body)
+    assert (seen, body["n"], body["event"]["status"]) == (["is wf_1"], 7, "COMPLETED")
 
 
 async def test_a_receiver_that_is_busy_gets_it_again(

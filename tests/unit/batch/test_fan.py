@@ -195,7 +195,7 @@ async def test_what_is_no_request_is_rejected_alone() -> None:
     """The others go on."""
     starts = Starts(at_once=True)
     wrong: list[Any] = [*asked(0), "wf_1", *asked(2), *asked(3, key=""), *asked(4, key="\ud800")]
-    items = sorted(await all_of(starts.fan(wrong)), key=lambda item: item.index)
+    items = sorted(await all_of(starts.fan(iter(wrong))), key=lambda item: item.index)
     outcomes = [str(item.outcome) for item in items]
     assert outcomes == ["succeeded", "rejected", "succeeded", "rejected", "rejected"]
     assert "item 1 must be an ExecutionRequest, not str" in str(items[1].error)

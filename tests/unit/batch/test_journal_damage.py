@@ -17,6 +17,8 @@ from tests.unit.batch.test_journal import META, opened, row
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 PAGE = 4096
 
 

@@ -18,6 +18,8 @@ from refold_async._protocol import Answer, Evidence
 from tests.support.clock import FakeClock, settle
 from tests.support.persisting import BAD_GATEWAY, STARTED, UNREACHED, Script, throttled
 
+pytestmark = pytest.mark.long
+
 SAMPLES = 300
 """Enough that a full range is all but certain to show: 0.9 ** 300 is 2e-14."""
 

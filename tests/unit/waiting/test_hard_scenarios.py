@@ -29,10 +29,10 @@ def test_a_run_of_an_hour_is_known_within_forty_seconds() -> None:
     assert hard.an_hour(1, 1, until=3_700.0)["latest delay"] <= 40
 
 
-@pytest.mark.parametrize("seconds", [3.0, 10.0])
-def test_an_outage_of_lists_is_forgotten_a_minute_later(seconds: float) -> None:
-    """5,000 runs are pending: meanwhile hardly any is read by itself, and lists come back."""
-    found = hard.lists_down(seconds)
+@pytest.mark.parametrize(("seconds", "pending"), [(3.0, 1_000), (10.0, 5_000)])
+def test_an_outage_of_lists_is_forgotten_a_minute_later(seconds: float, pending: int) -> None:
+    """Meanwhile hardly any run is read by itself, and lists come back."""
+    found = hard.lists_down(seconds, pending)
     assert found["meanwhile"] <= 10
     assert found["the minute after"] <= 2 * found["reads/s before"] + 1
     assert found["a minute later"] <= found["reads/s before"] * 1.2

@@ -194,6 +194,13 @@ def test_lists_that_meet_the_same_trouble_count_once() -> None:
     assert lists.good_from == 12
 
 
+def test_a_list_that_hung_is_left_alone_for_as_long_as_it_took() -> None:
+    """Its runs, which nobody looked at meanwhile, are read by themselves for as long."""
+    lists = Lists(100)
+    lists.failed(10.0, 40.0, passing=True)
+    assert lists.good_from == 70
+
+
 def test_a_refused_size_is_halved_and_tried_again_after_an_hour() -> None:
     """Down to ten, which the service gives by itself."""
     lists, sizes = Lists(100), []
