@@ -20,7 +20,7 @@ from refold_async._shared import bringing
 from refold_async._shared.keys import Keys
 
 WORKFLOW = "6a314c54d4616e99e7fa5a02"
-HOLD = 0.5
+HOLD = 1.0
 """Seconds in which a request is over."""
 
 
