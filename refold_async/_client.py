@@ -17,7 +17,7 @@ from refold_async._checks import (
     check_kind,
     seconds_from_zero,
 )
-from refold_async._clock import Clock, SystemClock
+from refold_async._clock import Clock, clock_at
 from refold_async._config import (
     DEFAULT_BASE_URL,
     MIB,
@@ -105,7 +105,8 @@ class RefoldClient(FanOut):
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
         session: an aiohttp session of your own that lends its connector, and with it its pool and
             TLS settings; nothing else of it is used. Neither is ever closed.
-        clock: what tells the time, for tests.
+        clock: what tells the time, for tests. Without one it is the system's, and an emulator's own
+            where `base_url` leads to one with `skip_time`.
 
     Raises:
         ConfigError: a setting is wrong or a credential is missing; names the field.
@@ -164,7 +165,7 @@ class RefoldClient(FanOut):
             ),
             max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
             shared=check_shared(shared),
-            clock=clock or SystemClock(),
+            clock=clock or clock_at(url),
         )
         caller = Caller(
             parts=parts,

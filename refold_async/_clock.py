@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import math
 import time
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
 _ROUNDING = 1e-6
@@ -46,9 +49,90 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(delay, callback)
 
 
+class SkippingClock(Clock, Protocol):
+    """A clock that skips the time in which nothing happens, and so has to be told what does."""
+
+    def waiting(
+        self,
+        what: str,
+        fail: Callable[[BaseException], object] | None = None,
+        *,
+        watches: bool = False,
+    ) -> AbstractContextManager[None]:
+        """Somebody waits, within the block."""
+
+    def look_later(self, delay: float, callback: Callable[[], object], /) -> Timer:
+        """As `call_later`, for a look that may be left out where it would see nothing new."""
+
+    def outside(self) -> AbstractContextManager[None]:
+        """A request is in flight, within the block."""
+
+    def hold(self, what: str) -> AbstractContextManager[None]:
+        """Somebody else's code runs, within the block."""
+
+
+_NOBODY_ASKS = contextlib.nullcontext()
+_announced: dict[str, SkippingClock] = {}
+
+
+def announce(base_url: str, clock: SkippingClock | None) -> None:
+    """Say which clock the service at a URL goes by; None for the system's again."""
+    if clock is None:
+        _announced.pop(_by_address(base_url), None)
+    else:
+        _announced[_by_address(base_url)] = clock
+
+
+def clock_at(base_url: str) -> Clock:
+    """Give the clock that a client of this service has to go by: the system's, but in tests."""
+    return _announced.get(_by_address(base_url)) or SystemClock()
+
+
+def _by_address(base_url: str) -> str:
+    return base_url.replace("//localhost:", "//127.0.0.1:", 1)
+
+
+def waiting(
+    clock: Clock,
+    what: str,
+    fail: Callable[[BaseException], object] | None = None,
+    *,
+    watches: bool = False,
+) -> AbstractContextManager[None]:
+    """Say that somebody waits within the block, to a clock that wants to know.
+
+    Args:
+        clock: whose seconds count.
+        what: what is waited for; the execution id if there is one.
+        fail: for a wait without a limit: told, on the waiter's loop, that its end will never come.
+        watches: whether what happens on the way is wanted too.
+    """
+    if not hasattr(clock, "waiting"):
+        return _NOBODY_ASKS
+    return cast("SkippingClock", clock).waiting(what, fail, watches=watches)
+
+
+def outside(clock: Clock) -> AbstractContextManager[None]:
+    """Say that a request is in flight within the block, to a clock that wants to know."""
+    return cast("SkippingClock", clock).outside() if hasattr(clock, "outside") else _NOBODY_ASKS
+
+
+def held(clock: Clock, what: str) -> AbstractContextManager[None]:
+    """Say that a caller's own code runs within the block, to a clock that wants to know."""
+    return cast("SkippingClock", clock).hold(what) if hasattr(clock, "hold") else _NOBODY_ASKS
+
+
+def look_later(clock: Clock, delay: float, callback: Callable[[], object]) -> Timer:
+    """Call back in `delay` seconds to look at what is pending, if there can be anything to see."""
+    if not hasattr(clock, "look_later"):
+        return clock.call_later(delay, callback)
+    return cast("SkippingClock", clock).look_later(delay, callback)
+
+
 async def sleep(clock: Clock, delay: float) -> None:
     """Sleep by the given clock."""
-    await done_within(clock, asyncio.get_running_loop().create_future(), delay)
+    with waiting(clock, "a pause"):
+        await done_within(clock, asyncio.get_running_loop().create_future(), delay)
 
 
 async def done_within(clock: Clock, future: asyncio.Future[Any], timeout: float | None) -> bool:
@@ -81,6 +165,31 @@ async def done_within(clock: Clock, future: asyncio.Future[Any], timeout: float 
         if timer is not None:
             timer.cancel()
     return future.done()
+
+
+async def watched(clock: Clock, future: asyncio.Future[Any], execution_id: str) -> None:
+    """Wait for news of a run, however long; the future, which others share, is not touched."""
+    if future.done():
+        return
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    wake = functools.partial(_wake, waiter)
+    future.add_done_callback(wake)
+    try:
+        with waiting(clock, execution_id, functools.partial(give_up, waiter), watches=True):
+            await waiter
+    finally:
+        future.remove_done_callback(wake)
+
+
+def _wake(waiter: asyncio.Future[None], _: object) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def give_up(waiter: asyncio.Future[None], error: BaseException) -> None:
+    """End a wait for what never comes."""
+    if not waiter.done():
+        waiter.set_exception(error)
 
 
 async def to_the_end(awaitable: Awaitable[object]) -> None:

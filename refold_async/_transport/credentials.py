@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from refold_async._checks import check_header
-from refold_async._clock import Clock, Deadline, done_within, is_cancelled
+from refold_async._clock import Clock, Deadline, done_within, held, is_cancelled
 from refold_async._config import Credential, Secret
 from refold_async._errors import (
     ClientClosedError,
@@ -117,9 +117,10 @@ class Authenticator:
         within = Deadline(self._clock, self._clock.monotonic() + self._timeout)
         try:
             async with within:
-                token: Any = self._source() if self._source is not None else None
-                if inspect.isawaitable(token):
-                    token = await token
+                with held(self._clock, "the session_token callable"):
+                    token: Any = self._source() if self._source is not None else None
+                    if inspect.isawaitable(token):
+                        token = await token
             token = _check_token(token)
         except RefoldError as error:
             return error

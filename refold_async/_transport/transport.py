@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
-from refold_async._clock import Clock, done_within
+from refold_async._clock import Clock, done_within, outside, waiting
 from refold_async._config import RetryPolicy
 from refold_async._errors import (
     ClientClosedError,
@@ -121,23 +121,27 @@ class Transport:
             raise ClientClosedError("the client is being closed, and starts nothing more")
         self._calls += 1
         try:
-            answer = await self._try(sending)
-            if answer.error is None:
-                return answer
-            call = Call(
-                request=sending.request,
-                policy=sending.policy,
-                attempt=partial(self._try, sending, again=True),
-                clock=self.clock,
-                counters=self.counters,
-                deadline=sending.deadline,
-                care=sending.care,
-                closing=self._closing,
-            )
-            return await call.persist(answer)
+            with waiting(self.clock, sending.request.operation.value):
+                return await self._persist(sending)
         finally:
             self._calls -= 1
             self._check_idle()
+
+    async def _persist(self, sending: Sending) -> Answer:
+        answer = await self._try(sending)
+        if answer.error is None:
+            return answer
+        call = Call(
+            request=sending.request,
+            policy=sending.policy,
+            attempt=partial(self._try, sending, again=True),
+            clock=self.clock,
+            counters=self.counters,
+            deadline=sending.deadline,
+            care=sending.care,
+            closing=self._closing,
+        )
+        return await call.persist(answer)
 
     async def _try(self, sending: Sending, *, again: bool = False) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more."""
@@ -200,7 +204,8 @@ class Transport:
     ) -> Answer:
         """Send, read, and tell the clock and the budget what the reply says."""
         self.counters.requests[request.operation.value] += 1
-        reply = await self.wire.exchange(request, secret, attempt)
+        with outside(self.clock):
+            reply = await self.wire.exchange(request, secret, attempt)
         if isinstance(reply, Answer):
             return reply
         self.server_clock.told(reply.headers.get("Date"), reply.received_at)
@@ -274,7 +279,8 @@ class Transport:
         """Start nothing more, and let what is under way end for so long."""
         self._idle = self._idle or asyncio.get_running_loop().create_future()
         self._check_idle()
-        await done_within(self.clock, self._idle, seconds)
+        with waiting(self.clock, "what is under way, before the client is closed"):
+            await done_within(self.clock, self._idle, seconds)
 
     def _check_idle(self) -> None:
         if self._idle is not None and not (self._calls or self._starts or self._idle.done()):

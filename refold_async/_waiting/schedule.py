@@ -12,6 +12,8 @@ from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from refold_async._clock import look_later
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
@@ -96,7 +98,7 @@ class Schedule:
             self._timer.cancel()
         self._timer_due = due
         delay = max(due - self._clock.monotonic(), 0.0)
-        self._timer = Context().run(self._clock.call_later, delay, self._wake)
+        self._timer = Context().run(look_later, self._clock, delay, self._wake)
 
     def _wake(self) -> None:
         """Start the looks that are due; should that break, nobody is left waiting for ever."""

@@ -12,7 +12,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from refold_async._clock import done_within
+from refold_async._clock import done_within, give_up, waiting, watched
 from refold_async._errors import ClientClosedError, RefoldError
 from refold_async._stats import WaitingStats
 from refold_async._waiting.look import Look
@@ -168,7 +168,8 @@ class Tracker:
             self._join(watch, output=output)
             try:
                 self._arrange(watch)
-                await waiter
+                with waiting(self._clock, watch.execution_id, functools.partial(give_up, waiter)):
+                    await waiter
             finally:
                 settled.remove_done_callback(wake)
                 self._leave(watch, output=output)
@@ -194,12 +195,13 @@ class Tracker:
                     last_look = self._clock.call_later(
                         timeout - _LAST_LOOK, functools.partial(self._read_whole, watch)
                     )
-            done = await done_within(self._clock, settled, timeout)
+            with waiting(self._clock, watch.execution_id):
+                in_time = await done_within(self._clock, settled, timeout)
         finally:
             if last_look is not None:
                 last_look.cancel()
             self._leave(watch, output=output)
-        if not done:
+        if not in_time:
             now = self._clock.monotonic()
             raise wait_timeout(
                 execution_id=watch.execution_id,
@@ -228,7 +230,7 @@ class Tracker:
             watch.readers = [*(watch.readers or ()), longest]
             try:
                 self._arrange(watch)
-                await done_within(self._clock, changed, None)
+                await watched(self._clock, changed, watch.execution_id)
             finally:
                 watch.readers.remove(longest)
                 self._release_unwanted(watch)

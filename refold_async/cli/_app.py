@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refold_async import RefoldError
+from refold_async import RefoldError, __version__
 from refold_async.cli._endings import BAD_USAGE, INTERRUPTED, advice, exit_code
 from refold_async.cli._interrupts import Interrupts
 from refold_async.cli._looking import list_runs, status, watch
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="refold",
-    help="Execute Refold workflows and await their results.",
     no_args_is_help=True,
-    add_completion=False,
     # A traceback with local variables could show a key.
     pretty_exceptions_enable=False,
 )
@@ -35,6 +33,22 @@ for command in (execute, run, status, watch, stop, rerun, batch, types):
     app.command()(command)
 app.command(name="list")(list_runs)
 app.add_typer(webhooks, name="webhooks")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"refold-async {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def refold(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
+    """Execute Refold workflows and await their results."""
 
 
 def _read_payload(text: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Ctrl-C, step by step: what it does the first time, the next, and that it always ends."""
+"""Ctrl-C, step by step: what it does the first time, the next, and that it always ends.
+
+SIGTERM, by which cron and Kubernetes end a command, does the same.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
 T = TypeVar("T")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -65,11 +69,12 @@ class Interrupts:
             yield
             return
         # signal.signal, since loop.add_signal_handler does not exist on Windows.
-        before = signal.signal(signal.SIGINT, self._interrupt)
+        before = {each: signal.signal(each, self._interrupt) for each in _SIGNALS}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     def _interrupt(self, *_: object) -> None:
         if self._loop is None:

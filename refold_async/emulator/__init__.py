@@ -11,12 +11,13 @@ async with Emulator() as emulator:
 ```
 
 It is a real HTTP server, plays every documented answer, every answer the documentation leaves open
-(`Behaviour`), and everything that goes wrong in between (`Faults`). It shares no code with the
-client, so that one mistake can't cancel out the other.
+(`Behaviour`), and everything that goes wrong in between (`Faults`). It plays the service without a
+line of the client's code, so that one mistake can't cancel out the other.
 """
 
 import attrs
 
+from ._agenda import NothingIsDueError
 from ._behaviour import Behaviour
 from ._events import Event, Fired
 from ._faults import Fault, Faults
@@ -24,6 +25,7 @@ from ._pushing import Delivery, Pushes
 from ._records import Recorded, Requests
 from ._runs import Run
 from ._server import Emulator
+from ._time import VirtualTime
 from ._workflows import NodeFailed, Outcome, Respond, Workflow, WorkflowError
 
 __all__ = [
@@ -35,12 +37,14 @@ __all__ = [
     "Faults",
     "Fired",
     "NodeFailed",
+    "NothingIsDueError",
     "Outcome",
     "Pushes",
     "Recorded",
     "Requests",
     "Respond",
     "Run",
+    "VirtualTime",
     "Workflow",
     "WorkflowError",
 ]

@@ -1,6 +1,7 @@
 """From a request on a socket to an operation, and back with whatever goes wrong on the way."""
 
 import asyncio
+import math
 import re
 import socket
 import struct
@@ -15,10 +16,12 @@ from . import _catalogue, _executions, _lists, _starts, _webhooks
 from ._behaviour import Behaviour
 from ._bodies import check_headers, read_body
 from ._faults import Fault, Faults
+from ._real_time import RealTime
 from ._records import Recorded, Requests
 from ._replies import RefusedError, Reply, Silence, http_date, refusal
 from ._service import Call, Service
 from ._starts import Held
+from ._time import VirtualTime
 
 Handler = Callable[[Service, Call], Reply | Held]
 
@@ -60,7 +63,8 @@ _NO_QUERY: Mapping[str, str] = {}
 
 # A held run may be stopped or finished by hand, and its clock may be a test's: look this often.
 _LONGEST_NAP = 0.05
-_LONG = 3600.0
+_OUR_CLIENT = "refold-async/"
+"""What the User-Agent of a client begins with that may share the emulator's time."""
 
 
 class App:
@@ -69,15 +73,17 @@ class App:
     Args:
         service: What answers.
         prefix: What comes before every path.
+        time: What answers are held by.
     """
 
-    def __init__(self, service: Service, prefix: str) -> None:
+    def __init__(self, service: Service, prefix: str, time: RealTime | VirtualTime) -> None:
         self.faults = Faults()
         self.requests = Requests()
         self.counts: Counter[str] = Counter()
         self.recording = True
         self._service = service
         self._prefix = prefix
+        self._time = time
         self._waiting: set[asyncio.Task[Any]] = set()
         self._date = (0, "")
         self._kept_alive = _keep_alive(service.behaviour)
@@ -94,7 +100,8 @@ class App:
         call = Call(operation, ids, _query(request), headers, body, refused)
         fault = self.faults.next(operation, ids.get("execution_id"))
         if fault is None:
-            reply = await self._finished(self._perform(handler, call))
+            answer = self._perform(handler, call)
+            reply = await self._finished(answer, ours=_is_ours(request))
             return web.Response(
                 body=reply.body, status=reply.status, headers=self._headers(reply.headers)
             )
@@ -136,15 +143,17 @@ class App:
         except RefusedError as error:
             return error.reply
 
-    async def _finished(self, answer: Reply | Silence | Held) -> Reply:
+    async def _finished(self, answer: Reply | Silence | Held, *, ours: bool) -> Reply:
         if isinstance(answer, Reply):
             return answer
         while isinstance(answer, Silence):
-            await self._nap(_LONG)  # ends when the client leaves, or the emulator
+            await self._nap(math.inf, ours=ours)  # ends when the client leaves, or the emulator
         run, now = answer.run, self._service.now
         while not run.is_over(now()):
-            left = _LONGEST_NAP if run.ends_at is None else run.ends_at - now()
-            await self._nap(min(max(left, 0.001), _LONGEST_NAP))
+            left = math.inf if run.ends_at is None else run.ends_at - now()
+            left = math.inf if left < 0 else max(left, 0.001)
+            longest = math.inf if self._time.skips else _LONGEST_NAP
+            await self._nap(min(left, longest), run, ours=ours)
         return answer.reply()
 
     async def _fail(
@@ -155,20 +164,20 @@ class App:
             performed = self._perform(handler, call)
             answer = answer or performed
         if fault.delay:
-            await self._nap(fault.delay)
+            await self._nap(fault.delay, ours=_is_ours(request))
         if answer is None or fault.drop is not None:
             return _reset(request)
-        reply = await self._finished(answer)
+        reply = await self._finished(answer, ours=_is_ours(request))
         headers = self._headers({**reply.headers, **fault.headers})
         if fault.truncate:
             return await _cut_short(request, reply, headers)
         return web.Response(body=reply.body, status=reply.status, headers=headers)
 
-    async def _nap(self, seconds: float) -> None:
+    async def _nap(self, seconds: float, about: Any = None, *, ours: bool) -> None:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._waiting.add(task)
         try:
-            await asyncio.sleep(seconds)
+            await self._time.keep_waiting(seconds, about, ours=ours)
         finally:
             self._waiting.discard(task)
 
@@ -199,6 +208,10 @@ def _keep_alive(behaviour: Behaviour) -> Mapping[str, str]:
     if behaviour.keepalive is None or not behaviour.keepalive_announced:
         return {}
     return {"Keep-Alive": f"timeout={int(behaviour.keepalive)}"}
+
+
+def _is_ours(request: web.BaseRequest) -> bool:
+    return request.headers.get("User-Agent", "").startswith(_OUR_CLIENT)
 
 
 def _query(request: web.BaseRequest) -> Mapping[str, str]:

@@ -29,6 +29,7 @@ def stop(service: Service, call: Call) -> Reply:
     if run.is_over(now):
         raise RefusedError(refusal(400, "Execution has already ended"))
     run.stop(now, takes=service.behaviour.stop_takes)
+    service.state.changed(run)
     service.performances.cancel(run)
     return json_reply({"message": "Stopping instance"})
 

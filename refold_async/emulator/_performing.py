@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from ._real_time import RealTime
 from ._runs import Run
+from ._time import VirtualTime
 from ._workflows import Outcome
 
 _LONGEST_FAREWELL = 1.0
@@ -14,10 +16,13 @@ class Performances:
 
     Args:
         now: The server's clock in epoch seconds.
+        time: Held while functions run.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], time: RealTime | VirtualTime) -> None:
+        self.decided: Callable[[Run], None] = lambda _: None  # who is told of what came to an end
         self._now = now
+        self._time = time
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, run: Run, outcome: Awaitable[Outcome]) -> None:
@@ -27,9 +32,9 @@ class Performances:
         task.add_done_callback(lambda _: self._tasks.pop(run.execution_id, None))
 
     def cancel(self, run: Run) -> None:
-        """Cancel the function of a run that ends in another way."""
+        """Cancel the function of a run that ends in another way; from any thread."""
         if task := self._tasks.get(run.execution_id):
-            task.cancel()
+            task.get_loop().call_soon_threadsafe(task.cancel)
 
     async def aclose(self) -> None:
         """Cancel all of them, and wait a second for their farewells."""
@@ -41,7 +46,11 @@ class Performances:
 
     async def _perform(self, run: Run, outcome: Awaitable[Outcome]) -> None:
         try:
-            run.decide(await outcome, self._now())
+            with self._time.hold(f"the function of workflow {run.workflow_id!r}"):
+                decided = await outcome
+            run.decide(decided, self._now())
         except asyncio.CancelledError:
             run.decide(run.workflow.failed("the function was cancelled"), self._now())
             raise
+        finally:
+            self.decided(run)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 import random
 import re
 from collections import deque
@@ -14,8 +15,10 @@ from typing import Any
 import aiohttp
 import attrs
 
+from ._real_time import RealTime
 from ._runs import Run
 from ._subscriptions import ORGANISATION, RUN_EVENTS, Webhooks
+from ._time import VirtualTime
 
 _TICK = 0.01
 """Seconds between two looks at what has ended: runs end by a clock that may be a test's."""
@@ -98,14 +101,23 @@ class Pusher:
         webhooks: Who has subscribed.
         api_key: The key that signs.
         now: The clock in epoch seconds.
+        time: What pauses go by.
     """
 
-    def __init__(self, webhooks: Webhooks, api_key: str, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        api_key: str,
+        now: Callable[[], float],
+        time: RealTime | VirtualTime,
+    ) -> None:
         self.pushes = Pushes()
+        self._time = time
         self._webhooks = webhooks
         self._key = api_key.encode()
         self._now = now
         self._running: set[Run] = set()
+        self._under_way = 0  # deliveries, their pauses included
         self._looker: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
@@ -119,6 +131,7 @@ class Pusher:
         self._running.add(run)
         if self._looker is None or self._looker.done():
             self._looker = self._spawn(self._look())
+        self._time.stir(self)
         if self._forger.random() < self.pushes.forged:
             message = self._message(run, RUN_EVENTS["ERRORED"], "ERRORED")
             for hook in self._subscribed(message, run):
@@ -150,7 +163,13 @@ class Pusher:
             return
         for hook in hooks:
             for _ in range(1 + (self._random.random() < self.pushes.twice)):
-                self._spawn(self._deliver(hook, message))
+                self._under_way += 1
+                self._spawn(self._deliver(hook, message)).add_done_callback(self._delivered)
+
+    @property
+    def delivers(self) -> bool:
+        """Whether deliveries are under way, or will be tried again."""
+        return self._under_way > 0
 
     async def aclose(self) -> None:
         """End all deliveries."""
@@ -182,26 +201,37 @@ class Pusher:
             self._running.difference_update(ended)
             for run in ended:
                 self.tell(run)
-            await asyncio.sleep(max(_TICK, len(self._running) / _LOOKS))
+            pause = max(_TICK, len(self._running) / _LOOKS)
+            await self._time.nap(self._until_next_end() if self._time.skips else pause, self)
+
+    def _until_next_end(self) -> float:
+        ends = (run.ends_at for run in self._running if run.ends_at is not None)
+        ahead = [end - self._now() for end in ends]
+        return max(min(filter(lambda each: each > 0, ahead), default=math.inf), 0.001)
+
+    def _delivered(self, _: object) -> None:
+        self._under_way -= 1
 
     async def _deliver(self, hook: Mapping[str, Any], message: _Message) -> None:
         pushes = self.pushes
-        await asyncio.sleep(self._random.uniform(*pushes.delay))
+        await self._time.nap(self._random.uniform(*pushes.delay))
         body = _body(hook, message)
         pause = pushes.backoff
         for attempt in range(1, pushes.retries + 2):
             while pushes.stopped:  # noqa: ASYNC110 - whoever changes it tells nobody
                 await asyncio.sleep(_STOPPED)
-            status = await self._send(hook, message, body, self._key)
+            with self._time.hold(f"a delivery to {hook['webhook_url']}"):
+                status = await self._send(hook, message, body, self._key)
             self._note(hook, message, body=body, attempt=attempt, status=status)
             if status == 200:  # noqa: PLR2004
                 return
-            await asyncio.sleep(pause)
+            await self._time.nap(pause)
             pause *= 2
 
     async def _forge(self, hook: Mapping[str, Any], message: _Message) -> None:
         body = json.dumps(message.document).encode()
-        status = await self._send(hook, message, body, b"a key of their own")
+        with self._time.hold(f"a forged delivery to {hook['webhook_url']}"):
+            status = await self._send(hook, message, body, b"a key of their own")
         self._note(hook, message, body=body, attempt=1, status=status, forged=True)
 
     def _note(self, hook: Mapping[str, Any], message: _Message, **told: Any) -> None:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, overload
 
 import attrs
@@ -10,9 +11,12 @@ from ._strict_json import load
 
 _MAX_REQUESTS = 100_000
 _MAX_BYTES = 64 * 1024 * 1024
+_SHOWN_RUNS = 20
+_SHOWN = 200
+"""Bytes of a body that are shown."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Recorded:
     """One request as it arrived.
 
@@ -33,6 +37,11 @@ class Recorded:
     headers: Mapping[str, str]
     raw: bytes = attrs.field(repr=False)
     at: float
+
+    def __repr__(self) -> str:
+        text = self.raw[:_SHOWN].decode(errors="replace")
+        more = "..." if len(self.raw) > _SHOWN else ""
+        return f"<{self.operation}: {self.method} {self.path} {text}{more}".rstrip() + ">"
 
     @property
     def body(self) -> Any:
@@ -63,6 +72,17 @@ class Requests(Sequence[Recorded]):
         """Forget all of them."""
         self._kept.clear()
         self._bytes = 0
+
+    def __repr__(self) -> str:
+        """Say what was asked, in order: `<7 requests: execute, 3 x list_executions, ...>`."""
+        runs = [(name, len([*same])) for name, same in groupby(each.operation for each in self)]
+        shown = [name if times == 1 else f"{times} x {name}" for name, times in runs[-_SHOWN_RUNS:]]
+        earlier = ["..."] if len(runs) > len(shown) else []
+        return f"<{len(self)} requests: {', '.join([*earlier, *shown]) or 'none'}>"
+
+    def __str__(self) -> str:
+        """List them, one a line, with the seconds since the first."""
+        return "\n".join(f"{each.at - self[0].at:12.3f} s  {each!r}" for each in self)
 
     def __len__(self) -> int:
         return len(self._kept)

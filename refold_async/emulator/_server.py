@@ -1,7 +1,6 @@
 """The emulator as a thing that starts, listens and stops."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -9,6 +8,10 @@ from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
+from refold_async import RefoldClient
+from refold_async._clock import announce
+
+from ._agenda import Agenda
 from ._app import App
 from ._behaviour import Behaviour
 from ._events import Event, Fired
@@ -16,11 +19,15 @@ from ._faults import Faults
 from ._listening import CountingServer, make_request
 from ._performing import Performances
 from ._pushing import Pusher, Pushes
+from ._quiet import running_loop
+from ._real_time import RealTime
 from ._records import Requests
 from ._runs import Run
 from ._service import Service
 from ._state import State
 from ._subscriptions import CONNECTION_EVENTS
+from ._time import VirtualTime
+from ._verdicts import check_started, left_behind
 from ._workflows import Duration, Workflow, WorkflowFunction
 
 _AN_HOUR = 3600.0
@@ -39,6 +46,12 @@ class Emulator:
         port: The port, 0 for any free one.
         prefix: What comes before every path, as behind a proxy.
         now: The clock in epoch seconds; a test's own clock makes runs end when the test says so.
+        skip_time: Skip the time in which nothing happens: the emulator and the clients in this
+            process that talk to it share a clock, `time`, which jumps to what is due next as soon
+            as somebody waits and nothing is under way.
+
+    Raises:
+        ValueError: Both `now` and `skip_time` are given.
     """
 
     def __init__(
@@ -49,22 +62,29 @@ class Emulator:
         host: str = "127.0.0.1",
         port: int = 0,
         prefix: str = "",
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
+        skip_time: bool = False,
     ) -> None:
+        if skip_time and now is not None:
+            raise ValueError("skip_time brings a clock of its own: leave `now` out")
         self.behaviour = behaviour or Behaviour()
         self.api_key = api_key
-        self._now = _skewed(now, self.behaviour.clock_skew)
-        self._performances = Performances(self._now)
+        self._time: VirtualTime | RealTime = VirtualTime() if skip_time else RealTime()
+        self._now = _skewed(now or self._time.time, self.behaviour.clock_skew)
+        self._performances = Performances(self._now, self._time)
         self._state = State(self.behaviour, self._now, self._performances.begin)
         self._service = Service(self.behaviour, api_key, self._state, self._performances)
-        self._pusher = Pusher(self._service.webhooks, api_key, self._now)
-        self._state.started = self._pusher.watch
+        self._pusher = Pusher(self._service.webhooks, api_key, self._now, self._time)
+        self._state.started = self._started
+        self._state.changed = self._performances.decided = self._changed
         self._prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
-        self._app = App(self._service, self._prefix)
+        self._app = App(self._service, self._prefix, self._time)
         self._host = host
         self._port = port
         self._server: CountingServer | None = None
         self._runner: web.ServerRunner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # on which it listens
+        self._reporting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -101,12 +121,21 @@ class Emulator:
         site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
         await site.start()
         self._port = site.port
+        self._loop = asyncio.get_running_loop()
+        if isinstance(self._time, VirtualTime):
+            self._time.home = self._loop
+            self._time.agenda = Agenda(self._state, lambda: self._pusher.delivers)
+            announce(self.base_url, self._time)
+            self._reporting = asyncio.create_task(self._time.report_standstill())
 
     async def aclose(self) -> None:
         """Stop listening and close every connection, held ones too; safe to repeat."""
         runner, self._runner = self._runner, None
         if runner is None or self._server is None:
             return
+        announce(self.base_url, None)
+        if self._reporting is not None:
+            self._reporting.cancel()
         for site in runner.sites:
             await site.stop()
         await self._performances.aclose()
@@ -123,6 +152,43 @@ class Emulator:
     def base_url(self) -> str:
         """Where it listens, prefix included, without a slash at the end."""
         return f"http://{self._host}:{self._port}{self._prefix}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a client of it takes: `RefoldClient(**emulator.settings)`."""
+        accounts = sorted(self.behaviour.linked_accounts or {"acct_1"})
+        return {
+            "base_url": self.base_url,
+            "api_key": self.api_key,
+            "linked_account_id": accounts[0],
+        }
+
+    def client(self, **settings: Any) -> RefoldClient:
+        """Make a client of it, which shares its time; end it as any other.
+
+        Args:
+            settings: Other arguments of `RefoldClient`, or in the place of those in `settings`.
+        """
+        return RefoldClient(**(self.settings | settings))
+
+    @property
+    def time(self) -> VirtualTime:
+        """The time it shares with its clients.
+
+        Raises:
+            RuntimeError: It skips none.
+        """
+        if not isinstance(self._time, VirtualTime):
+            raise RuntimeError("this emulator goes by real time: make it with skip_time=True")  # noqa: TRY004
+        return self._time
+
+    async def advance(self, seconds: float) -> None:
+        """Let so many seconds pass, with all that is due in them; see `VirtualTime.sleep`.
+
+        Raises:
+            RuntimeError: It skips no time.
+        """
+        await self.time.sleep(seconds)
 
     @property
     def faults(self) -> Faults:
@@ -147,7 +213,11 @@ class Emulator:
         """
         if event not in CONNECTION_EVENTS:
             raise ValueError(f"no event {event!r}; there are {', '.join(CONNECTION_EVENTS)}")
-        self._pusher.tell_connection(event, linked_account_id, slug)
+        tell, here = self._pusher.tell_connection, running_loop()
+        if self._loop is None or self._loop is here:
+            tell(event, linked_account_id, slug)
+        else:  # a test in another thread
+            self._loop.call_soon_threadsafe(tell, event, linked_account_id, slug)
 
     @property
     def requests(self) -> Requests:
@@ -197,6 +267,24 @@ class Emulator:
         """How many runs were started with this tag."""
         return self._state.tags[instance_tag]
 
+    def assert_started(self, workflow_id: str, *, times: int = 1, payload: Any = None) -> list[Run]:
+        """Give the runs of a workflow, which are so many.
+
+        Args:
+            workflow_id: Its id, or its alias.
+            times: How many there have to be.
+            payload: Count those that were started with this one; None for any.
+
+        Raises:
+            AssertionError: There are more or fewer; says which runs there are instead.
+        """
+        return check_started(self.runs, self.requests, workflow_id, times, payload)
+
+    def left_behind(self) -> list[str]:
+        """Name each run that goes on, and each of whose end nobody asked, nor was told."""
+        deliveries = self.pushes.deliveries
+        return [*left_behind(self.runs, self.requests, deliveries, self._now())]
+
     def finish(self, execution_id: str, *, status: str | None = None) -> None:
         """End a run now.
 
@@ -211,8 +299,16 @@ class Emulator:
         if run is None:
             raise KeyError(execution_id)
         run.finish(self._now(), status=status)
+        self._changed(run)
         if status is not None:
             self._performances.cancel(run)
+
+    def _started(self, run: Run) -> None:
+        self._pusher.watch(run)
+        self._time.tick()
+
+    def _changed(self, run: Run) -> None:
+        self._time.stir(run, self._pusher)
 
     def issue_token(self, linked_account_id: str) -> str:
         """A new session token of a linked account."""

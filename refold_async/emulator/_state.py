@@ -33,6 +33,8 @@ class State:
     ) -> None:
         self.now = now
         self.started: Callable[[Run], None] = lambda _: None  # who is told of each new run
+        # Who is told of each run whose end has changed.
+        self.changed: Callable[[Run], None] = lambda _: None
         self._when_decided = when_decided
         self.workflows: dict[str, Workflow] = {}
         self.runs: list[Run] = []

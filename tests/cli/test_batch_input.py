@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Refold = Callable[..., Awaitable[Ended]]
     Settings = dict[str, str]
 
+CSV = ("a.csv", "--workflow", "wf_1", "--slug", "crm")
 GOOD = '{"workflow_id": "wf_1", "slug": "crm"'
 
 
@@ -90,6 +91,7 @@ def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
         pytest.param("a,a\n1,2\n", "the first line must name the columns", id="twice"),
         pytest.param("a,\n1,2\n", "the first line must name the columns", id="unnamed"),
         pytest.param('a\n1\n"2"3\n', "line 3 is no CSV", id="quotes"),
+        pytest.param("a;b,c\n1;2,3\n", "hold ',' and ';'; say which of them", id="separators"),
     ],
 )
 def test_row_is_named_with_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:
@@ -97,6 +99,31 @@ def test_row_is_named_with_what_is_wrong(text: str, said: str, tmp_path: Path) -
     told = complaints(tmp_path / "in.csv", text, kind="csv", workflow_id="wf_1", slug="crm")
 
     assert said in told[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        pytest.param("name,n\nA;B,1\n", None, id="comma"),
+        pytest.param("name;n\nA;1\n", None, id="semicolon"),
+        pytest.param("name\tn\nA,B\t1\n", None, id="tab"),
+        pytest.param('name|"a;b|c,d"\nA|1\n', None, id="bar, and quoted others"),
+        pytest.param("name:n\nA:1\n", ":", id="as said"),
+        pytest.param("name,x;n\nA;1\n", ";", id="as said, of several"),
+    ],
+)
+def test_columns_are_separated_as_the_line_that_names_them_tells(
+    text: str, delimiter: str | None, tmp_path: Path
+) -> None:
+    """Never by what the rows hold."""
+    path = tmp_path / "in.csv"
+    path.write_text(text)
+    source = BatchInput(
+        file=str(path), kind="csv", workflow_id="wf_1", slug="crm", delimiter=delimiter
+    )
+    (request,) = source.read()
+    assert [*request.payload.values()][1] == "1"
+    assert len(request.payload) == 2
 
 
 def test_encoding_is_checked(tmp_path: Path) -> None:
@@ -114,6 +141,11 @@ def test_encoding_is_checked(tmp_path: Path) -> None:
         pytest.param(("a.csv",), "give --workflow and --slug", id="csv-alone"),
         pytest.param(("-", "--key-field", "n"), "a request has its 'key'", id="key-field"),
         pytest.param(("-", "--resume"), "--resume needs the --journal", id="resume-alone"),
+        pytest.param(
+            ("a.csv", "--workflow", "w", "--slug", "s", "--delimiter", ";;"),
+            "is one char",
+            id="delimiter",
+        ),
         pytest.param(("-", "--format", "xml"), "--format is one of jsonl, csv", id="format"),
         pytest.param(("-", "--mode", "fast"), "--mode is one of transient, safe", id="mode"),
         pytest.param(("-", "--out", "/nowhere/x"), "can't write /nowhere/x", id="out"),

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shlex
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -153,15 +154,15 @@ async def test_second_interrupt_leaves_with_the_ids(
 async def test_second_interrupt_names_the_journal(
     on_terminal: Start, emulator: Emulator, service: Settings, tmp_path: Path
 ) -> None:
-    """With one, the command that resumes is all there is to know."""
+    """With one, the command that resumes is all there is to know; SIGTERM does as Ctrl-C does."""
     file = lines_of(tmp_path / "in.jsonl", [{"n": n} for n in range(5)])
     journal = str(tmp_path / "j.sqlite")
     call = ("batch", file, "--workflow", "wf_endless", "--slug", "crm", *FAST)
     terminal = on_terminal(*call, "--journal", journal, columns=500, variables=service)
     await asyncio.to_thread(terminal.wait_for, "5 running")
-    terminal.interrupt()
+    terminal.interrupt(signal.SIGTERM)
     await asyncio.to_thread(terminal.wait_for, r"Ctrl-C\s+again")
-    terminal.interrupt()
+    terminal.interrupt(signal.SIGTERM)
     code = await asyncio.to_thread(terminal.end)
 
     assert code == 130

@@ -27,6 +27,7 @@ from refold_async import (
     ServerError,
     UnexpectedReplyError,
     WaitTimeoutError,
+    __version__,
 )
 from refold_async.cli import _app, main
 from refold_async.cli._endings import advice, exit_code
@@ -187,3 +188,9 @@ def test_module_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("refold_async.cli", run_name="__main__")
     assert ended.value.code == 0
+
+
+def test_version_is_said() -> None:
+    """With the name of the package, as it is to be reported."""
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, f"refold-async {__version__}\n")

@@ -58,7 +58,8 @@ def test_every_example_is_on_a_page() -> None:
     """An example nobody is shown is none."""
     text = "".join(map(read, PAGES))
 
-    assert not [path.name for path in EXAMPLES.glob("*.py") if f"examples/{path.name}" not in text]
+    names = [str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")]
+    assert not [name for name in names if f"examples/{name}" not in text]
 
 
 def defaults() -> list[tuple[str, str]]:

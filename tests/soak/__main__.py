@@ -11,7 +11,8 @@ several runs and were not told; *flagged*: those that were told; *unknown*: call
 ends that a webhook told of. The service `webhooks` delivers badly: a tenth of its events get lost,
 a fifth come twice, they come up to 0.3 s late and not at all for a second out of three, and of a
 fifth of the runs somebody without the key says that they have failed. A forged event that was taken
-is *wrong*.
+is *wrong*. Against `clock steps` the caller's wall clock is right for a second, five minutes fast
+for one, and five minutes slow for one.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ async def soak(cell: Cell, calls: int, seconds: float) -> Row:
     try:
         base_url = (await service.stdout.readline()).decode().strip()
         began = time.monotonic()
-        caller = Caller(base_url, cell.mode, seed=1, pushed=cell.is_told)
+        caller = Caller(base_url, cell.mode, seed=1, pushed=cell.is_told, steps=cell.steps)
         await caller.make(calls, began + seconds)
         took = time.monotonic() - began
         service.stdin.write(b"\n")

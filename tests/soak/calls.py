@@ -21,6 +21,7 @@ from refold_async import (
     RefoldClient,
     RefoldError,
     RetryPolicy,
+    SystemClock,
     Timeouts,
 )
 from refold_async.webhooks import WebhookEvent, WebhookEventKind, aiohttp_handler
@@ -66,10 +67,29 @@ class Overheard(logging.Handler):
             told.unknown |= "nobody knows" in message
 
 
+class SteppingClock(SystemClock):
+    """A clock whose wall time is wrong by another number of seconds every second."""
+
+    def __init__(self, steps: tuple[float, ...]) -> None:
+        self.steps = steps
+
+    def time(self) -> float:
+        """Give epoch seconds, more or less."""
+        return super().time() + self.steps[int(self.monotonic()) % len(self.steps)]
+
+
 class Caller:
     """Executes, cancels some, awaits some; with `pushed`, a webhook tells of their ends."""
 
-    def __init__(self, base_url: str, mode: RetryMode, seed: int, *, pushed: bool = False) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        mode: RetryMode,
+        seed: int,
+        *,
+        pushed: bool = False,
+        steps: tuple[float, ...] = (0.0,),
+    ) -> None:
         self.told: dict[int, Told] = {}
         self.forged = 0  # events that were taken for true though all runs complete
         self.pushed = pushed
@@ -79,6 +99,7 @@ class Caller:
             api_key="tk_emulator",
             base_url=base_url,
             rate_limit=None,
+            clock=SteppingClock(steps),
             timeouts=Timeouts(read=READ_TIMEOUT),
             retry=RetryPolicy(mode=mode, wait=0.02, max_wait=0.1, settle=SETTLE),
             polling=PollPolicy(first=0.5 if pushed else 0.2, max_interval=1.0),

@@ -20,6 +20,8 @@ SERVICES: dict[str, dict[str, Any]] = {
     "tags visible": {},
     "list lags": {"list_lag": 2.5 * SETTLE},
     "list lags long": {"list_lag": 60.0},
+    "list leads": {"list_lead": 1.0},
+    "clock steps": {},
     "tags invisible": {"echo_instance_tag_in_list": False},
     "awkward list": {"ignores_filters": True, "max_page_size": 20, "clock_skew": 90.0},
     "webhooks": {},
@@ -36,6 +38,10 @@ PUSHES: dict[str, Any] = {
 }
 STOPPED = 1.0, 3.0
 """Seconds for which nothing is delivered, out of how many."""
+
+STEPPED = "clock steps"
+"""The service whose caller's wall clock steps by so many seconds, a second each."""
+STEPS = (0.0, 300.0, -300.0)
 
 FAULTS: dict[str, dict[str, Any]] = {
     "reset, not run": {"drop": "before"},
@@ -69,6 +75,11 @@ class Cell:
     def is_told(self) -> bool:
         """Whether the service delivers to webhooks."""
         return self.service == TOLD
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """By how many seconds the caller's wall clock is wrong, by turns."""
+        return STEPS if self.service == STEPPED else (0.0,)
 
     @property
     def settings(self) -> dict[str, Any]:

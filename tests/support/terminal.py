@@ -113,9 +113,9 @@ class Terminal:
         """Type something."""
         os.write(self._ours, text.encode())
 
-    def interrupt(self) -> None:
-        """Send what Ctrl-C sends."""
-        self.child.send_signal(signal.SIGINT)
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Send what Ctrl-C sends, or another signal."""
+        self.child.send_signal(number)
 
     def _read(self, until: float) -> bool:
         left = until - time.monotonic()

@@ -61,6 +61,12 @@ def batch(
     kind: Annotated[
         str | None, typer.Option("--format", metavar="jsonl|csv", help="If the name doesn't tell.")
     ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            "--delimiter", metavar="CHARACTER", help="What separates the columns of a CSV."
+        ),
+    ] = None,
     journal: Annotated[
         str | None,
         typer.Option("--journal", metavar="PATH", help="Remembers the batch across crashes."),
@@ -110,11 +116,18 @@ def batch(
         kind = _kind(kind, file)
         _check_lines(workflow, slug, key_field, kind)
         source = BatchInput(
-            file=file, kind=kind, workflow_id=workflow, slug=slug, key_field=key_field
+            file=file,
+            kind=kind,
+            workflow_id=workflow,
+            slug=slug,
+            key_field=key_field,
+            delimiter=_delimiter(delimiter),
         )
         _check_journal(journal, resume=resume)
         policies: dict[str, Any] = {"retry": retry_policy(mode)}
         requests = source.read()
+        if not requests:
+            say(f"refold: {source.name} has no items; nothing is sent")
         _check_out(out, file, journal)
         if rate is not None:
             burst = max(1, min(_BURST, int(rate)))
@@ -220,6 +233,14 @@ def _summary(report: BatchReport) -> dict[str, Any]:
 
 
 # -- what is checked before anything is sent -------------------------------------------------
+
+
+def _delimiter(given: str | None) -> str | None:
+    """Take a tab as a shell gives it: as one, or as a backslash and a t."""
+    delimiter = "\t" if given == "\\t" else given
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise BadUsageError(f"--delimiter is one character, as ';' or '\\t', not {given!r}")
+    return delimiter
 
 
 def _kind(given: str | None, file: str) -> str:

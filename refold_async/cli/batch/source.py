@@ -23,6 +23,8 @@ _SHOWN = 20
 _MOST_IN_A_FIELD = 16 * 1024 * 1024
 _ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
 _LONGEST_HEADER = 1024
+DELIMITERS = (",", ";", "\t", "|")
+_QUOTED = re.compile(r'"[^"]*"')
 _REQUIRED = ("workflow_id", "slug")
 _TEXTS = ("slug", "linked_account_id", "config_id", "instance_tag")
 _SWITCHES = ("sync", "unique_tag", "include_headers")
@@ -43,6 +45,7 @@ class BatchInput:
         workflow_id: what all lines are payloads for; None: each line is a whole request.
         slug: the application of that workflow.
         key_field: the field of a payload that is the item's key.
+        delimiter: what separates the columns of a CSV; None: the line that names them tells.
     """
 
     file: str
@@ -50,6 +53,7 @@ class BatchInput:
     workflow_id: str | None = None
     slug: str | None = None
     key_field: str | None = None
+    delimiter: str | None = None
 
     @property
     def name(self) -> str:
@@ -104,7 +108,8 @@ class BatchInput:
 
     def _rows(self, text: str) -> Iterator[tuple[int, Any]]:
         csv.field_size_limit(_MOST_IN_A_FIELD)
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        delimiter = self.delimiter or self._delimiter(text)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
         begin = 1
         try:
             header = next(reader, [])
@@ -119,6 +124,18 @@ class BatchInput:
                 begin = reader.line_num + 1
         except csv.Error as error:
             raise BadUsageError(f"{self.name}: line {begin} is no CSV: {error}") from None
+
+    def _delimiter(self, text: str) -> str:
+        """Tell by the names of the columns what separates them; rows may hold anything."""
+        names = _QUOTED.sub("", text.lstrip().partition("\n")[0])
+        found = [each for each in DELIMITERS if each in names]
+        if len(found) > 1:
+            several = " and ".join(repr(each) for each in found)
+            raise BadUsageError(
+                f"{self.name}: the names of the columns hold {several}; say which of them separates"
+                " columns, with --delimiter. Nothing was sent"
+            )
+        return found[0] if found else ","
 
     def _request(self, line: Any) -> ExecutionRequest:
         document = line.payload() if isinstance(line, _Row) else _object(line)

@@ -31,7 +31,7 @@ async def test_a_fifth_of_the_attempts_fail_and_no_run_is_lost_or_doubled_in_sil
     assert process.returncode == 0, out.decode()
     assert "tasks left 0, promises broken 0" in lines[-1]
     # ... calls runs lost wrong silent flagged unknown adopted pushed per_s
-    assert len(rows) == 12
+    assert len(rows) == 16
     assert sum(int(row[-10].replace(",", "")) for row in rows) > 1_000
     assert all(row[-8:-5] == ["0", "0", "0"] for row in rows)
     assert sum(int(row[-3]) for row in rows) > 50, "nothing went wrong, so nothing was shown"
