@@ -31,6 +31,7 @@ from refold_async._config import (
     RateLimit,
     RetryMode,
     RetryPolicy,
+    Shared,
     Timeouts,
 )
 from refold_async._errors import (
@@ -51,6 +52,7 @@ from refold_async._errors import (
     RefoldError,
     RequestTimeoutError,
     ServerError,
+    SharedStateError,
     TransportError,
     UnexpectedReplyError,
     WebhookBodyError,
@@ -154,6 +156,8 @@ __all__ = [
     "ServerError",
     "SessionToken",
     "SessionTokens",
+    "Shared",
+    "SharedStateError",
     "StartOptions",
     "Stats",
     "StatusChanged",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,17 @@ from refold_async._starting import Submission, new_tag
 from refold_async._typed import TypedWorkflow, plain_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from refold_async._batch import ExecutionRequest
     from refold_async._checks import Seconds
     from refold_async._handle import ExecutionHandle
     from refold_async._models import ExecutionResult, RequestStructure
     from refold_async._typed import Out
+
+
+DAY = timedelta(days=1)
+"""For which a key of `once` counts, if nothing else is said."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -95,13 +100,55 @@ class Caller:
         *,
         timeout: Seconds | None,
         retry: RetryPolicy | None = None,
+        once: str | None = None,
+        once_within: Seconds = DAY,
+        once_scope: str = "shared",
+        once_fallback: str | None = None,
         **options: Any,
     ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
         """Check the arguments of `execute`; what is given back sends, when it is awaited."""
+        if once is not None:
+            key = {"within": once_within, "scope": once_scope, "fallback": once_fallback}
+            return self._planned_once(
+                workflow_id, timeout=timeout, retry=retry, once=once, key=key, **options
+            )
         limit = positive_seconds(timeout, "timeout")
         policy = None if retry is None else check_kind(retry, RetryPolicy, "retry")
         request = self._request(workflow_id, **options)
         return partial(self.parts.starter.start, request, policy=policy, limit=limit)
+
+    def _planned_once(
+        self,
+        workflow_id: str,
+        *,
+        timeout: Seconds | None,
+        retry: RetryPolicy | None,
+        once: str,
+        key: Mapping[str, Any],
+        **options: Any,
+    ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
+        """Check the arguments of an `execute` with a key; what is given back starts or attaches."""
+        from refold_async._shared import asked_for, check_once, tag_of  # noqa: PLC0415
+
+        parts, sharing = self.parts, self.parts.sharing
+        limit = positive_seconds(timeout, "timeout")
+        policy = None if retry is None else check_kind(retry, RetryPolicy, "retry")
+        account = self.required(options.get("linked_account_id"))
+        checked = check_once(
+            once,
+            **key,
+            shared=sharing.shared is not None,
+            sync=options.get("sync", False),
+            instance_tag=options.get("instance_tag"),
+            policy=policy or parts.services.api.policy,
+            workflow_id=workflow_id,
+            account=account,
+        )
+        base_url = parts.transport.wire.base_url
+        tag = tag_of(sharing.name, base_url, account or "", plain(workflow_id), checked.key)
+        request = self._request(workflow_id, own_tag=tag, **options)
+        asked = asked_for(checked, request)
+        return partial(sharing.once.start, asked, parts.starter, policy, limit)
 
     def execute(
         self, workflow_id: str, **arguments: Any
@@ -180,6 +227,7 @@ class Caller:
         linked_account_id: str | None = None,
         instance_tag: str | None = None,
         unique_tag: bool = False,
+        own_tag: str | None = None,
         **options: Any,
     ) -> protocol.Request:
         """Check the arguments of a start; one without a tag gets one of its own."""
@@ -192,7 +240,7 @@ class Caller:
             account=account,
             instance_tag=instance_tag,
             unique_tag=unique_tag,
-            own_tag=new_tag() if instance_tag is None else None,
+            own_tag=own_tag or (new_tag() if instance_tag is None else None),
             bare=self.dialect.body == "bare",
             max_payload_bytes=self.max_payload_bytes,
             **options,

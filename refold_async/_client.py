@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import attrs
 
 from refold_async._batch import FanOut
 from refold_async._bound import StartOptions, bind
-from refold_async._caller import Caller, failing, named
+from refold_async._caller import DAY, Caller, failing, named
 from refold_async._checks import (
     check_count,
     check_header,
@@ -25,8 +25,10 @@ from refold_async._config import (
     PollPolicy,
     RateLimit,
     RetryPolicy,
+    Shared,
     Timeouts,
     check_base_url,
+    check_shared,
     choose_credential,
     from_environment,
 )
@@ -60,6 +62,10 @@ class ExecuteOptions(StartOptions, total=False):
     """The arguments of `execute` that `run` passes on."""
 
     payload: Payload
+    once: str | None
+    once_within: Seconds
+    once_scope: Literal["shared", "process"]
+    once_fallback: Literal["look"] | None
 
 
 class RefoldClient(FanOut):
@@ -91,6 +97,9 @@ class RefoldClient(FanOut):
         trust_env: use the proxy that HTTPS_PROXY (HTTP_PROXY, NO_PROXY) names; nothing else of the
             environment.
         dialect: how your deployment speaks where the documentation leaves it open.
+        shared: one Redis for what all processes with this credential share, as its URL or a
+            `Shared`: the rate limit, pauses that the service asks for, and the keys of `once`.
+            Needs the extra `redis`.
         max_payload_bytes: largest payload, serialised.
         max_reply_bytes: largest reply, after decompression.
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
@@ -122,6 +131,7 @@ class RefoldClient(FanOut):
         ssl: ssl.SSLContext | None = None,
         trust_env: bool = False,
         dialect: Dialect = Dialect(),  # noqa: B008
+        shared: Shared | str | None = None,
         max_payload_bytes: int = 3 * MIB,
         max_reply_bytes: int = 16 * MIB,
         allow_insecure_http: bool = False,
@@ -154,6 +164,7 @@ class RefoldClient(FanOut):
                 session=session,
             ),
             max_reply_bytes=check_count(max_reply_bytes, "max_reply_bytes"),
+            shared=check_shared(shared),
             clock=clock or clock_at(url),
         )
         caller = Caller(
@@ -293,6 +304,10 @@ class RefoldClient(FanOut):
         instance_tag: str | None = None,
         unique_tag: bool = False,
         include_headers: bool = False,
+        once: str | None = None,
+        once_within: Seconds = DAY,
+        once_scope: Literal["shared", "process"] = "shared",
+        once_fallback: Literal["look"] | None = None,
         timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
     ) -> Coroutine[None, None, ExecutionHandle[Any]]:
@@ -315,6 +330,14 @@ class RefoldClient(FanOut):
             unique_tag: say that no other call ever uses this `instance_tag`, so that a run whose
                 answer was lost can be found by it, as by a tag the SDK made.
             include_headers: have the sanitised request headers in the result.
+            once: a key of your own for what is started, as `invoice-4711`: start it, or attach to
+                the run that was started under this key, by whichever process, whatever came of it.
+                Needs `shared=`; the limits are in "Many workers, one budget".
+            once_within: seconds (or a timedelta) for which a key counts; the same in all processes.
+            once_scope: `"process"` asks for no Redis: calls of this process share one start, and
+                a run with the key's tag among the newest 20 pages of the list is attached to. Best
+                effort.
+            once_fallback: `"look"` does that while Redis is away, instead of raising an error.
             timeout: seconds (or a timedelta) for all of it: slot, attempts and pauses.
             retry: another policy than the client's for this call.
 
@@ -323,8 +346,10 @@ class RefoldClient(FanOut):
 
         Raises:
             ConfigError: an argument is wrong; nothing was sent.
-            PayloadError: the payload can't be sent as JSON, or is too large.
+            PayloadError: the payload can't be sent as JSON, or is too large; or the key was used
+                with another one.
             ExecutionOutcomeUnknownError: the run may or may not have started.
+            SharedStateError: Redis is away, and with a key nothing is sent without it.
             ApiError: the service refused: no run started.
             TransportError: no run started; `ConnectionFailedError` or `RequestTimeoutError` with
                 `sent == False`, or `UnexpectedReplyError` for a redirect.
@@ -344,6 +369,10 @@ class RefoldClient(FanOut):
             instance_tag=instance_tag,
             unique_tag=unique_tag,
             include_headers=include_headers,
+            once=once,
+            once_within=once_within,
+            once_scope=once_scope,
+            once_fallback=once_fallback,
         )
         return named(started, "RefoldClient.execute")
 

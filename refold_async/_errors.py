@@ -26,6 +26,7 @@
     │   └── ExecutionTerminatedError
     ├── OutputError                          the run went well, its output does not fit its type
     ├── WaitTimeoutError (TimeoutError)      the wait ended, the run goes on
+    ├── SharedStateError                     Redis is away, or can't be used; nothing was sent
     ├── NotSentError                         the batch was stopped before this item left
     ├── JournalError                         a batch's journal can't be used
     ├── WebhookSignatureError                what was delivered is not signed with the key
@@ -322,6 +323,10 @@ class ExecutionOutcomeUnknownError(RefoldError):
         self.workflow_id = workflow_id
         self.execution_id = execution_id
         self.attempts = attempts
+
+
+class SharedStateError(RefoldError):
+    """The Redis that processes share did not answer, and without it nothing may be sent."""
 
 
 class NotSentError(RefoldError):

@@ -68,6 +68,7 @@ class ExecutionHandle(Generic[Out_co]):
         "_result",
         "_services",
         "_watch",
+        "attached",
         "attempts",
         "execution_id",
         "instance_tag",
@@ -89,6 +90,8 @@ class ExecutionHandle(Generic[Out_co]):
     """Its label, if known."""
     attempts: int
     """Requests it took to start the run, the first one included; 0 for a reattached handle."""
+    attached: bool
+    """Whether the run had been started before under the same `once`, by whomever."""
     possible_duplicate: bool
     """Whether an earlier try of the same call may have started a second run."""
 
@@ -115,6 +118,7 @@ class ExecutionHandle(Generic[Out_co]):
         self._known_at = services.clock.monotonic()
         self._fresh = started is not None
         self.attempts = 0
+        self.attached = False
         self.possible_duplicate = False
         if started is not None:
             self._result = started.result

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
 
+from refold_async._config import name_of
 from refold_async._handle import Services
 from refold_async._pacing import Budget
 from refold_async._starting import Reconciler, Starter
@@ -16,7 +18,54 @@ from refold_async._waiting import Tracker
 
 if TYPE_CHECKING:
     from refold_async._clock import Clock
-    from refold_async._config import Credential, PollPolicy, RateLimit, RetryPolicy, Timeouts
+    from refold_async._config import (
+        Credential,
+        PollPolicy,
+        RateLimit,
+        RetryPolicy,
+        Shared,
+        Timeouts,
+    )
+    from refold_async._shared import Once, Rate
+
+
+class Sharing:
+    """What is shared with other processes; most clients share nothing, and import nothing for it.
+
+    Args:
+        shared: the Redis, if there is one.
+        name: by which things are shared.
+        budget: the client's own.
+        clock: what tells the time.
+    """
+
+    def __init__(self, shared: Shared | None, name: str, budget: Budget, clock: Clock) -> None:
+        self.shared = shared
+        self.name = name
+        self._budget = budget
+        self._clock = clock
+        self._rate: Rate | None = None
+
+    @cached_property
+    def once(self) -> Once:
+        """The keys of `once`."""
+        from refold_async._shared import Once  # noqa: PLC0415
+
+        return Once(self.shared, self.name, self._clock)
+
+    def share_rate(self) -> None:
+        """Share the rate, from the client's first call on."""
+        from refold_async._shared import Rate  # noqa: PLC0415
+
+        assert self.shared is not None  # noqa: S101 - or there is nobody to share it with
+        self._rate = Rate.enter(self._budget, self.shared, self.name, self._clock)
+
+    async def aclose(self) -> None:
+        """Let the others know."""
+        if "once" in vars(self):
+            await self.once.aclose()
+        if self._rate is not None:
+            await self._rate.leave(self._budget)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -28,6 +77,7 @@ class Parts:
         services: what handles work with.
         reconciler: looks lost starts up.
         starter: starts runs.
+        sharing: what is shared with other processes.
         counters: what has been done so far.
     """
 
@@ -35,6 +85,7 @@ class Parts:
     services: Services
     reconciler: Reconciler
     starter: Starter
+    sharing: Sharing
     counters: Counters
 
     def viewed(self, retry: RetryPolicy | None, timeouts: Timeouts | None) -> Parts:
@@ -67,6 +118,7 @@ class Parts:
                     await self.services.tracker.aclose()
                     await transport.aclose()
                     await self.starter.aclose()
+                    await self.sharing.aclose()
             finally:
                 await transport.wire.aclose()
 
@@ -81,10 +133,13 @@ def put_together(
     rate_limit: RateLimit | None,
     connections: Connections,
     max_reply_bytes: int,
+    shared: Shared | None,
     clock: Clock,
 ) -> Parts:
     """Make the parts of a client from settings that were checked; does no I/O."""
     counters = Counters()
+    key = None if credential.api_key is None else credential.api_key.reveal()
+    name = base_url if shared is None else name_of(shared, base_url, key)
     auth = Authenticator(credential, clock, timeouts.read)
     transport = Transport(
         wire=Wire(
@@ -101,6 +156,9 @@ def put_together(
         clock=clock,
         counters=counters,
     )
+    sharing = Sharing(shared, name, transport.budget, clock)
+    if shared is not None:
+        transport.opened = sharing.share_rate
     api = Api(transport)
     tracker = Tracker(
         api,
@@ -120,5 +178,6 @@ def put_together(
         services=services,
         reconciler=reconciler,
         starter=starter,
+        sharing=sharing,
         counters=counters,
     )

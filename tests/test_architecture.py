@@ -29,6 +29,7 @@ INNER = {"cli.batch", "cli.demo"}
 FOREIGN = {
     "aiohttp": {"_transport.connections", "_transport.failures", "_transport.wire"},
     "tenacity": {"_transport.retry"},
+    "redis": {"_shared.link"},
 }
 """Which modules of the client touch these at run time."""
 
@@ -227,6 +228,7 @@ def test_importing_the_package_loads_no_more_than_it_needs() -> None:
         "aiohttp.web",
         "jsonschema",
         "aiosqlite",
+        "redis",
         "typer",
         "rich",
         "refold_async.emulator",

@@ -104,6 +104,7 @@ class Budget:
         self.queues[priority].add(waiter, first=again)
         if self not in pace.waiting:
             pace.waiting.append(self)
+            pace.news()
         pace.grant()
         try:
             if deadline is None:
@@ -184,6 +185,11 @@ class Budget:
         """
         self._refused += 1
         self.pace.refuse(phase, retry_after, status)
+
+    @property
+    def granted(self) -> int:
+        """Slots granted so far."""
+        return sum(self._granted)
 
     def close(self, error: RefoldError) -> None:
         """End every wait for a slot with an error."""

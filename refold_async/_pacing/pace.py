@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
@@ -11,7 +12,7 @@ from refold_async._errors import api_error_class
 from refold_async._pacing.throttle import TICK, Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from refold_async._clock import Clock, Timer
     from refold_async._config import RateLimit
@@ -50,6 +51,7 @@ class Pace:
         self.throttle = Throttle(None)
         self.waiting: list[Member] = []  # those with callers in a queue; the first has its turn
         self._members: WeakSet[Member] = WeakSet()
+        self.news: Callable[[], object] = lambda: None  # told of a queue that begins, and of gates
         self._share: float | None = None
         self._burst = 0.0
         self._tokens = 0.0
@@ -93,13 +95,21 @@ class Pace:
             self._timer = None
         self.grant()
 
+    @property
+    def own_ceiling(self) -> float | None:
+        """Requests per second at most, as the clients here say."""
+        return min((float(limit.per_second) for limit in self._limits()), default=None)
+
+    def _limits(self) -> list[RateLimit]:
+        return [member.limit for member in self._members if member.limit is not None]
+
     def _set_ceiling(self) -> None:
-        limits = [member.limit for member in self._members if member.limit is not None]
-        ceilings = [float(limit.per_second) for limit in limits]
-        if self._share is not None:
-            ceilings.append(self._share)
-        self.throttle.ceiling = min(ceilings, default=None)
-        self._burst = min((float(limit.burst) for limit in limits), default=1.0)
+        ceiling, share = self.own_ceiling, self._share
+        self._burst = min((float(limit.burst) for limit in self._limits()), default=1.0)
+        if share is not None and ceiling is not None and share < ceiling:
+            self._burst = max(self._burst * share / ceiling, 1.0)
+            ceiling = share
+        self.throttle.ceiling = ceiling if share is None else min(share, ceiling or share)
         self._tokens = min(self._tokens, self._burst)
 
     def take(self, now: float) -> bool:
@@ -140,10 +150,24 @@ class Pace:
             self._tokens, self._filled_at = min(self._tokens, 0.0), now
         if now + pause > self._stop_ends:
             self._stop_ends, self._stop_status = max(now + pause, throttle.gate), status
+        if now < throttle.gate:
+            self.news()
         # Requests that were under way come back one after another, each with the same pause.
         if now < throttle.gate and self._stop_ends > self._stop_told + 1:
             self._stop_told = self._stop_ends
             self._tell(now)
+
+    def stop(self, pause: float) -> None:
+        """Let nothing leave for so long, because another process was told to wait."""
+        now, throttle = self.clock.monotonic(), self.throttle
+        throttle.shut(now, now + min(pause, LONGEST_STOP))
+        # Not all processes at once, when it opens.
+        self._tokens, self._filled_at = random.random(), throttle.gate
+        if throttle.gate > self._stop_ends:
+            self._stop_ends, self._stop_status = throttle.gate, 429
+        self._stop_told = self._stop_ends
+        self._tell(now)
+        self._start_again()
 
     def _tell(self, now: float) -> None:
         """Let everybody know of a gate: who can't outlast it is told at once."""

@@ -10,9 +10,11 @@ See: "List Executions".
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -271,6 +273,79 @@ class Reconciler:
                 self.remember(one.execution_id, tag)
         return Sightings(found, caught_up=not scan.seen.isdisjoint(witnesses))
 
+    async def look_back(
+        self,
+        tag: str,
+        *,
+        account: str | None,
+        workflow_id: str,
+        since: float,
+        proof: float,
+        pages: int,
+        none_was_sent: bool = False,
+    ) -> Found:
+        """Look for a run by a tag that is made of a key, so that whoever started it is the same.
+
+        Args:
+            tag: that tag.
+            account: for whom it was started.
+            workflow_id: what was started.
+            since: seconds ago from which on a run counts.
+            proof: seconds ago from which on absence is to be proven.
+            pages: of the list that are read at most.
+            none_was_sent: whether nobody is known to have sent it: then a workflow that has no run
+                at all proves that there is none, though its list has shown no tag either.
+
+        Raises:
+            RefoldError: the list can't be read.
+        """
+        if self._is_blind:
+            return Found(Finding.UNPROVEN)
+        await self.meet(account)
+        if self.tags_visible is None and not await self._any_run(account, workflow_id):
+            return Found(Finding.ABSENT if none_was_sent else Finding.UNPROVEN)
+        begin, needed = self._ago(since), self._ago(proof)
+        matches: dict[str, Execution] = {}
+        oldest, number, complete = math.inf, 0, True
+        first = None if begin is None else _date(begin - _MARGIN)
+        async with aclosing(self._pages(account, workflow_id, first)) as listed:
+            async for page in listed:
+                number += 1
+                for entry in page or ():
+                    if entry.instance_tag == tag and not _is_older(entry, begin):
+                        matches[entry.execution_id] = entry
+                    if entry.created_at is not None:
+                        oldest = min(oldest, entry.created_at.timestamp())
+                if page is None or number == pages:
+                    complete = False
+                    break
+        if matches:
+            return self._of_one_key(matches.values(), tag)
+        reached = needed is not None and (complete or oldest < needed - _MARGIN)
+        proven = self.tags_visible is True and reached
+        return Found(Finding.ABSENT if proven else Finding.UNPROVEN)
+
+    def _ago(self, seconds: float) -> float | None:
+        """Give the service's time so many seconds ago, or an earlier one."""
+        now = self.service_time.now()
+        then = Moment(now.monotonic - seconds, now.wall - seconds)
+        return self.service_time.earliest(then)
+
+    async def _any_run(self, account: str | None, workflow_id: str) -> bool:
+        """Tell whether the workflow has any run at all; learn from the newest."""
+        newest = await self._list(account, {"limit": self._page_size, "workflow_id": workflow_id})
+        self.learn(newest)
+        return bool(newest.items)
+
+    def _of_one_key(self, matches: Collection[Execution], tag: str) -> Found:
+        """Take the one run with the tag of a key, whoever learned of it before."""
+        self.tags_visible = self.tags_visible is not False
+        original = original_of(matches)
+        if original is None:
+            return Found(Finding.AMBIGUOUS)
+        self.remember(original.execution_id, tag)
+        return Found(Finding.FOUND, original.execution_id)
+
     async def _scan(
         self,
         tags: Collection[str],
@@ -366,6 +441,20 @@ class Reconciler:
 def _shows_a_tag(entry: Execution, tag: str | None) -> bool:
     shown = entry.instance_tag or ""
     return shown == tag if tag is not None else _OUR_TAG.fullmatch(shown) is not None
+
+
+def _is_older(entry: Execution, begin: float | None) -> bool:
+    """Tell whether a run is older than counts."""
+    if begin is None or entry.created_at is None:
+        return False
+    return entry.created_at.timestamp() < begin
+
+
+def original_of(matches: Collection[Execution]) -> Execution | None:
+    """Give the run that was started with a tag; reruns may bear that of their original."""
+    reruns = {m.execution_id for m in matches if str(m.raw.get("name")).startswith("Retry for ")}
+    originals = [m for m in matches if m.execution_id not in reruns] or [*matches]
+    return originals[0] if len(originals) == 1 and originals[0].execution_id else None
 
 
 def _date(seconds: float) -> datetime | None:

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 import logging
+import math
 import os
 from collections import deque
 from contextvars import Context
@@ -241,6 +242,7 @@ class Care:
         "before",
         "expecting",
         "heir",
+        "leaves_by",
         "resent",
         "told",
         "uncertain",
@@ -262,6 +264,7 @@ class Care:
         self.resent = False  # and the request was sent again nevertheless
         self._since = starter.reconciler.service_time.now()
         self.before: Callable[[], Awaitable[None]] | None = None
+        self.leaves_by = math.inf  # monotonic seconds, for the attempt that is made next
         # Who is told when the caller has left, instead of the orphans.
         self.heir: asyncio.Future[ExecutionHandle[Any]] | None = None
         # Who else wants to know what became of it after the caller had left.

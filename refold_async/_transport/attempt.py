@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 class Attempt:
     """How far one attempt has come, and the deadline it is under."""
 
-    __slots__ = ("_allowed", "_clock", "_latest", "connection", "deadline", "sent")
+    __slots__ = ("_allowed", "_clock", "_latest", "connection", "deadline", "leaves_by", "sent")
 
     def __init__(self, clock: Clock, *, connect: float, allowed: float, latest: float) -> None:
         self.sent = False  # a connection stood, and was about to be written to
+        self.leaves_by = math.inf  # monotonic seconds: if nothing left before, nothing leaves
         self.connection: asyncio.Protocol | None = None
         self._clock = clock
         self._allowed = allowed  # seconds for the reply

@@ -58,6 +58,9 @@ class _Door(aiohttp.BaseConnector):
         while True:
             connection = await self._pool.connect(req, traces, timeout)
             kept = connection.protocol  # not its transport: uvloop's can't be referred to weakly
+            if self._clock.monotonic() > attempt.leaves_by:
+                connection.release()
+                raise TimeoutError("it took too long to leave")
             if kept is None or self._is_usable(kept):
                 attempt.depart(kept)  # nothing is awaited before the write
                 return connection

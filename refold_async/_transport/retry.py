@@ -61,6 +61,9 @@ class Care(Protocol):
     before: Callable[[], Awaitable[None]] | None
     """What is to be done first, once a slot is there; if it raises, nothing leaves."""
 
+    leaves_by: float
+    """Monotonic seconds by which the first byte has left, or none does; `before` may set it."""
+
     async def reconcile(self) -> Found:
         """Look for the run in the list."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,6 +63,7 @@ class Transport:
     budget: Budget
     clock: Clock
     counters: Counters
+    opened: Callable[[], None] | None = attrs.field(default=None, init=False)  # by the first call
     server_clock: ServerClock = attrs.field(factory=ServerClock, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _pid: int = attrs.field(default=0, init=False)
@@ -182,6 +184,7 @@ class Transport:
                 self.budget.release(account)
                 raise
         attempt = self.wire.attempt(request, sending.timeouts)
+        attempt.leaves_by = care.leaves_by
         return await self._starts.make(
             self._exchange(request, secret, phase, attempt),
             attempt,
@@ -242,6 +245,8 @@ class Transport:
         prepare()
         self.wire.open()
         self.budget.join((loop, self.wire.base_url, self.auth.identity))
+        if self.opened is not None:
+            self.opened()
 
     def lives_elsewhere(self) -> bool:
         """Tell whether whoever asks is on another event loop, in another thread or process."""

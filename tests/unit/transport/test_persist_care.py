@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -46,6 +47,7 @@ class ScriptedCare:
         self.findings = list(findings)
         self.left_with: list[Answer] = []
         self.expecting = self.uncertain = self.resent = False
+        self.leaves_by = math.inf
         self.before: Any = None
 
     async def reconcile(self) -> Seen:

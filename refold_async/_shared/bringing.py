@@ -1,0 +1,349 @@
+"""From a key to its run: started here, or found started elsewhere; and never twice.
+
+The key's state in Redis says who may send. It moves to `sent` immediately before the request
+leaves, by compare-and-set: whoever was taken over can't send any more. What was sent by somebody
+who says nothing more is looked for in the list of runs, and sent again only if it isn't there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from refold_async._clock import sleep
+from refold_async._errors import (
+    ClientClosedError,
+    ExecutionOutcomeUnknownError,
+    RefoldError,
+    SharedStateError,
+)
+from refold_async._handle import handle_of_ref
+from refold_async._models import ExecutionRef
+from refold_async._shared.keys import SENT, STARTED
+from refold_async._starting import Care
+from refold_async._transport import Finding, outcome_unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from refold_async._config import RetryPolicy
+    from refold_async._handle import ExecutionHandle
+    from refold_async._shared.asked import Asked
+    from refold_async._shared.keys import Keys, KeyState
+    from refold_async._starting import Found, Starter
+
+logger = logging.getLogger("refold_async")
+
+CLAIM = 10.0
+"""Seconds for which a claim is good; who waits for a slot renews it."""
+_FIRST, _GROWTH, _LONGEST = 0.02, 1.6, 1.0
+"""Seconds between two questions to Redis about a key that somebody else has."""
+PAGES = 20
+"""Of the list, that are read for a key nobody knows anything of."""
+
+
+class _TakenOver(RefoldError):  # noqa: N818 - a signal between the transport and this module
+    """Somebody else has the key by now: nothing leaves."""
+
+
+class Generations:
+    """What is known of Redis' memory: a Redis that was emptied has forgotten who had sent."""
+
+    def __init__(self) -> None:
+        self._known: str | None = None
+        self._lost_at: float | None = None  # monotonic seconds
+
+    def note(self, generation: str, now: float) -> None:
+        """Note whose memory answered."""
+        if self._known not in {None, generation}:
+            self._lost_at = now
+            logger.warning(
+                "Redis was restarted or emptied: it may have forgotten keys of `once`. Until it"
+                " remembers again, keys it doesn't know are looked for in the list of runs"
+            )
+        self._known = generation
+
+    def lost_within(self, seconds: float, now: float) -> bool:
+        """Tell whether a memory was lost before our eyes, not longer ago than this."""
+        return self._lost_at is not None and now - self._lost_at < seconds
+
+
+class Bringing:
+    """One key on its way to its run, for all callers of this process.
+
+    Args:
+        asked: the start and its key.
+        starter: what starts it.
+        keys: the states in Redis, or None for this process alone.
+        generations: what is known of Redis' memory.
+        policy: of the start.
+        later: does something for which nobody waits.
+        told: hears what became of a start whose callers had left.
+        doubt: seconds ago that an earlier start here came to nobody knows what.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        starter: Starter,
+        keys: Keys | None,
+        generations: Generations,
+        policy: RetryPolicy,
+        *,
+        later: Callable[[Coroutine[Any, Any, object]], object],
+        told: Callable[[ExecutionHandle[Any] | None], object],
+        doubt: float | None,
+    ) -> None:
+        self.asked = asked
+        self.keys = keys
+        self.care: Care | None = None  # of what is sent here
+        self.elsewhere = False  # whether another process may have sent it
+        self._starter = starter
+        self._generations = generations
+        # What may have started a run is never sent again without proof that it has not.
+        self._policy = attrs.evolve(policy, mode="safe")
+        self._later = later
+        self._hears = told
+        self._doubt = doubt
+        self._nonce = os.urandom(8).hex()  # names us as the owner of a claim
+        timeouts = starter.services.api.timeouts
+        self._bound = timeouts.connect + timeouts.read  # by which our own request is over
+        self._hold = self._bound + policy.settle  # and its run is in the list
+        self._clock = starter.services.clock
+        self._began = self._clock.monotonic()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether a run may have begun, here or elsewhere, or may still."""
+        return self.elsewhere or self.left_here
+
+    @property
+    def left_here(self) -> bool:
+        """Whether something is left behind of which `told` will tell."""
+        return self.care is not None and (self.care.expecting or self.care.uncertain)
+
+    async def bring(self) -> ExecutionHandle[Any]:
+        """Give the handle of the run; `attached` says whether it was started elsewhere.
+
+        Raises:
+            SharedStateError: Redis is away, and nothing was sent.
+            PayloadError: the key was used for another start.
+            RefoldError: as `execute`.
+        """
+        if self.keys is None:
+            return await self._by_looking()
+        try:
+            return await self._by_state(self.keys)
+        except SharedStateError:
+            if not self.asked.options.looks or self.has_left:
+                raise
+            logger.warning("Redis is away: whether %s has started is looked up", self.asked.tag)
+        return await self._by_looking()
+
+    # -- with Redis --------------------------------------------------------------------------
+
+    async def _by_state(self, keys: Keys) -> ExecutionHandle[Any]:
+        asked, cleared, pause = self.asked, "", _FIRST
+        while True:
+            state = await keys.claim(
+                asked.tag,
+                self._nonce,
+                hold=CLAIM,
+                fingerprint=asked.fingerprint,
+                within=asked.options.within,
+                cleared=cleared,
+            )
+            self._generations.note(state.generation, self._clock.monotonic())
+            asked.check(state.fingerprint)
+            if state.kind == STARTED:
+                return self._attached(state.execution_id)
+            if state.owner == self._nonce:
+                self.elsewhere = False
+                handle = await self._own(keys, state)
+                if handle is not None:
+                    return handle
+                continue
+            self.elsewhere = self.elsewhere or state.kind == SENT
+            if state.kind == SENT and state.left <= 0:
+                found = await self._look(state.since, proof=state.since)
+                if found.finding is not Finding.ABSENT:
+                    return await self._adopted(keys, found)
+                cleared = state.name
+                continue
+            await self._pause(pause * random.uniform(0.5, 1))
+            pause = min(pause * _GROWTH, _LONGEST)
+
+    async def _own(self, keys: Keys, state: KeyState) -> ExecutionHandle[Any] | None:
+        """Start what we have claimed; None if it was taken over before it left."""
+        renewing = asyncio.ensure_future(self._renew(keys))
+        try:
+            found = await self._after_a_loss(state)
+            if found is not None:
+                return await self._adopted(keys, found)
+            handle = await self._send(lambda: self._leave(keys))
+        except _TakenOver:
+            return None
+        except BaseException as error:
+            self._ended(keys, error)
+            raise
+        finally:
+            renewing.cancel()
+        if handle.execution_id is not None:
+            await self._record(keys, handle.execution_id)
+        return handle
+
+    async def _leave(self, keys: Keys) -> None:
+        """Move the key to `sent`, with the slot in hand; what took too long does not leave."""
+        assert self.care is not None  # noqa: S101 - it called
+        asked_at = self._clock.monotonic()
+        if not await keys.send(self.asked.tag, self._nonce, self._hold):
+            raise _TakenOver("another process has the key")
+        self.care.leaves_by = asked_at + self._bound / 2
+
+    def _ended(self, keys: Keys, error: BaseException) -> None:
+        """Free the key, if nothing has started for it and nothing will."""
+        if isinstance(error, ExecutionOutcomeUnknownError):
+            return  # it stays `sent`: whoever asks next looks
+        if not self.left_here:
+            self._later(keys.free(self.asked.tag, self._nonce))
+
+    def _told(self, handle: ExecutionHandle[Any] | None) -> None:
+        if self.keys is not None and handle is not None and handle.execution_id is not None:
+            self._later(self._record(self.keys, handle.execution_id))
+        self._hears(handle)
+
+    async def _record(self, keys: Keys, execution_id: str) -> None:
+        """Tell everybody which run it is; while Redis is away, later."""
+        try:
+            await self._write(keys, execution_id)
+        except SharedStateError:
+            self._later(self._record_later(keys, execution_id))
+
+    async def _record_later(self, keys: Keys, execution_id: str) -> None:
+        for _ in range(int(self._hold)):
+            await sleep(self._clock, 1.0)
+            try:
+                await self._write(keys, execution_id)
+            except SharedStateError:
+                continue
+            return
+
+    async def _write(self, keys: Keys, execution_id: str) -> None:
+        asked = self.asked
+        alone = await keys.started(asked.tag, execution_id, asked.options.within, asked.fingerprint)
+        if not alone:
+            logger.error(
+                "two runs were started for one key (instance_tag=%s): execution %s is one of them."
+                " Was a process paused, or Redis emptied, for longer than %.3g s?",
+                asked.tag,
+                execution_id,
+                self._hold,
+            )
+
+    async def _renew(self, keys: Keys) -> None:
+        """Hold the claim for as long as we wait for a slot; it ends where the request leaves."""
+        while True:
+            await sleep(self._clock, CLAIM / 3)
+            try:
+                if not await keys.renew(self.asked.tag, self._nonce):
+                    return
+            except SharedStateError:
+                continue
+
+    async def _after_a_loss(self, state: KeyState) -> Found | None:
+        """Look before sending, if Redis may have forgotten that somebody has sent."""
+        within = self.asked.options.within
+        young = state.age < self._hold
+        if young:
+            left = self._hold - state.age
+            logger.info(
+                "this Redis remembers the last %.3g s only: %s waits for %.3g s and is looked for",
+                state.age,
+                self.asked.tag,
+                left,
+            )
+            await self._pause(left)
+        elif not self._generations.lost_within(within, self._clock.monotonic()):
+            return None
+        waited = self._clock.monotonic() - self._began
+        found = await self._look(within, proof=2 * self._hold + waited, none_was_sent=True)
+        if found.finding is Finding.ABSENT or (found.finding is Finding.UNPROVEN and not young):
+            return None
+        return found
+
+    async def _adopted(self, keys: Keys, found: Found) -> ExecutionHandle[Any]:
+        """Give the run that a look has found."""
+        if found.execution_id is None:
+            raise self._unknown(found)
+        self._starter.counters.adopted += 1
+        await self._record(keys, found.execution_id)
+        return self._attached(found.execution_id)
+
+    # -- without it --------------------------------------------------------------------------
+
+    async def _by_looking(self) -> ExecutionHandle[Any]:
+        """Start it, unless it is found among the newest runs: without Redis that is all."""
+        found = await self._look(self.asked.options.within, proof=self._doubt or 0.0)
+        if found.execution_id is not None:
+            self._starter.counters.adopted += 1
+            return self._attached(found.execution_id)
+        doubtful = self._doubt is not None and found.finding is not Finding.ABSENT
+        if found.finding is Finding.AMBIGUOUS or doubtful:
+            raise self._unknown(found)
+        return await self._send(None)
+
+    # -- both --------------------------------------------------------------------------------
+
+    async def _send(
+        self, before: Callable[[], Coroutine[Any, Any, None]] | None
+    ) -> ExecutionHandle[Any]:
+        request = self.asked.request
+        self.care = Care(self._starter, request, self._policy, None)
+        self.care.before = before
+        self.care.told = self._told
+        answer = await self._starter.send(request, self.care, self._policy, None)
+        return self.care.accepted(answer)
+
+    async def _look(self, since: float, *, proof: float, none_was_sent: bool = False) -> Found:
+        request = self.asked.request
+        return await self._starter.reconciler.look_back(
+            self.asked.tag,
+            account=request.account,
+            workflow_id=request.workflow_id or "",
+            since=since,
+            proof=proof,
+            pages=PAGES,
+            none_was_sent=none_was_sent,
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        if await self._starter.services.api.transport.is_closed_within(seconds):
+            raise ClientClosedError("the client was closed; nothing was sent by it")
+
+    def _attached(self, execution_id: str) -> ExecutionHandle[Any]:
+        return attached(self._starter, self.asked, execution_id)
+
+    def _unknown(self, found: Found) -> RefoldError:
+        self._starter.counters.unknown += 1
+        cause = RefoldError("an earlier start under this key may have begun it, and told nobody")
+        return outcome_unknown(self.asked.request, 1, cause, found.finding)
+
+
+def attached(starter: Starter, asked: Asked, execution_id: str) -> ExecutionHandle[Any]:
+    """Make the handle of a run that was started before, under the same key."""
+    request = asked.request
+    ref = ExecutionRef(
+        execution_id=execution_id,
+        workflow_id=request.workflow_id,
+        slug=request.slug,
+        linked_account_id=request.account,
+        instance_tag=asked.tag,
+    )
+    handle: ExecutionHandle[Any] = handle_of_ref(starter.services, ref)
+    handle.attached = True
+    return handle

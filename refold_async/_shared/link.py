@@ -1,0 +1,138 @@
+"""One connection to Redis, for one purpose: a call takes a quarter of a second at most."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from refold_async._errors import SharedStateError, clip
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio import Redis
+    from redis.commands.core import AsyncScript
+
+    from refold_async._clock import Clock
+    from refold_async._config import Secret
+
+logger = logging.getLogger("refold_async")
+
+_TIMEOUT = 0.25
+"""Seconds for a connection, and for an answer."""
+_FAILURES = 3
+"""In a row, after which Redis is left alone for a while."""
+_SHORTEST, _LONGEST = 1.0, 10.0
+"""Seconds for which it is."""
+
+
+class Link:
+    """Runs scripts, one after the other.
+
+    A script that timed out may have run all the same, so each is harmless to repeat.
+
+    Args:
+        url: of the Redis.
+        clock: what tells the time.
+        purpose: what can't be done while Redis is away, for the log.
+    """
+
+    def __init__(self, url: Secret, clock: Clock, purpose: str) -> None:
+        self._url = url
+        self._clock = clock
+        self._purpose = purpose
+        self._client: Redis | None = None
+        self._scripts: dict[str, AsyncScript] = {}
+        self._turn = asyncio.Lock()
+        self._calls: set[asyncio.Task[Any]] = set()  # they end by themselves, and soon
+        self._failures = 0
+        self._closed_until = 0.0  # monotonic seconds; nothing is asked before
+
+    @property
+    def away(self) -> bool:
+        """Whether the last call failed."""
+        return self._failures > 0
+
+    async def run(self, script: str, keys: Sequence[str], *args: str | int) -> Any:
+        """Run a script and give what it returns.
+
+        Who is cancelled leaves at once, and the script runs all the same: in a task of its own,
+        since redis-py loses most cancellations (8.1.0), and a connection should not be cut for it.
+
+        Raises:
+            SharedStateError: there was no answer. The script may have run.
+        """
+        loop = asyncio.get_running_loop()
+        call = loop.create_task(self._call(script, keys, args), context=Context())
+        self._calls.add(call)
+        call.add_done_callback(self._over)
+        await asyncio.wait([call])
+        return call.result()
+
+    def _over(self, call: asyncio.Task[Any]) -> None:
+        self._calls.discard(call)
+        _ = call.cancelled() or call.exception()  # somebody has looked, if the caller has left
+
+    async def _call(self, script: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+        async with self._turn:
+            if self._clock.monotonic() < self._closed_until:
+                raise SharedStateError("Redis did not answer a moment ago, and is left alone")
+            try:
+                prepared = self._scripts.get(script) or self._prepare(script)
+                answer = await prepared(keys=keys, args=args)
+            except Exception as error:  # noqa: BLE001 - whatever it is, Redis has not answered
+                failure = self._failed(error)
+            else:
+                self._answered()
+                return answer
+        raise failure
+
+    def _prepare(self, script: str) -> AsyncScript:
+        # With the first call: importing it takes longer than importing all of this package.
+        from redis.asyncio import Redis  # noqa: PLC0415
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+
+        if self._client is None:
+            self._client = Redis.from_url(
+                self._url.reveal(),
+                decode_responses=True,
+                single_connection_client=True,
+                socket_timeout=_TIMEOUT,
+                socket_connect_timeout=_TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+            )
+        prepared = self._scripts[script] = self._client.register_script(script)
+        return prepared
+
+    def _failed(self, error: Exception) -> SharedStateError:
+        self._failures += 1
+        said = self._url.hidden_in(str(error).encode(errors="replace")).decode(errors="replace")
+        if self._failures == 1:
+            logger.warning(
+                "Redis does not answer (%s: %s): %s until it does",
+                type(error).__name__,
+                clip(said, 200),
+                self._purpose,
+            )
+        if self._failures >= _FAILURES:
+            pause = min(_SHORTEST * 2 ** min(self._failures - _FAILURES, 10), _LONGEST)
+            self._closed_until = self._clock.monotonic() + pause * random.uniform(0.5, 1)
+        return SharedStateError(
+            f"Redis does not answer ({type(error).__name__}: {clip(said, 200)})"
+        )
+
+    def _answered(self) -> None:
+        if self._failures:
+            logger.info("Redis answers again")
+        self._failures = 0
+
+    async def aclose(self) -> None:
+        """Close the connection, once it is at rest."""
+        if self._calls:
+            await asyncio.wait(self._calls)
+        if self._client is not None:
+            await self._client.aclose()

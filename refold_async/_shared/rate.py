@@ -1,0 +1,233 @@
+"""One rate for all processes: each beats four times a second and is told its share.
+
+What is shared is the rate, not its tokens, so no call waits for Redis: the pace of this process
+goes on as usual, at its share. Shares are fair by demand: who wants little has that, the others the
+rest in equal parts. A share grows only into what the others have let go, so that together they keep
+to the ceiling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from contextvars import Context
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from refold_async._clock import done_within, sleep
+from refold_async._errors import SharedStateError
+from refold_async._shared.link import Link
+
+if TYPE_CHECKING:
+    from refold_async._clock import Clock
+    from refold_async._config import Shared
+    from refold_async._pacing import Budget, Pace
+
+BEAT = 0.25
+"""Seconds between two beats."""
+LONGEST_STOP = 120.0
+"""Seconds for which a gate holds everybody at most."""
+_GONE = 3.0
+"""Seconds without a beat after which a member is gone, and its share the others'."""
+_ROOM = 1.25
+"""How much more than it has used lately a process that doesn't queue may want next."""
+_HUNGRY = -1
+
+_SCRIPT = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local me, demand, ceiling, gate = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local had, gone, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local known = redis.call('HEXISTS', KEYS[1], me) == 1
+local told = redis.call('HGETALL', KEYS[1])
+local wants, held, total, shut = {}, 0, ceiling > 0 and ceiling or math.huge, 0
+for i = 1, #told, 2 do
+    local id = told[i]
+    if id == 'gate' then
+        shut = math.min(tonumber(told[i + 1]), now + longest)
+    elseif id ~= me then
+        local d, share, seen, c = string.match(told[i + 1], '(.-):(.-):(.-):(.*)')
+        if now - seen > gone then
+            redis.call('HDEL', KEYS[1], id)
+        else
+            table.insert(wants, tonumber(d))
+            held = held + share
+            if tonumber(c) > 0 then total = math.min(total, c) end
+        end
+    end
+end
+if gate > 0 and now + gate > shut then
+    shut = now + gate
+    redis.call('HSET', KEYS[1], 'gate', shut)
+end
+local count, share = #wants + 1, 0
+if total < math.huge then
+    table.insert(wants, demand)
+    for i, want in ipairs(wants) do wants[i] = want < 0 and total or math.min(want, total) end
+    local mine = demand < 0 and total or math.min(demand, total)
+    local least = total / count / 10
+    mine = math.max(mine, least)
+    for i, want in ipairs(wants) do wants[i] = math.max(want, least) end
+    table.sort(wants)
+    local left, level = total, 0
+    for i, want in ipairs(wants) do
+        level = math.min(want, left / (count - i + 1))
+        left = left - level
+    end
+    share = math.min(mine, level) + left / count
+    if had > 0 and not known then share = math.min(share, had) end
+    share = math.floor(math.max(math.min(share, total - held), total / 100))
+end
+redis.call('HSET', KEYS[1], me, demand .. ':' .. share .. ':' .. now .. ':' .. ceiling)
+redis.call('PEXPIRE', KEYS[1], longest + gone)
+return {share, count, math.max(shut - now, 0)}
+"""
+
+_LEAVE = "return redis.call('HDEL', KEYS[1], ARGV[1])"
+
+_of_paces: WeakKeyDictionary[Pace, Rate] = WeakKeyDictionary()
+"""One for each pace, whatever the number of clients that share it."""
+
+
+class Rate:
+    """The part of this process's pace in what all processes with its name may send.
+
+    Args:
+        shared: the Redis.
+        name: by which they share.
+        pace: what is given its share.
+        clock: what tells the time.
+    """
+
+    def __init__(self, shared: Shared, name: str, pace: Pace, clock: Clock) -> None:
+        self._link = Link(shared.url, clock, "each process keeps to its last share of the rate")
+        self._key = f"refold:{name}:rate"
+        self._alone = shared.members
+        self._pace = pace
+        self._clock = clock
+        self._me = os.urandom(8).hex()
+        self._budgets: list[Budget] = []
+        self._granted = 0
+        self._beaten_at = clock.monotonic()
+        self._used = 0.0  # requests per second, lately
+        self._members = 0  # when Redis was last there; 0: it never was
+        self._heard_at = clock.monotonic()
+        self._gate_told = 0.0  # the end of the last gate, monotonic seconds, that Redis knows of
+        self._said = 0  # our demand, as Redis knows it
+        self._hurry: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @staticmethod
+    def enter(budget: Budget, shared: Shared, name: str, clock: Clock) -> Rate:
+        """Let a client share its rate; needs the running loop."""
+        pace = budget.pace
+        rate = _of_paces.get(pace)
+        if rate is None:
+            rate = _of_paces[pace] = Rate(shared, name, pace, clock)
+            rate._budgets.append(budget)
+            rate._begin()
+        else:
+            rate._budgets.append(budget)
+        return rate
+
+    def _begin(self) -> None:
+        own = self._pace.own_ceiling
+        if self._alone is not None and own is not None:
+            self._pace.share = own / self._alone  # until Redis says more
+        self._pace.news = self._at_once
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._beat_on(), context=Context())
+
+    def _at_once(self) -> None:
+        """Beat now: somebody queues, or a gate was shut; unless that is known."""
+        known = self._said == _HUNGRY and self._pace.throttle.gate <= self._gate_told
+        if self._hurry is not None and not self._hurry.done() and not known:
+            self._hurry.set_result(None)
+
+    async def _beat_on(self) -> None:
+        while True:
+            self._hurry = asyncio.get_running_loop().create_future()
+            try:
+                await self._beat()
+            except SharedStateError:
+                self._without()
+                await sleep(self._clock, BEAT)
+            await done_within(self._clock, self._hurry, BEAT * random.uniform(0.9, 1.1))
+
+    async def _beat(self) -> None:
+        now, own = self._clock.monotonic(), self._pace.own_ceiling
+        gate = self._pace.throttle.gate
+        untold = gate - now if gate > self._gate_told + 1e-3 else 0.0
+        self._said = self._demand(now)
+        share, members, shut = await self._link.run(
+            _SCRIPT,
+            [self._key],
+            self._me,
+            self._said,
+            0 if own is None else _milli(own),
+            _milli(max(untold, 0.0)),
+            _milli(self._pace.share or 0.0) if self._members else 0,
+            _milli(_GONE),
+            _milli(LONGEST_STOP),
+        )
+        heard = self._clock.monotonic()
+        self._heard_at, self._members = heard, members
+        self._gate_told = max(self._gate_told, gate)
+        self._take(share / 1000 if share else None)
+        if shut and heard + shut / 1000 > self._pace.throttle.gate + BEAT / 10:
+            self._pace.stop(shut / 1000)
+            self._gate_told = self._pace.throttle.gate
+
+    def _demand(self, now: float) -> int:
+        """Say how many requests per second are wanted, or that callers queue."""
+        granted = sum(budget.granted for budget in self._budgets)
+        passed = max(now - self._beaten_at, 1e-3)
+        weight = min(passed, 1.0)
+        self._used += (max(granted - self._granted, 0) / passed - self._used) * weight
+        self._granted, self._beaten_at = granted, now
+        return _HUNGRY if self._pace.waiting else _milli(self._used * _ROOM)
+
+    def _take(self, share: float | None) -> None:
+        if share != self._pace.share:
+            self._pace.share = share
+
+    def _without(self) -> None:
+        """Keep the last share while the others count us in; then take an equal one.
+
+        They have divided ours by then, if Redis is away for us alone: so all together exceed the
+        ceiling by no more than that.
+        """
+        own = self._pace.own_ceiling
+        if own is None or not self._members:
+            return
+        if self._clock.monotonic() - self._heard_at > _GONE:
+            self._take(own / self._members)
+
+    async def leave(self, budget: Budget) -> None:
+        """Let a client go; the share goes with the last one."""
+        if budget in self._budgets:
+            self._granted -= budget.granted
+            self._budgets.remove(budget)
+        if self._budgets or self._task is None:
+            return
+        _of_paces.pop(self._pace, None)
+        task, self._task = self._task, None
+        task.cancel()
+        await asyncio.wait([task])
+        self._pace.news = _nobody
+        self._take(None)
+        try:
+            await self._link.run(_LEAVE, [self._key], self._me)
+        except SharedStateError:
+            pass  # it lapses by itself
+        finally:
+            await self._link.aclose()
+
+
+def _nobody() -> None:
+    """Hear of nothing more."""
+
+
+def _milli(value: float) -> int:
+    return int(value * 1000)

@@ -1,0 +1,117 @@
+"""Several processes with one key at a service that sheds: with a shared budget, and without.
+
+    python -m tests.bench.shared [--starts 400] [--processes 4] [--ceiling]
+
+The service takes 8 starts per second and sheds the others with 503; with `--ceiling` it takes them
+all, and each process has the same `RateLimit(per_second=20)`. Needs redis-server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from refold_async import RefoldClient, RefoldError
+from tests.bench.shedding import ACCOUNT, CAPACITY, KEY, SETTLING, service
+from tests.soak.service import SLUG, WORKFLOW
+from tests.support.redis import EXECUTABLE, MISSING, RedisServer
+
+
+async def worker(base_url: str, redis: str, first: int, starts: int) -> None:
+    """Start runs under one gather; print when each was accepted, and what it took."""
+    at: list[float] = []
+    failed = 0
+    async with RefoldClient(
+        api_key=KEY, linked_account_id=ACCOUNT, base_url=base_url, shared=redis or None
+    ) as refold:
+
+        async def start(number: int) -> None:
+            nonlocal failed
+            try:
+                await refold.execute(WORKFLOW, slug=SLUG, payload={"n": number})
+            except RefoldError:
+                failed += 1
+            else:
+                at.append(time.time())
+
+        await asyncio.gather(*map(start, range(first, first + starts)))
+        requests, refused = sum(refold.stats.requests.values()), refold.stats.budget.refused
+    print(json.dumps({"at": at, "failed": failed, "requests": requests, "refused": refused}))
+
+
+async def measure(
+    base_url: str, redis: str, processes: int, starts: int
+) -> tuple[float, list[dict[str, Any]]]:
+    """Let the processes loose; give when they began, and what each came to."""
+    each = starts // processes
+    began = time.time()
+    running = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.bench.shared", "--worker"),
+            *(base_url, redis, str(number * each), str(each)),
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**26,
+        )
+        for number in range(processes)
+    ]
+    told = await asyncio.gather(*(process.communicate() for process in running))
+    return began, [json.loads(said) for said, _ in told]
+
+
+async def main(starts: int, processes: int, *, ceiling: bool) -> None:
+    """Print the table."""
+    capacity = 20.0 if ceiling else CAPACITY
+    behaviour = {} if ceiling else {"capacity": capacity}
+    kind = f"ceiling of {capacity:g}/s" if ceiling else f"service that takes {capacity:g}/s"
+    print(
+        f"{starts} starts by {processes} processes, {kind}; after {SETTLING:g} s, while all queue"
+    )
+    print(f"{'budget':<10}{'per s':>8}{'of it':>8}{'refused':>9}{'failed':>8}  shares per s")
+    with tempfile.TemporaryDirectory() as folder:
+        redis = RedisServer(Path(folder))
+        redis.start()
+        try:
+            for name, url in (("shared", redis.url), ("unshared", "")):
+                async with service(behaviour) as process:
+                    assert process.stdout is not None
+                    base_url = (await process.stdout.readline()).decode().strip()
+                    began, parts = await measure(base_url, url, processes, starts)
+                line(name, capacity, began + SETTLING, parts)
+        finally:
+            redis.kill()
+
+
+def line(name: str, capacity: float, begin: float, parts: list[dict[str, Any]]) -> None:
+    """Print what one way came to."""
+    end = min(max(part["at"]) for part in parts)
+    begin = min(begin, (min(min(part["at"]) for part in parts) + end) / 2)  # if all was over soon
+    shares = [sum(begin <= at <= end for at in part["at"]) / (end - begin) for part in parts]
+    refused = sum(part["refused"] for part in parts) / sum(part["requests"] for part in parts)
+    failed = sum(part["failed"] for part in parts)
+    print(
+        f"{name:<10}{sum(shares):>8.2f}{sum(shares) / capacity:>8.1%}{refused:>9.1%}{failed:>8}  "
+        + " ".join(f"{share:.2f}" for share in shares),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--starts", type=int, default=400)
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--ceiling", action="store_true", help="no shedding, but a ceiling")
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker is not None:
+        address, url, begin, count = options.worker
+        asyncio.run(worker(address, url, int(begin), int(count)))
+    elif EXECUTABLE is None:
+        sys.exit(MISSING)
+    else:
+        asyncio.run(main(options.starts, options.processes, ceiling=options.ceiling))
