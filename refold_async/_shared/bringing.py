@@ -43,6 +43,9 @@ CLAIM = 10.0
 """Seconds for which a claim is good; who waits for a slot renews it."""
 _FIRST, _GROWTH, _LONGEST = 0.02, 1.6, 1.0
 """Seconds between two questions to Redis about a key that somebody else has."""
+_FORGETFUL = 3600.0
+"""Seconds for which a Redis that has come up counts as one that has lost keys: a process that
+begins later than the loss can't know of it."""
 PAGES = 20
 """Of the list, that are read for a key nobody knows anything of."""
 
@@ -268,7 +271,9 @@ class Bringing:
                 left,
             )
             await self._pause(left)
-        elif not self._generations.lost_within(within, self._clock.monotonic()):
+        elif state.age >= _FORGETFUL and not self._generations.lost_within(
+            within, self._clock.monotonic()
+        ):
             return None
         waited = self._clock.monotonic() - self._began
         found = await self._look(within, proof=2 * self._hold + waited, none_was_sent=True)

@@ -19,6 +19,7 @@ from refold_async import (
     Shared,
     SharedStateError,
 )
+from refold_async._shared import bringing
 from refold_async.emulator import Behaviour, Emulator, Fault
 from tests.http.shared.conftest import WORKFLOW
 from tests.support.endings import until
@@ -90,8 +91,11 @@ async def test_accounts_and_workflows_have_keys_of_their_own(
     assert one.instance_tag != other.instance_tag
 
 
-async def test_a_key_counts_for_as_long_as_was_said(sharing: Sharing, emulator: Emulator) -> None:
-    """Then it starts another run."""
+async def test_a_key_counts_for_as_long_as_was_said(
+    sharing: Sharing, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it starts another run; here Redis has been up for long, and the list is not asked."""
+    monkeypatch.setattr(bringing, "_FORGETFUL", 0.0)
     for client in (sharing(), sharing()):
         await ask(client, once_within=timedelta(milliseconds=200))
         await asyncio.sleep(0.25)
@@ -262,6 +266,18 @@ async def test_a_redis_that_forgot_starts_nothing_twice(
         again = await until_it_works(sees)
     assert (again.execution_id, again.attached) == (first.execution_id, True)
     assert "Redis was restarted or emptied" in caplog.text
+    assert len(emulator.runs) == 2
+
+
+async def test_who_begins_after_the_loss_starts_nothing_twice_either(
+    sharing: Sharing, emulator: Emulator, redis_server: RedisServer
+) -> None:
+    """A Redis that has come up lately may have forgotten keys, whoever asks."""
+    first = await ask(sharing(redis_server))
+    redis_server.empty()
+    await ask(sharing(redis_server), "another")  # which waits until all is in the list
+    again = await ask(sharing(redis_server))
+    assert (again.execution_id, again.attached) == (first.execution_id, True)
     assert len(emulator.runs) == 2
 
 
