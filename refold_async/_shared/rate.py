@@ -30,6 +30,9 @@ LONGEST_STOP = 120.0
 """Seconds for which a gate holds everybody at most."""
 _GONE = 3.0
 """Seconds without a beat after which a member is gone, and its share the others'."""
+_YOUNG = 1.0
+"""Seconds in which all beat twice: while Redis remembers no more, no share grows, for there
+may be members that it has forgotten."""
 _ROOM = 1.25
 """How much more than it has used lately a process that doesn't queue may want next."""
 _HUNGRY = -1
@@ -39,6 +42,8 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local me, demand, ceiling, gate = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local had, gone, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+redis.call('HSETNX', KEYS[1], 'born', now)
+local young = now - redis.call('HGET', KEYS[1], 'born') < tonumber(ARGV[8])
 local known = redis.call('HEXISTS', KEYS[1], me) == 1
 local told = redis.call('HGETALL', KEYS[1])
 local wants, held, total, shut = {}, 0, ceiling > 0 and ceiling or math.huge, 0
@@ -46,7 +51,7 @@ for i = 1, #told, 2 do
     local id = told[i]
     if id == 'gate' then
         shut = math.min(tonumber(told[i + 1]), now + longest)
-    elseif id ~= me then
+    elseif id ~= me and id ~= 'born' then
         local d, share, seen, c = string.match(told[i + 1], '(.-):(.-):(.-):(.*)')
         if now - seen > gone then
             redis.call('HDEL', KEYS[1], id)
@@ -76,7 +81,7 @@ if total < math.huge then
         left = left - level
     end
     share = math.min(mine, level) + left / count
-    if had > 0 and not known then share = math.min(share, had) end
+    if had > 0 and (young or not known) then share = math.min(share, had) end
     share = math.floor(math.max(math.min(share, total - held), total / 100))
 end
 redis.call('HSET', KEYS[1], me, demand .. ':' .. share .. ':' .. now .. ':' .. ceiling)
@@ -170,6 +175,7 @@ class Rate:
             _milli(self._pace.share or 0.0) if self._members else 0,
             _milli(_GONE),
             _milli(LONGEST_STOP),
+            _milli(_YOUNG),
         )
         heard = self._clock.monotonic()
         self._heard_at, self._members = heard, members

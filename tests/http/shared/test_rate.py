@@ -233,24 +233,24 @@ async def test_shares_never_add_up_to_more_than_the_ceiling(link: Link) -> None:
         me = draw.choice([*held])
         wanted = draw.choice([-1, 0, 2_000, 10_000, 50_000])
         share, count, _ = await link.run(
-            _SCRIPT, ["sums"], me, wanted, total, 0, held[me], 3_000, 120_000
+            _SCRIPT, ["sums"], me, wanted, total, 0, held[me], 3_000, 120_000, 0
         )
         held[me] = share
         assert sum(held.values()) <= total * 1.06  # each has a hundredth to begin with
         assert count <= len(held)
     for me in [*held] * 3:
-        held[me], _, _ = await link.run(_SCRIPT, ["sums"], me, -1, total, 0, 0, 3_000, 120_000)
+        held[me], _, _ = await link.run(_SCRIPT, ["sums"], me, -1, total, 0, 0, 3_000, 120_000, 0)
     assert {*held.values()} == {total // 6}
     await link.aclose()
 
 
 async def test_a_member_without_a_beat_is_gone_after_three_seconds(link: Link) -> None:
     """By Redis' own clock; its share is the others'."""
-    beat = ("lapses", "a", -1, 40_000, 0, 0, 3_000, 120_000)
+    beat = ("lapses", "a", -1, 40_000, 0, 0, 3_000, 120_000, 0)
     await link.run(_SCRIPT, [beat[0]], *beat[1:])
-    share, count, _ = await link.run(_SCRIPT, ["lapses"], "b", -1, 40_000, 0, 0, 3_000, 120_000)
+    share, count, _ = await link.run(_SCRIPT, ["lapses"], "b", -1, 40_000, 0, 0, 3_000, 120_000, 0)
     assert (share, count) == (400, 2)
-    share, count, _ = await link.run(_SCRIPT, ["lapses"], "b", -1, 40_000, 0, 0, -1, 120_000)
+    share, count, _ = await link.run(_SCRIPT, ["lapses"], "b", -1, 40_000, 0, 0, -1, 120_000, 0)
     assert (share, count) == (40_000, 1)
     await link.aclose()
 
