@@ -111,6 +111,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.shedding --plot docs/images/goodput.svg
 	$(BIN)/python -m tests.bench.chance
 	$(BIN)/python -m tests.bench.mapping --account-too
+	$(BIN)/python tests/bench/batch_rate.py
 
 # Minutes of calls over real HTTP while a fifth of them go wrong; fails if a promise was broken.
 soak: $(VENV)/.dev
