@@ -65,8 +65,8 @@ test: check side-by-side
 STRICT   := $(BIN)/python -X dev -W error
 parallel  = --dist worksteal --tx '$(1)*popen//python=$(STRICT)'
 
-# All tests, WORKERS at a time, with branch coverage of those that tell something new: see
-# tests/conftest.py. Some tests go by real time, over real sockets and processes: what fails is tried
+# All tests, WORKERS at a time, with branch coverage; but for those marked `long`, which take a third
+# of the time without. Some tests go by real time, over real sockets and processes: what fails is tried
 # twice more, and named in the summary (RERUN).
 side-by-side: $(VENV)/.dev
 	$(STRICT) -m pytest $(call parallel,$(WORKERS)) --reruns 2 --cov --cov-report=term $(ARGS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 ACCOUNT = "acct_1"
-COUNTED = pytest.StashKey[bool]()
-"""Whether a test's lines are counted, where coverage is measured."""
 QUICK = PollPolicy(first=0.02, max_interval=0.1)
 """Looks close together, for runs that take a tenth of a second."""
 
@@ -56,17 +53,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with those that take long, so that none is left for the end, when others are idle.
-
-    Coverage is counted in the others, and in one of five cases of a test with many: the rest of
-    them goes the same ways, and takes longer if each line is noted again.
-    """
+    """Begin with those that take long, so that none is left for the end, when others are idle."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
-    cases: Counter[str] = Counter()
-    for item in items:
-        test = item.nodeid.partition("[")[0]
-        item.stash[COUNTED] = not (item.get_closest_marker("long") or cases[test] % 5)
-        cases[test] += 1
 
 
 @pytest.fixture(autouse=True)
@@ -77,18 +65,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _lines_are_counted_where_they_tell_something(
+def _long_ones_are_not_counted(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Stop coverage for the other tests, and for the processes they start."""
-    counting = None if request.node.stash[COUNTED] else coverage.Coverage.current()
-    if counting is None:
+    """Do without coverage where seconds are computed: it makes them three times as many."""
+    counted = coverage.Coverage.current() if request.node.get_closest_marker("long") else None
+    if counted is None:
         yield
         return
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    counting.stop()
+    counted.stop()
     yield
-    counting.start()
+    counted.start()
 
 
 @pytest.fixture(autouse=True)
