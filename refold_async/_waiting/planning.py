@@ -165,6 +165,8 @@ class Planner:
             last_look = max(last_look, _born(newest))
         if told:
             return now
+        if not (parts or anew):
+            return math.inf  # all are being read by themselves
         dearer = self._pressure(page.account, now)
         wait = 0.0 if anew else self._pause(parts, page.account.name, dearer)
         shortest = min(self._policy.first, self._longest(dearer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -359,3 +360,15 @@ def test_two_old_runs_are_listed_and_two_young_ones_are_not(desk: Desk) -> None:
     assert desk.page(*pair).fewest == 2
     desk.teach(600.0)
     assert desk.page(*pair).fewest == 3
+
+
+def test_a_page_all_of_whose_runs_are_being_read_is_not_due(desk: Desk) -> None:
+    """Each of those reads plans it anew when it is done."""
+    watches = [desk.watch(f"{RUN[:-1]}{n}") for n in range(4)]
+    for watch in watches:
+        watch.looking = True
+    page = desk.page(*watches)
+    assert page.due == math.inf
+    watches[0].looking = False
+    desk.planner.plan(page)
+    assert page.due < math.inf
