@@ -107,13 +107,13 @@ class Caller:
         **options: Any,
     ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Any]]]:
         """Check the arguments of `execute`; what is given back sends, when it is awaited."""
+        limit = positive_seconds(timeout, "timeout")
+        policy = None if retry is None else check_kind(retry, RetryPolicy, "retry")
         if once is not None:
             key = {"within": once_within, "scope": once_scope, "fallback": once_fallback}
             return self._planned_once(
-                workflow_id, timeout=timeout, retry=retry, once=once, key=key, **options
+                workflow_id, limit=limit, policy=policy, once=once, key=key, **options
             )
-        limit = positive_seconds(timeout, "timeout")
-        policy = None if retry is None else check_kind(retry, RetryPolicy, "retry")
         request = self._request(workflow_id, **options)
         return partial(self.parts.starter.start, request, policy=policy, limit=limit)
 
@@ -121,8 +121,8 @@ class Caller:
         self,
         workflow_id: str,
         *,
-        timeout: Seconds | None,
-        retry: RetryPolicy | None,
+        limit: float | None,
+        policy: RetryPolicy | None,
         once: str,
         key: Mapping[str, Any],
         **options: Any,
@@ -131,8 +131,6 @@ class Caller:
         from refold_async._shared import asked_for, check_once, tag_of  # noqa: PLC0415
 
         parts, sharing = self.parts, self.parts.sharing
-        limit = positive_seconds(timeout, "timeout")
-        policy = None if retry is None else check_kind(retry, RetryPolicy, "retry")
         account = self.required(options.get("linked_account_id"))
         checked = check_once(
             once,
