@@ -224,13 +224,21 @@ class Webhooks:
             try:
                 await self.delete(made.webhook_id)
             except NotFoundError:
-                logger.info("webhook %s was removed by somebody else", made.webhook_id)
+                logger.info(
+                    "webhook %s was removed by somebody else",
+                    made.webhook_id,
+                    extra={"webhook_id": made.webhook_id},
+                )
             return None
         return made
 
     async def _widened(self, hook: Webhook, wanted: Mapping[str, Any]) -> Webhook:
         if not hook.is_enabled:
-            logger.warning("webhook %s is switched off, and stays so", hook.webhook_id)
+            logger.warning(
+                "webhook %s is switched off, and stays so",
+                hook.webhook_id,
+                extra={"webhook_id": hook.webhook_id},
+            )
         if _delivers(hook, wanted):
             return hook
         events = [*hook.events, *(e for e in wanted["webhook_events"] if e not in hook.events)]

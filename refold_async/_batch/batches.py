@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from refold_async._batch.report import BatchReport
     from refold_async._batch.source import Requests
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.batch")
 
 
 @attrs.frozen(kw_only=True)

@@ -40,7 +40,7 @@ from refold_async._errors import ConfigError, JournalError, clip
 if TYPE_CHECKING:
     import aiosqlite
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.batch")
 
 APPLICATION_ID = 0x52464C44  # "RFLD"
 _MAGIC = b"SQLite format 3\x00"

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from refold_async._batch.models import ExecutionRequest
 from refold_async._errors import ConfigError
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.batch")
 
 Requests: TypeAlias = Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest]
 

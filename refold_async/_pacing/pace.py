@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refold_async._errors import ApiError
     from refold_async._pacing.turns import Priority, Turns, Waiter
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.pacing")
 
 LONGEST_STOP = 120.0
 """Seconds for which a Retry-After holds everybody at most; then one request asks again."""

@@ -24,6 +24,7 @@ from refold_async._errors import (
     SharedStateError,
 )
 from refold_async._handle import handle_of_ref
+from refold_async._logs import about
 from refold_async._models import ExecutionRef
 from refold_async._shared.keys import SENT, STARTED
 from refold_async._starting import Care
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from refold_async._shared.keys import Keys, KeyState
     from refold_async._starting import Found, Starter
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.shared")
 
 CLAIM = 10.0
 """Seconds for which a claim is good; who waits for a slot renews it."""
@@ -146,7 +147,11 @@ class Bringing:
         except SharedStateError:
             if not self.asked.options.looks or self.has_left:
                 raise
-            logger.warning("Redis is away: whether %s has started is looked up", self.asked.tag)
+            logger.warning(
+                "Redis is away: whether %s has started is looked up",
+                self.asked.tag,
+                extra=about(**self.asked.request.ids),
+            )
         return await self._by_looking()
 
     # -- with Redis --------------------------------------------------------------------------
@@ -249,6 +254,7 @@ class Bringing:
                 asked.tag,
                 execution_id,
                 self._hold,
+                extra=about(**asked.request.ids | {"execution_id": execution_id}),
             )
 
     async def _renew(self, keys: Keys) -> None:
@@ -272,6 +278,7 @@ class Bringing:
                 state.age,
                 self.asked.tag,
                 left,
+                extra=about(**self.asked.request.ids),
             )
             await self._pause(left)
         elif state.age >= _FORGETFUL and not self._generations.lost_within(

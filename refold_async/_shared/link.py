@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async._config import Secret
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.shared")
 
 _TIMEOUT = 0.25
 """Seconds for a connection, and for an answer."""

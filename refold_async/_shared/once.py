@@ -16,6 +16,7 @@ from refold_async._errors import (
     ExecutionOutcomeUnknownError,
     RefoldError,
     RequestTimeoutError,
+    clip,
 )
 from refold_async._handle import ExecutionHandle
 from refold_async._shared.bringing import Bringing, Generations, attached
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from refold_async._shared.asked import Asked
     from refold_async._starting import Starter
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.shared")
 
 _REMEMBERED = 10_000
 """Keys whose runs this process remembers itself: so many outlive a Redis that forgot."""
@@ -252,7 +253,7 @@ class Once:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.info("a key of `once` could not be tidied up: %s", error)
+            logger.info("a key of `once` could not be tidied up: %s", clip(error, 200))
 
     async def _check_memory(self, keys: Keys) -> None:
         policy = await keys.eviction()

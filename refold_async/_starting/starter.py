@@ -17,6 +17,7 @@ from refold_async import _protocol as protocol
 from refold_async._clock import done_within
 from refold_async._errors import RefoldError
 from refold_async._handle import handle_of_started
+from refold_async._logs import about
 from refold_async._pacing import Priority
 from refold_async._transport import Finding, outcome_unknown
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from refold_async._starting.reconcile import Found, Reconciler
     from refold_async._stats import Counters
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.starting")
 
 _KEPT = 1_000
 
@@ -57,7 +58,11 @@ class Orphans:
         self._handles.append(handle)
         if len(self._handles) > _KEPT:
             dropped = self._handles.popleft()
-            logger.warning("orphans are full, dropped execution %s", dropped.execution_id)
+            logger.warning(
+                "orphans are full, dropped execution %s",
+                dropped.execution_id,
+                extra=_about_run(dropped),
+            )
 
     def __iter__(self) -> Iterator[ExecutionHandle[Any]]:
         while self._handles:
@@ -122,6 +127,7 @@ class Starter:
             "the caller of %s: execution %s runs on, its handle is in refold.orphans",
             when,
             handle.execution_id,
+            extra=_about_run(handle),
         )
         self.counters.orphaned += 1
         self.orphans.add(handle)
@@ -278,6 +284,15 @@ class Care:
         """Make the handle of the run, and remember that it is ours."""
         if started.execution_id is not None:
             self._starter.reconciler.own(started.execution_id, self._request.instance_tag)
+        if logger.isEnabledFor(logging.DEBUG):
+            ids = self._request.ids | {"execution_id": started.execution_id}
+            logger.debug(
+                "%s gave execution %s, after %d tries",
+                self._request.operation,
+                started.execution_id,
+                started.attempts,
+                extra=about(**ids, attempts=started.attempts),
+            )
         return handle_of_started(self._starter.services, started, self._request)
 
     async def reconcile(self) -> Found:
@@ -294,6 +309,7 @@ class Care:
                 found.execution_id,
                 self._request.workflow_id,
                 self._request.instance_tag,
+                extra=about(**self._request.ids | {"execution_id": found.execution_id}),
             )
         return found
 
@@ -329,7 +345,10 @@ class Care:
         except (RefoldError, asyncio.CancelledError):
             found = None
         except Exception:
-            logger.exception("looking a start up broke; that a run may exist is said all the same")
+            logger.exception(
+                "looking a start up broke; that a run may exist is said all the same",
+                extra=about(**self._request.ids),
+            )
             found = None
         if found is not None and found.finding is Finding.FOUND:
             self._keep(protocol.Started(execution_id=found.execution_id))
@@ -348,6 +367,7 @@ class Care:
                 self._request.operation,
                 self._request.workflow_id,
                 self._request.instance_tag,
+                extra=about(**self._request.ids),
             )
 
     def _keep(self, started: protocol.Started) -> None:
@@ -358,3 +378,14 @@ class Care:
             heir.set_result(handle)
         else:
             self._starter.orphan(handle, f"{self._request.operation} left after the request had")
+
+
+def _about_run(handle: ExecutionHandle[Any]) -> dict[str, object]:
+    """Give the `extra` of a line that tells of a run."""
+    return about(
+        execution_id=handle.execution_id,
+        workflow_id=handle.workflow_id,
+        slug=handle.slug,
+        linked_account_id=handle.linked_account_id,
+        instance_tag=handle.instance_tag,
+    )

@@ -18,6 +18,7 @@ from refold_async._errors import (
     RequestTimeoutError,
     clip,
 )
+from refold_async._logs import about
 from refold_async._protocol import Answer, Evidence, Operation, Request
 from refold_async._stats import Counters
 from refold_async._transport.decision import Action, Finding, decide
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.transport")
 
 
 def prepare() -> None:
@@ -157,6 +158,7 @@ class Call:
                 self.request.operation,
                 self.request.workflow_id,
                 self.request.instance_tag,
+                extra=about(**self.request.ids, attempts=self.attempts),
             )
         try:
             return await self.attempt()
@@ -230,6 +232,7 @@ class Call:
             clip(failed.describe(), 200),
             self.attempts + 1,
             state.upcoming_sleep,
+            extra=about(**self.request.ids, attempts=self.attempts, request_id=failed.request_id),
         )
 
     def _final(self, answer: Answer) -> RefoldError:

@@ -23,6 +23,7 @@ from refold_async._protocol import Answer, Evidence, explained, judge
 from refold_async._stats import Counters
 from refold_async._transport import failures
 from refold_async._transport.credentials import Authenticator
+from refold_async._transport.observed import is_observed, tell
 from refold_async._transport.retry import Call, prepare
 from refold_async._transport.server_clock import ServerClock
 from refold_async._transport.starts import Starts
@@ -171,10 +172,11 @@ class Transport:
             )
         if phase is None:
             return failures.no_slot()
+        exchange = self._observed if is_observed() else self._exchange
         if care is None:
             attempt = self.wire.attempt(request, sending.timeouts, deadline)
             try:
-                return await self._exchange(request, secret, phase, attempt)
+                return await exchange(request, secret, phase, attempt)
             finally:
                 self.budget.release(account)
         if care.before is not None:
@@ -186,7 +188,7 @@ class Transport:
         attempt = self.wire.attempt(request, sending.timeouts)
         attempt.leaves_by = care.leaves_by
         return await self._starts.make(
-            self._exchange(request, secret, phase, attempt),
+            exchange(request, secret, phase, attempt),
             attempt,
             request=request,
             care=care,
@@ -198,6 +200,14 @@ class Transport:
     def _start_ended(self, account: str | None) -> None:
         self.budget.release(account)
         self._check_idle()
+
+    async def _observed(
+        self, request: Request, secret: Secret, phase: int, attempt: Attempt
+    ) -> Answer:
+        began = self.clock.monotonic()
+        answer = await self._exchange(request, secret, phase, attempt)
+        tell(request, answer, self.clock.monotonic() - began)
+        return answer
 
     async def _exchange(
         self, request: Request, secret: Secret, phase: int, attempt: Attempt

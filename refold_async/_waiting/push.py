@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refold_async._config import PollPolicy
     from refold_async._waiting.watch import Watch
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.waiting")
 
 _KEPT, _KEPT_FOR = 10_000, 600.0
 """Events that came before anybody waited for their run: so many, and for so many seconds."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock, Timer
     from refold_async._waiting.pool import Account, Page
 
-logger = logging.getLogger("refold_async")
+logger = logging.getLogger("refold_async.waiting")
 
 _SHARE = 2 / 3
 """Of the places that other accounts leave, an account takes no more: somebody else always finds

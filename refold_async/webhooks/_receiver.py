@@ -8,7 +8,8 @@ from contextvars import Context
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from refold_async._errors import ConfigError, WebhookBodyError, WebhookSignatureError
+from refold_async._errors import ConfigError, WebhookBodyError, WebhookSignatureError, clip
+from refold_async._logs import about
 from refold_async._protocol import check_keys, read_event, signed_by
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ class Receiver:
             logger.warning("a delivery was refused: %s", error)
             return Verdict.NO_EVENT
         if _contradicts(event.environment, key):
-            logger.warning("a delivery was refused: it is of environment %s", event.environment)
+            logger.warning(
+                "a delivery was refused: it is of environment %s", clip(event.environment, 40)
+            )
             return Verdict.NOT_SIGNED
         self._refold.notify(event)
         if self._on_event is None:
@@ -113,10 +116,19 @@ async def _pass_on(
     try:
         await on_event(event)
     except asyncio.CancelledError:
-        logger.warning("on_event was cancelled for %s", event)
+        logger.warning("on_event was cancelled for %s", clip(event, 300), extra=_about(event))
         raise
     except Exception:
-        logger.exception("on_event raised for %s", event)
+        logger.exception("on_event raised for %s", clip(event, 300), extra=_about(event))
+
+
+def _about(event: WebhookEvent) -> dict[str, object]:
+    """Give the `extra` of a line that tells of an event."""
+    return about(
+        execution_id=getattr(event, "execution_id", None),
+        workflow_id=getattr(event, "workflow_id", None),
+        linked_account_id=event.linked_account_id,
+    )
 
 
 def _contradicts(environment: str | None, key: str) -> bool:
