@@ -43,7 +43,7 @@ $(VENV)/.uvloop: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e ".[cli]" --group docs
+	$(BIN)/python -m pip install -q -e ".[cli,otel]" --group docs
 	@touch $@
 
 $(VENV)/.build: pyproject.toml | $(BIN)/python

@@ -22,6 +22,7 @@ from refold_async._handle import ExecutionHandle
 from refold_async._shared.bringing import Bringing, Generations, attached
 from refold_async._shared.keys import Keys
 from refold_async._shared.link import Link
+from refold_async._telemetry import callers_trace
 from refold_async._transport import outcome_unknown
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Once:
         if bringing.keys is not None and not self._asked_about_memory:
             self._asked_about_memory = True
             self._later(self._check_memory(bringing.keys))
-        task = asyncio.get_running_loop().create_task(bringing.bring(), context=Context())
+        task = asyncio.get_running_loop().create_task(bringing.bring(), context=callers_trace())
         start = self._under_way[key] = _Start(bringing, task)
         task.add_done_callback(lambda task: self._ended(key, asked, task))
         return start, True

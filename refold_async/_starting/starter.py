@@ -251,6 +251,7 @@ class Care:
         "leaves_by",
         "resent",
         "told",
+        "traceparent",
         "uncertain",
     )
 
@@ -268,6 +269,7 @@ class Care:
         self.expecting = False  # an attempt goes on without its caller
         self.uncertain = False  # an attempt that is over may have started a run
         self.resent = False  # and the request was sent again nevertheless
+        self.traceparent: str | None = None  # the call's name in traces
         self._since = starter.reconciler.service_time.now()
         self.before: Callable[[], Awaitable[None]] | None = None
         self.leaves_by = math.inf  # monotonic seconds, for the attempt that is made next
@@ -293,7 +295,7 @@ class Care:
                 started.attempts,
                 extra=about(**ids, attempts=started.attempts),
             )
-        return handle_of_started(self._starter.services, started, self._request)
+        return handle_of_started(self._starter.services, started, self._request, self.traceparent)
 
     async def reconcile(self) -> Found:
         """Look for the run in the list."""

@@ -1,26 +1,74 @@
-"""One attempt as others see it: a line of the log at DEBUG."""
+"""One attempt as others see it: in the log at DEBUG, and in telemetry."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from refold_async import _telemetry as seam
 from refold_async._errors import clip
 from refold_async._logs import about
+from refold_async._protocol import TEMPLATES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from refold_async._clock import Clock
+    from refold_async._config import Secret
     from refold_async._protocol import Answer, Request
+    from refold_async._telemetry import Scope
+    from refold_async._transport.attempt import Attempt
+
+    Exchange = Callable[[Request, Secret, int, Attempt], Coroutine[Any, Any, Answer]]
 
 logger = logging.getLogger("refold_async.transport")
 
 
 def is_observed() -> bool:
     """Tell whether anybody wants to see attempts."""
-    return logger.isEnabledFor(logging.DEBUG)
+    return seam.telemetry is not None or logger.isEnabledFor(logging.DEBUG)
 
 
-def tell(request: Request, answer: Answer, seconds: float) -> None:
-    """Say what an attempt came to, and how long it took."""
+def observed(
+    exchange: Exchange, request: Request, clock: Clock, base_url: str, resends: int
+) -> Exchange:
+    """Give an exchange that is seen by whoever looks, as a part of the caller's trace.
+
+    Args:
+        exchange: sends a request and reads the answer.
+        request: what it will send.
+        clock: what tells the time.
+        base_url: where to.
+        resends: how often the same was sent before.
+    """
+    scope: Scope | None = None
+    if seam.telemetry is not None:
+        scope = seam.telemetry.attempt(
+            request.ids,
+            clock,
+            method=request.method,
+            template=TEMPLATES[request.operation],
+            base_url=base_url,
+            target=request.target,
+            resends=resends,
+        )
+
+    async def seen(request: Request, secret: Secret, phase: int, attempt: Attempt) -> Answer:
+        with scope or nullcontext():
+            began = clock.monotonic()
+            answer = await exchange(request, secret, phase, attempt)
+            if scope is not None:
+                scope.note(status=answer.status, error=answer.error)
+            if logger.isEnabledFor(logging.DEBUG):
+                _log(request, answer, clock.monotonic() - began)
+            return answer
+
+    return seen
+
+
+def _log(request: Request, answer: Answer, seconds: float) -> None:
     error = answer.error
     logger.debug(
         "%s: %s %s came to %s after %.3f s%s",

@@ -59,6 +59,8 @@ class Care(Protocol):
     """Whether an attempt that is over may have started a run."""
     resent: bool
     """Whether the request was sent again nevertheless."""
+    traceparent: str | None
+    """The call's name in traces, while there is telemetry."""
     before: Callable[[], Awaitable[None]] | None
     """What is to be done first, once a slot is there; if it raises, nothing leaves."""
 

@@ -6,10 +6,12 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
+from refold_async import _telemetry as seam
 from refold_async._clock import Clock, done_within, outside, waiting
 from refold_async._config import RetryPolicy
 from refold_async._errors import (
@@ -19,20 +21,23 @@ from refold_async._errors import (
     RequestTimeoutError,
 )
 from refold_async._pacing import Budget, Priority
-from refold_async._protocol import Answer, Evidence, explained, judge
+from refold_async._protocol import STARTING, Answer, Evidence, explained, judge, read_started
 from refold_async._stats import Counters
 from refold_async._transport import failures
 from refold_async._transport.credentials import Authenticator
-from refold_async._transport.observed import is_observed, tell
+from refold_async._transport.observed import is_observed, observed
 from refold_async._transport.retry import Call, prepare
 from refold_async._transport.server_clock import ServerClock
 from refold_async._transport.starts import Starts
 from refold_async._transport.wire import Wire
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from refold_async._config import Secret, Timeouts
     from refold_async._protocol import Request
     from refold_async._transport.attempt import Attempt
+    from refold_async._transport.observed import Exchange
     from refold_async._transport.retry import Care
 
 _ELSEWHERE = (
@@ -107,8 +112,9 @@ class Transport:
         sending = Sending(
             request, policy or self.policy, timeouts or self.wire.timeouts, deadline, care, priority
         )
+        send = self._send if seam.telemetry is None else self._send_seen
         try:
-            return await self._send(sending)
+            return await send(sending)
         except RefoldError as error:
             failure = self.explained(error, request)
         raise failure  # out here: as its context the old one would bring all its frames along
@@ -116,6 +122,25 @@ class Transport:
     def explained(self, error: RefoldError, request: Request) -> RefoldError:
         """Give a copy of an error that says whose call it ended, and what to do about it."""
         return explained(error, request, credential=self.auth.origin)
+
+    async def _send_seen(self, sending: Sending) -> Answer:
+        if (telemetry := seam.telemetry) is None:  # switched off in the moment
+            return await self._send(sending)
+        request, care = sending.request, sending.care
+        starts = request.operation in STARTING
+        with telemetry.call(request.ids, self.clock, starts=starts) as scope:
+            if care is not None:
+                care.traceparent = scope.traceparent
+            answer = await self._send(sending)
+            if care is not None:
+                started = read_started(answer, request)
+                scope.note(
+                    execution_id=started.execution_id,
+                    status=started.result and str(started.result.status),
+                    attempts=answer.attempts,
+                    possible_duplicate=answer.possible_duplicate or None,
+                )
+        return answer
 
     async def _send(self, sending: Sending) -> Answer:
         if self._idle is not None and sending.care is not None:
@@ -135,7 +160,7 @@ class Transport:
         call = Call(
             request=sending.request,
             policy=sending.policy,
-            attempt=partial(self._try, sending, again=True),
+            attempt=partial(self._try, sending, count(1)),
             clock=self.clock,
             counters=self.counters,
             deadline=sending.deadline,
@@ -144,23 +169,27 @@ class Transport:
         )
         return await call.persist(answer)
 
-    async def _try(self, sending: Sending, *, again: bool = False) -> Answer:
-        """Make one attempt; a refused token is renewed, and the request sent once more."""
+    async def _try(self, sending: Sending, resent: Iterator[int] | None = None) -> Answer:
+        """Make one attempt; a refused token is renewed, and the request sent once more.
+
+        `resent` counts the attempts that follow the first.
+        """
         self.check_usable()
+        resends = 0 if resent is None else next(resent)
         auth, deadline = self.auth, sending.deadline
         try:
             secret = auth.current or await auth.renewed(None, deadline)
-            answer = await self._attempt(sending, secret, again=again)
+            answer = await self._attempt(sending, secret, resends)
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
                 renewed = await auth.renewed(secret, deadline)
                 if renewed is not secret:
-                    answer = await self._attempt(sending, renewed, again=True)
+                    answer = await self._attempt(sending, renewed, resends + 1)
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
         return answer
 
-    async def _attempt(self, sending: Sending, secret: Secret, *, again: bool) -> Answer:
+    async def _attempt(self, sending: Sending, secret: Secret, resends: int) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
         request, deadline, care = sending.request, sending.deadline, sending.care
         priority, account = sending.priority, request.account
@@ -168,11 +197,13 @@ class Transport:
         if phase is None:
             patience = sending.policy.patience
             phase = await self.budget.acquire(
-                priority, deadline, account=account, patience=patience, again=again
+                priority, deadline, account=account, patience=patience, again=resends > 0
             )
         if phase is None:
             return failures.no_slot()
-        exchange = self._observed if is_observed() else self._exchange
+        exchange: Exchange = self._exchange
+        if is_observed():
+            exchange = observed(exchange, request, self.clock, self.wire.base_url, resends)
         if care is None:
             attempt = self.wire.attempt(request, sending.timeouts, deadline)
             try:
@@ -200,14 +231,6 @@ class Transport:
     def _start_ended(self, account: str | None) -> None:
         self.budget.release(account)
         self._check_idle()
-
-    async def _observed(
-        self, request: Request, secret: Secret, phase: int, attempt: Attempt
-    ) -> Answer:
-        began = self.clock.monotonic()
-        answer = await self._exchange(request, secret, phase, attempt)
-        tell(request, answer, self.clock.monotonic() - began)
-        return answer
 
     async def _exchange(
         self, request: Request, secret: Secret, phase: int, attempt: Attempt

@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from refold_async._clock import look_later
+from refold_async._telemetry import shared_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -152,7 +153,7 @@ class Schedule:
         part = self._pick(page)
         part.looking = True
         page.account.in_flight += 1
-        task = asyncio.get_running_loop().create_task(self._look(part), context=Context())
+        task = asyncio.get_running_loop().create_task(self._look(part), context=shared_context())
         self._tasks.add(task)
         ended = functools.partial(self._look_ended, page, part)
         task.add_done_callback(ended, context=Context())
