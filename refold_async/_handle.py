@@ -117,15 +117,15 @@ class ExecutionHandle(Generic[Out_co]):
         self.slug = slug
         self.linked_account_id = linked_account_id
         self.instance_tag = instance_tag
-        self._result: ExecutionResult[Any] | None = None
+        self._result: ExecutionResult[Any] | None
         self._read: Callable[[ExecutionResult[Any]], ExecutionResult[Out_co]] | None = None
         self._watch: Watch | None = None
         self._known_at = services.clock.monotonic()
         self._fresh = started is not None
-        self.attempts = 0
         self.attached = False
-        self.possible_duplicate = False
-        if started is not None:
+        if started is None:
+            self._result, self.attempts, self.possible_duplicate = None, 0, False
+        else:
             self._result = started.result
             self.attempts = started.attempts
             self.possible_duplicate = started.possible_duplicate

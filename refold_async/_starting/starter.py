@@ -286,15 +286,6 @@ class Care:
         """Make the handle of the run, and remember that it is ours."""
         if started.execution_id is not None:
             self._starter.reconciler.own(started.execution_id, self._request.instance_tag)
-        if logger.isEnabledFor(logging.DEBUG):
-            ids = self._request.ids | {"execution_id": started.execution_id}
-            logger.debug(
-                "%s gave execution %s, after %d tries",
-                self._request.operation,
-                started.execution_id,
-                started.attempts,
-                extra=about(**ids, attempts=started.attempts),
-            )
         return handle_of_started(self._starter.services, started, self._request, self.traceparent)
 
     async def reconcile(self) -> Found:

@@ -1,4 +1,4 @@
-"""One attempt as others see it: in the log at DEBUG, and in telemetry."""
+"""Calls and attempts as others see them: in the log at DEBUG, and in telemetry."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from refold_async import _telemetry as seam
 from refold_async._errors import clip
 from refold_async._logs import about
-from refold_async._protocol import TEMPLATES
+from refold_async._protocol import STARTING, TEMPLATES, read_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from refold_async._clock import Clock
@@ -26,9 +27,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger("refold_async.transport")
 
 
-def is_observed() -> bool:
-    """Tell whether anybody wants to see attempts."""
-    return seam.telemetry is not None or logger.isEnabledFor(logging.DEBUG)
+def call_of(request: Request, clock: Clock) -> AbstractContextManager[Scope | None]:
+    """Give the scope of a call, if there is telemetry."""
+    if seam.telemetry is None:
+        return nullcontext()
+    return seam.telemetry.call(request.ids, clock, starts=request.operation in STARTING)
+
+
+def tell_started(request: Request, answer: Answer, scope: Scope | None) -> None:
+    """Say which run a call has come to."""
+    started = read_started(answer, request)
+    if scope is not None:
+        scope.note(
+            execution_id=started.execution_id,
+            status=started.result and str(started.result.status),
+            attempts=started.attempts,
+            possible_duplicate=started.possible_duplicate or None,
+        )
+    logger.debug(
+        "%s gave execution %s, after %d tries",
+        request.operation,
+        started.execution_id,
+        started.attempts,
+        extra=about(
+            **request.ids | {"execution_id": started.execution_id}, attempts=started.attempts
+        ),
+    )
 
 
 def observed(

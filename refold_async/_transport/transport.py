@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
@@ -21,24 +22,24 @@ from refold_async._errors import (
     RequestTimeoutError,
 )
 from refold_async._pacing import Budget, Priority
-from refold_async._protocol import STARTING, Answer, Evidence, explained, judge, read_started
+from refold_async._protocol import Answer, Evidence, explained, judge
 from refold_async._stats import Counters
 from refold_async._transport import failures
 from refold_async._transport.credentials import Authenticator
-from refold_async._transport.observed import is_observed, observed
+from refold_async._transport.observed import call_of, observed, tell_started
 from refold_async._transport.retry import Call, prepare
 from refold_async._transport.server_clock import ServerClock
 from refold_async._transport.starts import Starts
 from refold_async._transport.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from refold_async._config import Secret, Timeouts
     from refold_async._protocol import Request
     from refold_async._transport.attempt import Attempt
     from refold_async._transport.observed import Exchange
     from refold_async._transport.retry import Care
+
+logger = logging.getLogger("refold_async.transport")
 
 _ELSEWHERE = (
     "the client belongs to the event loop (and process) of its first call; make one client per"
@@ -57,6 +58,7 @@ class Sending(NamedTuple):
     deadline: float | None
     care: Care | None
     priority: Priority
+    observed: bool
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -90,8 +92,8 @@ class Transport:
         self,
         request: Request,
         *,
-        policy: RetryPolicy | None = None,
-        timeouts: Timeouts | None = None,
+        policy: RetryPolicy,
+        timeouts: Timeouts,
         deadline: float | None = None,
         care: Care | None = None,
         priority: Priority = Priority.RESULT,
@@ -100,8 +102,8 @@ class Transport:
 
         Args:
             request: what to send.
-            policy: how to retry; the client's own if None.
-            timeouts: of each attempt; the client's own if None.
+            policy: how to retry.
+            timeouts: of each attempt.
             deadline: monotonic seconds at which to give up, or None.
             care: who looks after a start whose answer is lost or whose caller leaves.
             priority: who goes first.
@@ -109,12 +111,10 @@ class Transport:
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
-        sending = Sending(
-            request, policy or self.policy, timeouts or self.wire.timeouts, deadline, care, priority
-        )
-        send = self._send if seam.telemetry is None else self._send_seen
+        observed = seam.telemetry is not None or logger.isEnabledFor(logging.DEBUG)
+        sending = Sending(request, policy, timeouts, deadline, care, priority, observed)
         try:
-            return await send(sending)
+            return await (self._send_seen(sending) if observed else self._send(sending))
         except RefoldError as error:
             failure = self.explained(error, request)
         raise failure  # out here: as its context the old one would bring all its frames along
@@ -124,30 +124,21 @@ class Transport:
         return explained(error, request, credential=self.auth.origin)
 
     async def _send_seen(self, sending: Sending) -> Answer:
-        if (telemetry := seam.telemetry) is None:  # switched off in the moment
-            return await self._send(sending)
         request, care = sending.request, sending.care
-        starts = request.operation in STARTING
-        with telemetry.call(request.ids, self.clock, starts=starts) as scope:
-            if care is not None:
+        with call_of(request, self.clock) as scope:
+            if care is not None and scope is not None:
                 care.traceparent = scope.traceparent
             answer = await self._send(sending)
             if care is not None:
-                started = read_started(answer, request)
-                scope.note(
-                    execution_id=started.execution_id,
-                    status=started.result and str(started.result.status),
-                    attempts=answer.attempts,
-                    possible_duplicate=answer.possible_duplicate or None,
-                )
-        return answer
+                tell_started(request, answer, scope)
+            return answer
 
     async def _send(self, sending: Sending) -> Answer:
         if self._idle is not None and sending.care is not None:
             raise ClientClosedError("the client is being closed, and starts nothing more")
         self._calls += 1
         try:
-            with waiting(self.clock, sending.request.operation.value):
+            with waiting(self.clock, sending.request.operation):
                 return await self._persist(sending)
         finally:
             self._calls -= 1
@@ -157,10 +148,11 @@ class Transport:
         answer = await self._try(sending)
         if answer.error is None:
             return answer
+        resends = count(1)
         call = Call(
             request=sending.request,
             policy=sending.policy,
-            attempt=partial(self._try, sending, count(1)),
+            attempt=lambda: self._try(sending, next(resends)),
             clock=self.clock,
             counters=self.counters,
             deadline=sending.deadline,
@@ -169,13 +161,12 @@ class Transport:
         )
         return await call.persist(answer)
 
-    async def _try(self, sending: Sending, resent: Iterator[int] | None = None) -> Answer:
+    async def _try(self, sending: Sending, resends: int = 0) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more.
 
-        `resent` counts the attempts that follow the first.
+        `resends` says how many attempts of the call there were before.
         """
         self.check_usable()
-        resends = 0 if resent is None else next(resent)
         auth, deadline = self.auth, sending.deadline
         try:
             secret = auth.current or await auth.renewed(None, deadline)
@@ -202,7 +193,7 @@ class Transport:
         if phase is None:
             return failures.no_slot()
         exchange: Exchange = self._exchange
-        if is_observed():
+        if sending.observed:
             exchange = observed(exchange, request, self.clock, self.wire.base_url, resends)
         if care is None:
             attempt = self.wire.attempt(request, sending.timeouts, deadline)
@@ -236,7 +227,7 @@ class Transport:
         self, request: Request, secret: Secret, phase: int, attempt: Attempt
     ) -> Answer:
         """Send, read, and tell the clock and the budget what the reply says."""
-        self.counters.requests[request.operation.value] += 1
+        self.counters.requests[str.__str__(request.operation)] += 1
         with outside(self.clock):
             reply = await self.wire.exchange(request, secret, attempt)
         if isinstance(reply, Answer):

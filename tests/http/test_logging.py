@@ -73,7 +73,7 @@ async def test_the_log_of_a_call_at_debug(
         ("DEBUG", "transport", about),
         ("INFO", "transport", about),
         ("DEBUG", "transport", about),
-        ("DEBUG", "starting", run),
+        ("DEBUG", "transport", run),
     ]
     path = "execute: POST /api/v2/public/workflow/wf_1/execute came to HTTP"
     assert first.getMessage().startswith(f"{path} 503 after 0.")
