@@ -145,8 +145,11 @@ async def main() -> None:
         figures = await cpu(options.rounds, options.calls, base_url)
     print(f"CPU per execute, {options.rounds} rounds of {options.calls} calls")
     for name, values in figures.items():
-        more = statistics.median(a - b for a, b in zip(values, figures["off"], strict=True))
-        print(f"  {name:<18} median {statistics.median(values):6.1f} µs   ({more:+.1f})")
+        beside = [*zip(values, figures["off"], strict=True)]
+        more = statistics.median(ours - off for ours, off in beside)
+        ratio = statistics.median(ours / off for ours, off in beside)
+        middle = statistics.median(values)
+        print(f"  {name:<18} median {middle:6.1f} µs   {more:+6.1f} µs   ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":
