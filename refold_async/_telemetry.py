@@ -50,7 +50,6 @@ class Telemetry(Protocol):
 
     def attempt(
         self,
-        names: Mapping[str, str | None],
         clock: Clock,
         *,
         method: str,

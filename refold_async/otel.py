@@ -133,7 +133,6 @@ class _Telemetry:
 
     def attempt(
         self,
-        names: Mapping[str, str | None],
         clock: Clock,
         *,
         method: str,
@@ -145,7 +144,7 @@ class _Telemetry:
         attributes = _request_attributes(method, template, base_url)
         span = None
         if self.poll_spans or not seam.is_shared.get():
-            details = {**_given(names), **attributes, "url.full": base_url + target}
+            details = {**attributes, "url.full": base_url + target}
             if resends:
                 details["http.request.resend_count"] = resends
             span = f"{method} {template}", details

@@ -70,7 +70,6 @@ def observed(
     scope: Scope | None = None
     if seam.telemetry is not None:
         scope = seam.telemetry.attempt(
-            request.ids,
             clock,
             method=request.method,
             template=TEMPLATES[request.operation],

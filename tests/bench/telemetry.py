@@ -2,11 +2,11 @@
 
     python -m tests.bench.telemetry [--rounds 41] [--calls 1280] [--before ../another/checkout]
 
-First the bytecode instructions of one `execute`, with telemetry off: those of the SDK's own code,
-and all of Python's, medians of 50 calls one after the other. `--before` counts them of another
-checkout too. Then CPU per call, 64 in flight, in alternating rounds as in `execute_cpu.py`: with
-telemetry off, on, and on where no trace is sampled. On means spans through a `BatchSpanProcessor`
-to an exporter that drops them, and metrics.
+First the bytecode instructions of one `execute`: those of the SDK's own code, and all of Python's,
+medians of 50 calls one after the other. `--before` counts them of another checkout too. Then CPU
+per call, 64 in flight, in alternating rounds as in `execute_cpu.py`: with telemetry off, on, and on
+where no trace is sampled. On means spans through a `BatchSpanProcessor` to an exporter that drops
+them, and metrics.
 """
 
 from __future__ import annotations
@@ -58,7 +58,22 @@ COUNT = textwrap.dedent("""
 
         return step
 
+    def switch_on():
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        from refold_async.otel import RefoldInstrumentor
+
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+        meters = MeterProvider([InMemoryMetricReader()])
+        RefoldInstrumentor().instrument(tracer_provider=provider, meter_provider=meters)
+
     async def main():
+        if sys.argv[2] == "on":
+            switch_on()
         counts = []
         async with RefoldClient(
             api_key="tk_bench", linked_account_id="a", base_url=sys.argv[1], rate_limit=None
@@ -83,10 +98,10 @@ class Drop(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-async def instructions(checkout: Path, base_url: str) -> tuple[float, float]:
+async def instructions(checkout: Path, base_url: str, switch: str) -> tuple[float, float]:
     """Count the instructions of an `execute`, by the code of a checkout."""
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", COUNT, base_url),
+        *(sys.executable, "-c", COUNT, base_url, switch),
         cwd=checkout,
         env=os.environ | {"PYTHONPATH": str(checkout)},
         stdout=asyncio.subprocess.PIPE,
@@ -137,10 +152,12 @@ async def main() -> None:
     parser.add_argument("--before", type=Path)
     options = parser.parse_args()
     async with server() as base_url:
-        print("Bytecode instructions per execute, telemetry off: the SDK's own, all")
-        for name, checkout in (("before", options.before), ("here", ROOT)):
+        print("Bytecode instructions per execute: the SDK's own, all of Python's")
+        counted = {"off, before": options.before, "off": ROOT, "on": ROOT}
+        for name, checkout in counted.items():
             if checkout is not None:
-                ours, everything = await instructions(checkout.resolve(), base_url)
+                switch = name.partition(",")[0]
+                ours, everything = await instructions(checkout.resolve(), base_url, switch)
                 print(f"  {name:<18} {ours:6,.0f} {everything:6,.0f}")
         figures = await cpu(options.rounds, options.calls, base_url)
     print(f"CPU per execute, {options.rounds} rounds of {options.calls} calls")

@@ -79,7 +79,6 @@ async def test_an_attempt_is_described_by_the_conventions_for_http(
         "refold.instance_tag": handle.instance_tag,
     }
     request = {
-        **about,
         "http.request.method": "POST",
         "url.template": "/api/v2/public/workflow/{workflow_id}/execute",
         "url.full": f"{emulator.base_url}/api/v2/public/workflow/{WORKFLOW}/execute",
