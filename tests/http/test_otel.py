@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 import refold_async
@@ -284,6 +285,24 @@ async def test_the_key_is_told_to_nobody(
     shown = "".join(span.to_json() for span in told.spans) + repr([*told.points()])
     assert len(told.spans) == 2
     assert key not in shown
+
+
+async def test_an_exporter_that_breaks_loses_no_run(
+    refold: RefoldClient, told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What takes spans is somebody else's code: its faults are told once, and end nothing."""
+
+    class Broken(SpanProcessor):
+        def on_start(self, span: object, parent_context: object = None) -> None:
+            raise RuntimeError("start")
+
+        def on_end(self, span: object) -> None:
+            raise RuntimeError("end")
+
+    told.provider.add_span_processor(Broken())
+    assert (await refold.run(WORKFLOW, slug="s")).ok
+    (line,) = [record for record in caplog.records if record.name == "refold_async.otel"]
+    assert line.levelname == "ERROR"
 
 
 async def test_it_can_be_switched_off_again(refold: RefoldClient) -> None:
