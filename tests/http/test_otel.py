@@ -206,6 +206,16 @@ async def test_a_call_that_fails_says_why(
     assert (call.status.status_code, call.status.description) == (StatusCode.ERROR, "HTTP 400, no")
 
 
+async def test_a_sync_run_and_one_that_is_run_again_are_calls(refold: RefoldClient) -> None:
+    """The end of the former is known with the call."""
+    with Told() as told:
+        first = await refold.execute(WORKFLOW, slug="s", sync=True)
+        again = await first.rerun()
+    call, rerun = told.one("refold.execute"), told.one("refold.rerun")
+    assert (call.attributes or {})["refold.execution.status"] == "COMPLETED"
+    assert (rerun.attributes or {})["refold.execution.id"] == again.execution_id
+
+
 async def test_an_attempt_whose_caller_left_ends_its_own_span(
     refold: RefoldClient, emulator: Emulator, told: Told
 ) -> None:
