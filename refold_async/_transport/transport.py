@@ -26,7 +26,6 @@ from refold_async._protocol import Answer, Evidence, explained, judge
 from refold_async._stats import Counters
 from refold_async._transport import failures
 from refold_async._transport.credentials import Authenticator
-from refold_async._transport.observed import call_of, observed, tell_started
 from refold_async._transport.retry import Call, prepare
 from refold_async._transport.server_clock import ServerClock
 from refold_async._transport.starts import Starts
@@ -124,6 +123,11 @@ class Transport:
         return explained(error, request, credential=self.auth.origin)
 
     async def _send_seen(self, sending: Sending) -> Answer:
+        from refold_async._transport.observed import (  # noqa: PLC0415 - only who looks needs it
+            call_of,
+            tell_started,
+        )
+
         request, care = sending.request, sending.care
         with call_of(request, self.clock) as scope:
             if care is not None and scope is not None:
@@ -194,6 +198,8 @@ class Transport:
             return failures.no_slot()
         exchange: Exchange = self._exchange
         if sending.observed:
+            from refold_async._transport.observed import observed  # noqa: PLC0415 - the same
+
             exchange = observed(exchange, request, self.clock, self.wire.base_url, resends)
         if care is None:
             attempt = self.wire.attempt(request, sending.timeouts, deadline)
