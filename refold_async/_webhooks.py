@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
@@ -16,6 +15,7 @@ from refold_async._errors import (
     ServerError,
     TransportError,
 )
+from refold_async._logs import Log
 from refold_async._models import WORKFLOW_EVENTS, Webhook
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from refold_async._handle import Services
     from refold_async._models import WebhookEventKind
 
-logger = logging.getLogger("refold_async.webhooks")
+logger = Log("webhooks")
 
 _ONCE = RetryPolicy(mode="never")
 """Making one is not repeatable; `ensure` looks for what a lost answer has made."""

@@ -7,7 +7,6 @@ the help of the fan, which says whether anything may still be sent.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +17,7 @@ from refold_async._batch.source import END, Input
 from refold_async._checks import check_count, plain
 from refold_async._errors import NotSentError, RefoldError, clip
 from refold_async._handle import ExecutionHandle, read_by
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._models import OutputError
 from refold_async._typed import TypedWorkflow
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from refold_async._config import RetryPolicy
     from refold_async._protocol import Request
 
-logger = logging.getLogger("refold_async.batch")
+logger = Log("batch")
 
 CONCURRENCY = 10_000
 """Items under way at most, unless the caller says otherwise.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from refold_async._errors import (
     clip,
 )
 from refold_async._handle import ExecutionHandle
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._models import ExecutionRef
 from refold_async._transport import Finding
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from refold_async._batch.carrier import Ending
     from refold_async._batch.fan import Entry, Fan, Submission
 
-logger = logging.getLogger("refold_async.batch")
+logger = Log("batch")
 
 
 _LAST_ANSWERS = 1.0

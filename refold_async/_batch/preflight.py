@@ -9,12 +9,11 @@ See: "Get Workflow Request Structure".
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from typing import TYPE_CHECKING, Any
 
 from refold_async._errors import ConfigError, PayloadError, clip
-from refold_async._logs import about
+from refold_async._logs import Log, about
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from refold_async._batch.models import ExecutionRequest
     from refold_async._models import RequestStructure
 
-logger = logging.getLogger("refold_async.batch")
+logger = Log("batch")
 
 _LONGEST = 300
 """Characters of a complaint, which quotes the value at fault."""

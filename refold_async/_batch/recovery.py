@@ -7,7 +7,6 @@ Their tags are looked for in the list of runs, all at once. One that is not ther
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -15,7 +14,7 @@ import attrs
 from refold_async._batch.journal_rows import Row
 from refold_async._clock import Clock, done_within
 from refold_async._errors import RefoldError
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._starting import Found
 from refold_async._transport import Finding
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from refold_async._batch.journal import Journal
     from refold_async._starting import Sightings
 
-logger = logging.getLogger("refold_async.batch")
+logger = Log("batch")
 
 _WITNESSES = 1_000
 """Runs started now that are remembered, to see whether the list has caught up."""

@@ -8,7 +8,6 @@ who says nothing more is looked for in the list of runs, and sent again only if 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 from functools import partial
@@ -24,7 +23,7 @@ from refold_async._errors import (
     SharedStateError,
 )
 from refold_async._handle import handle_of_ref
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._models import ExecutionRef
 from refold_async._shared.keys import SENT, STARTED
 from refold_async._starting import Care
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from refold_async._shared.keys import Keys, KeyState
     from refold_async._starting import Found, Starter
 
-logger = logging.getLogger("refold_async.shared")
+logger = Log("shared")
 
 CLAIM = 10.0
 """Seconds for which a claim is good; who waits for a slot renews it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +18,7 @@ from refold_async._errors import (
     clip,
 )
 from refold_async._handle import ExecutionHandle
+from refold_async._logs import Log
 from refold_async._shared.bringing import Bringing, Generations, attached
 from refold_async._shared.keys import Keys
 from refold_async._shared.link import Link
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from refold_async._shared.asked import Asked
     from refold_async._starting import Starter
 
-logger = logging.getLogger("refold_async.shared")
+logger = Log("shared")
 
 _REMEMBERED = 10_000
 """Keys whose runs this process remembers itself: so many outlive a Redis that forgot."""

@@ -9,7 +9,6 @@ See: "List Executions".
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections import OrderedDict
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from refold_async._errors import RefoldError
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._pacing import Priority
 from refold_async._starting.service_time import Moment, ServiceTime
 from refold_async._starting.together import Together
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from refold_async._protocol import Request
     from refold_async._transport import Api
 
-logger = logging.getLogger("refold_async.starting")
+logger = Log("starting")
 
 _MARGIN = 5.0
 """Seconds before the first attempt from which on runs are looked at: clocks are never exact."""

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import hashlib
 import json
-import logging
 import math
 import os
 from collections import deque
@@ -17,7 +16,7 @@ from refold_async import _protocol as protocol
 from refold_async._clock import done_within
 from refold_async._errors import RefoldError
 from refold_async._handle import handle_of_started
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._pacing import Priority
 from refold_async._transport import Finding, outcome_unknown
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from refold_async._starting.reconcile import Found, Reconciler
     from refold_async._stats import Counters
 
-logger = logging.getLogger("refold_async.starting")
+logger = Log("starting")
 
 _KEPT = 1_000
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from refold_async import _telemetry as seam
 from refold_async._errors import clip
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._protocol import STARTING, TEMPLATES, read_started
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Exchange = Callable[[Request, Secret, int, Attempt], Coroutine[Any, Any, Answer]]
 
-logger = logging.getLogger("refold_async.transport")
+logger = Log("transport")
 
 
 def call_of(request: Request, clock: Clock) -> AbstractContextManager[Scope | None]:
@@ -84,7 +84,7 @@ def observed(
             answer = await exchange(request, secret, phase, attempt)
             if scope is not None:
                 scope.note(status=answer.status, error=answer.error)
-            if logger.isEnabledFor(logging.DEBUG):
+            if logger.is_enabled_for(logging.DEBUG):
                 _log(request, answer, clock.monotonic() - began)
             return answer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +17,7 @@ from refold_async._errors import (
     RequestTimeoutError,
     clip,
 )
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._protocol import Answer, Evidence, Operation, Request
 from refold_async._stats import Counters
 from refold_async._transport.decision import Action, Finding, decide
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 
-logger = logging.getLogger("refold_async.transport")
+logger = Log("transport")
 
 
 def prepare() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING
 
 from refold_async._clock import done_within
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._transport import failures
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from refold_async._transport.attempt import Attempt
     from refold_async._transport.retry import Care
 
-logger = logging.getLogger("refold_async.transport")
+logger = Log("transport")
 
 
 class Starts:

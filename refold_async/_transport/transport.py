@@ -21,6 +21,7 @@ from refold_async._errors import (
     RefoldError,
     RequestTimeoutError,
 )
+from refold_async._logs import Log
 from refold_async._pacing import Budget, Priority
 from refold_async._protocol import Answer, Evidence, explained, judge
 from refold_async._stats import Counters
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from refold_async._transport.observed import Exchange
     from refold_async._transport.retry import Care
 
-logger = logging.getLogger("refold_async.transport")
+logger = Log("transport")
 
 _ELSEWHERE = (
     "the client belongs to the event loop (and process) of its first call; make one client per"
@@ -110,7 +111,7 @@ class Transport:
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
-        observed = seam.telemetry is not None or logger.isEnabledFor(logging.DEBUG)
+        observed = seam.telemetry is not None or logger.is_enabled_for(logging.DEBUG)
         sending = Sending(request, policy, timeouts, deadline, care, priority, observed)
         try:
             return await (self._send_seen(sending) if observed else self._send(sending))

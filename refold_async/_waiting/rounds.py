@@ -17,7 +17,7 @@ from refold_async._errors import (
     RefoldError,
     clip,
 )
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._waiting.look import Look, without_output
 from refold_async._waiting.pool import SLACK, Page, created_of
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from refold_async._waiting.schedule import Schedule
     from refold_async._waiting.watch import Watch
 
-logger = logging.getLogger("refold_async.waiting")
+logger = Log("waiting")
 
 _UNLISTED_FOR = 60.0
 """Seconds for which a run is read by itself that a list should have shown and did not."""
@@ -174,7 +174,7 @@ class Rounds:
     def _settle(self, watch: Watch, result: ExecutionResult[Any]) -> None:
         watch.settle(result)
         self._counters.settled += 1
-        if logger.isEnabledFor(logging.DEBUG):
+        if logger.is_enabled_for(logging.DEBUG):
             logger.debug(
                 "execution %s is %s, after %d looks at it alone",
                 watch.execution_id,

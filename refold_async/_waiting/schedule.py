@@ -6,13 +6,13 @@ import asyncio
 import functools
 import heapq
 import itertools
-import logging
 import math
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING
 
 from refold_async._clock import look_later
+from refold_async._logs import Log
 from refold_async._telemetry import shared_context
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock, Timer
     from refold_async._waiting.pool import Account, Page
 
-logger = logging.getLogger("refold_async.waiting")
+logger = Log("waiting")
 
 _SHARE = 2 / 3
 """Of the places that other accounts leave, an account takes no more: somebody else always finds

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import get_meter
 from opentelemetry.trace import get_tracer
 
+from refold_async._logs import Log
 from refold_async._version import __version__
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from refold_async._clock import Clock
 
-logger = logging.getLogger("refold_async.otel")
+logger = Log("otel")
 
 _NAME = "refold_async"
 _SCHEMA = "https://opentelemetry.io/schemas/1.36.0"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextvars import Context
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from refold_async._errors import ConfigError, WebhookBodyError, WebhookSignatureError, clip
-from refold_async._logs import about
+from refold_async._logs import Log, about
 from refold_async._protocol import check_keys, read_event, signed_by
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from refold_async._models import WebhookEvent
 
-logger = logging.getLogger("refold_async.webhooks")
+logger = Log("webhooks")
 
 METHODS = ("POST", "PUT", "PATCH")
 """What a webhook can be set to use."""

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import refold_async
 from refold_async import RetryPolicy
 from refold_async.emulator import Emulator, Fault
@@ -18,12 +20,11 @@ from tests.conftest import ACCOUNT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import pytest
-
     from refold_async import RefoldClient
 
 ROOT = Path(refold_async.__file__).parent
 PAGE = (ROOT.parent / "docs/how-to/observing.md").read_text(encoding="utf-8")
+NAMES = {"Log": "refold_async.", "logging.getLogger": ""}
 IDS = ("workflow_id", "slug", "linked_account_id", "instance_tag", "execution_id")
 
 
@@ -31,8 +32,9 @@ def loggers() -> Iterator[tuple[str, str]]:
     """Every logger of the package, by the module that asks for it."""
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger":
-                yield path.relative_to(ROOT).as_posix(), ast.literal_eval(node.args[0])
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in NAMES:
+                prefix, name = NAMES[ast.unparse(node.func)], ast.unparse(node.args[0])
+                yield path.relative_to(ROOT).as_posix(), prefix + name.strip("'")
 
 
 def ids(record: logging.LogRecord) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def test_each_room_has_a_logger_of_its_own() -> None:
     found = {}
     for module, name in loggers():
         room = module.partition("/")[0].removesuffix(".py").strip("_")
-        if room != "cli":  # which listens to all of them
+        if room not in {"cli", "logs"}:  # the one listens to all of them, the other makes them
             found[name] = f"refold_async.{room}"
     assert {*found} == {*found.values()}
     assert {*found} == {*re.findall(r"^\| `(refold_async\.\w+)` \|", PAGE, re.MULTILINE)}
@@ -80,12 +82,50 @@ async def test_the_log_of_a_call_at_debug(
     assert "try 2 follows in" in retry.getMessage()
     assert second.getMessage().startswith(f"{path} 200 after 0.")
     assert started.getMessage() == f"execute gave execution {handle.execution_id}, after 2 tries"
+    assert [(r.filename, r.funcName) for r in (retry, started)] == [
+        ("retry.py", "_log"),
+        ("observed.py", "tell_started"),
+    ]
     assert {look.name for look in looks} == {"refold_async.transport"}
     assert ended.getMessage().startswith(f"execution {handle.execution_id} is COMPLETED")
     assert (ended.name, ids(ended)["execution_id"]) == (
         "refold_async.waiting",
         handle.execution_id,
     )
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param((), id="all goes well"),
+        pytest.param((Fault(status=503),), id="tried again"),
+        pytest.param((Fault(drop="after"),), id="found by its tag"),
+        pytest.param((Fault(status=502),), id="sent again"),
+    ],
+)
+async def test_a_handler_that_raises_loses_no_run(
+    connect: Callable[..., RefoldClient],
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    faults: tuple[Fault, ...],
+) -> None:
+    """On its way from the answer to the handle nothing can stop it, though the handler should."""
+
+    class Full(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("no space left on device")
+
+    caplog.set_level(logging.DEBUG, "refold_async")
+    emulator.workflow("wf_1", slug="s")(dict)
+    emulator.faults.script("execute", *faults)
+    logger, handler = logging.getLogger("refold_async"), Full()
+    logger.addHandler(handler)
+    policy = RetryPolicy(wait=0.0, max_wait=0.0, settle=0.01)
+    try:
+        handle = await connect(emulator, retry=policy).execute("wf_1", slug="s")
+        assert (await handle).ok
+    finally:
+        logger.removeHandler(handler)
 
 
 async def test_no_web_page_gets_into_a_line(
