@@ -8,6 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from ._replies import Reply, html_reply, json_reply, raw_reply, refusal
+from ._seconds import check_seconds
 
 OPERATIONS = frozenset(
     {
@@ -50,6 +51,10 @@ def _one_line_each(_: object, __: object, headers: Mapping[str, str]) -> None:
             raise ValueError(f"a header is one line of text, not {name!r}: {value!r}")
 
 
+def _seconds(_: object, __: object, seconds: float) -> None:
+    check_seconds(seconds, "an answer is delayed by")
+
+
 @attrs.frozen(kw_only=True)
 class Fault:
     """One thing that goes wrong with one request.
@@ -75,7 +80,7 @@ class Fault:
     body: Any = None
     headers: Mapping[str, str] = attrs.field(factory=dict, validator=_one_line_each)
     html: bool = False
-    delay: float = 0.0
+    delay: float = attrs.field(default=0.0, validator=_seconds)
     drop: Literal["before", "after"] | None = None
     truncate: bool = False
     perform: bool = False

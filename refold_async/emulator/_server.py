@@ -187,6 +187,7 @@ class Emulator:
 
         Raises:
             RuntimeError: It skips no time.
+            ValueError: `seconds` is no number of seconds from 0 to 100 years.
         """
         await self.time.sleep(seconds)
 

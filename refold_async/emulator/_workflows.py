@@ -2,17 +2,17 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
+from ._seconds import check_seconds
 from ._strict_json import plain
 
 WorkflowFunction = Callable[[dict[str, Any]], Any]
 Duration = float | None | Callable[[dict[str, Any]], float | None]
 
 RESPONSE_NODE = "Response"
-_LONGEST_DURATION = 100 * 365 * 86_400.0  # beyond it there are no dates to tell
 
 
 def _final_status(_: object, __: object, status: int) -> None:
@@ -70,11 +70,8 @@ def check_duration(seconds: object) -> None:
     Raises:
         ValueError: It is neither None nor a number from 0 on.
     """
-    if seconds is None:
-        return
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not number or not 0 <= cast("float", seconds) <= _LONGEST_DURATION:
-        raise ValueError(f"a run takes a number of seconds from 0 on, or None, not {seconds!r}")
+    if seconds is not None:
+        check_seconds(seconds, "a run takes None or")
 
 
 class WorkflowError(ValueError):
