@@ -16,7 +16,7 @@ from ._app import App
 from ._behaviour import Behaviour
 from ._events import Event, Fired
 from ._faults import Faults
-from ._listening import CountingServer, make_request
+from ._listening import CountingServer, make_request, stop_listening
 from ._performing import Performances
 from ._pushing import Pusher, Pushes
 from ._quiet import running_loop
@@ -83,6 +83,7 @@ class Emulator:
         self._port = port
         self._server: CountingServer | None = None
         self._runner: web.ServerRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # on which it listens
         self._reporting: asyncio.Task[None] | None = None
 
@@ -116,12 +117,13 @@ class Emulator:
             keepalive_timeout=_AN_HOUR if keepalive is None else keepalive,
             auto_decompress=False,  # it depends on what is installed, and knows no limit
         )
+        self._loop = asyncio.get_running_loop()
+        self._listener = await self._loop.create_server(
+            self._server, self._host, self._port, backlog=1024
+        )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.2)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
-        await site.start()
-        self._port = site.port
-        self._loop = asyncio.get_running_loop()
+        self._port = self._listener.sockets[0].getsockname()[1]
         if isinstance(self._time, VirtualTime):
             self._time.home = self._loop
             self._time.agenda = Agenda(self._state, lambda: self._pusher.delivers)
@@ -131,13 +133,13 @@ class Emulator:
     async def aclose(self) -> None:
         """Stop listening and close every connection, held ones too; safe to repeat."""
         runner, self._runner = self._runner, None
-        if runner is None or self._server is None:
+        if runner is None or self._server is None or self._listener is None:
             return
+        self._server.ends = True
         announce(self.base_url, None)
         if self._reporting is not None:
             self._reporting.cancel()
-        for site in runner.sites:
-            await site.stop()
+        await stop_listening(self._listener)
         await self._performances.aclose()
         await self._app.end_waiting()
         await self._pusher.aclose()

@@ -138,6 +138,25 @@ async def test_it_ends_promptly_with_an_answer_nobody_reads(emulator: Emulator) 
     assert took < 1
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_connection_of_the_last_moment_is_closed(emulator: Emulator, turns: int) -> None:
+    """Wherever the loop is with a connection that came just before the end, its client hears it."""
+    port = int(emulator.base_url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as late:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await emulator.aclose()
+        held = emulator.open_connections
+        late.setblocking(False)
+        async with asyncio.timeout(60):
+            try:
+                told = await asyncio.get_running_loop().sock_recv(late, 1)
+            except ConnectionResetError:
+                told = b""
+
+    assert (told, held) == (b"", 0)
+
+
 async def test_it_comes_back_where_it_was() -> None:
     """Started again, an emulator has its address and its runs; twice at once is refused."""
     emulator = Emulator()
