@@ -122,6 +122,7 @@ def _welcome(emulator: Emulator) -> str:
 
   base URL    {emulator.base_url}
   API key     {emulator.api_key}
+  page        {emulator.page_url}
   account     any linked_account_id
 
 Workflows of the application "{_SLUG}":

@@ -17,6 +17,7 @@ from ._behaviour import Behaviour
 from ._events import Event, Fired
 from ._faults import Faults
 from ._listening import CountingServer, make_request, stop_listening
+from ._page import PATH, Page
 from ._performing import Performances
 from ._pushing import Pusher, Pushes
 from ._quiet import running_loop
@@ -31,6 +32,7 @@ from ._verdicts import check_started, left_behind
 from ._workflows import Duration, Workflow, WorkflowFunction
 
 _AN_HOUR = 3600.0
+_ALL_ADDRESSES = ("", "0.0.0.0", "::")  # noqa: S104 - to be told from one that a browser can open
 _Function = TypeVar("_Function", bound=WorkflowFunction)
 
 
@@ -79,6 +81,11 @@ class Emulator:
         self._state.changed = self._performances.decided = self._changed
         self._prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
         self._app = App(self._service, self._prefix, self._time)
+        self._page = Page(
+            *(self._service, self._app, self._pusher, self._time),
+            prefix=self._prefix,
+            finish=self.finish,
+        )
         self._host = host
         self._port = port
         self._server: CountingServer | None = None
@@ -110,7 +117,7 @@ class Emulator:
             raise RuntimeError("the emulator has been started already")
         keepalive = self.behaviour.keepalive
         self._server = CountingServer(
-            self._app,
+            self._page,
             request_factory=make_request,
             handler_cancellation=True,
             access_log=None,
@@ -124,6 +131,7 @@ class Emulator:
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.2)
         await self._runner.setup()
         self._port = self._listener.sockets[0].getsockname()[1]
+        self._page.showing.base_url = self.base_url
         if isinstance(self._time, VirtualTime):
             self._time.home = self._loop
             self._time.agenda = Agenda(self._state, lambda: self._pusher.delivers)
@@ -140,6 +148,7 @@ class Emulator:
         if self._reporting is not None:
             self._reporting.cancel()
         await stop_listening(self._listener)
+        await self._page.aclose()
         await self._performances.aclose()
         await self._app.end_waiting()
         await self._pusher.aclose()
@@ -154,6 +163,12 @@ class Emulator:
     def base_url(self) -> str:
         """Where it listens, prefix included, without a slash at the end."""
         return f"http://{self._host}:{self._port}{self._prefix}"
+
+    @property
+    def page_url(self) -> str:
+        """Where a browser on this machine sees it at work; see the guide "Test your service"."""
+        host = "127.0.0.1" if self._host in _ALL_ADDRESSES else self._host
+        return f"http://{host}:{self._port}{self._prefix}{PATH}"
 
     @property
     def settings(self) -> dict[str, Any]:
