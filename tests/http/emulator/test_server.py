@@ -199,6 +199,9 @@ async def test_the_command_serves_until_it_is_told_to_stop() -> None:
         text += (await process.stdout.readline()).decode()
     (url,) = re.findall(r"base URL +(\S+)", text)
     headers = {"x-api-key": "tk_emulator", "linked_account_id": "acct_1", "slug": "demo"}
+    (page,) = re.findall(r"page +(\S+)", text)
+    async with aiohttp.request("GET", page) as answer:
+        shown = await answer.text()
     async with aiohttp.request(
         "POST", f"{url}{RUN.replace('/wf/', '/wf_echo/')}", headers=headers, json={"payload": {}}
     ) as answer:
@@ -207,6 +210,7 @@ async def test_the_command_serves_until_it_is_told_to_stop() -> None:
     _, errors = await process.communicate()
 
     assert "tk_emulator" in text
+    assert "<title>Refold emulator</title>" in shown
     assert "wf_contact" in text
     assert started["message"] == "Workflow execution started"
     assert (process.returncode, errors) == (0, b"")
