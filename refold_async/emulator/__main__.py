@@ -122,8 +122,8 @@ def _welcome(emulator: Emulator) -> str:
 
   base URL    {emulator.base_url}
   API key     {emulator.api_key}
-  page        {emulator.page_url}
   account     any linked_account_id
+  page        {emulator.page_url}
 
 Workflows of the application "{_SLUG}":
 {samples}
