@@ -92,6 +92,8 @@ class Page:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         if not request.path.startswith(self._root):
+            if request.path == self._root.removesuffix("/"):
+                return web.Response(status=308, headers={"Location": self._root})
             return await self._app(request)
         if not _is_local(request):
             return _told(403, _FORBIDDEN)

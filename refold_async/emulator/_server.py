@@ -268,7 +268,7 @@ class Emulator:
 
     @property
     def open_connections(self) -> int:
-        """How many connections clients hold open now."""
+        """How many connections clients hold open now, a browser with the page among them."""
         return len(self._server.transports) if self._server is not None else 0
 
     @property

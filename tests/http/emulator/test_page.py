@@ -66,7 +66,7 @@ async def test_the_page_is_one_file_that_loads_nothing() -> None:
     """It names no other host, and its policy lets nothing in but what is written in it."""
     async with (
         Emulator(prefix="/refold") as emulator,
-        aiohttp.request("GET", emulator.page_url) as answer,
+        aiohttp.request("GET", emulator.page_url.removesuffix("/")) as answer,
     ):
         text, policy = await answer.text(), answer.headers["Content-Security-Policy"]
 
