@@ -106,7 +106,7 @@ async def _receiver() -> AsyncIterator[str]:
 
     async def take(request: web.BaseRequest) -> web.Response:
         taken.append(request.path)
-        return web.Response(status=500 if len(taken) == 3 else 200)  # noqa: PLR2004
+        return web.Response(status=500 if len(taken) == 3 else 200)
 
     runner = web.ServerRunner(web.Server(take))
     await runner.setup()
