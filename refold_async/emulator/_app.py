@@ -94,7 +94,7 @@ class App:
         """Answer one request."""
         handler, ids = self._find(request)
         operation = "unknown" if handler is None else handler.__name__
-        with self.traffic.noted(operation, request) as exchange:
+        with self.traffic.noted(operation, request, kept=self.recording) as exchange:
             return await self._answer(request, exchange, handler, ids)
 
     async def _answer(

@@ -53,8 +53,11 @@ class Traffic:
         self._count = 0
 
     @contextmanager
-    def noted(self, operation: str, request: web.BaseRequest) -> Iterator[Exchange]:
-        """Keep an exchange, which lasts as long as the block."""
+    def noted(self, operation: str, request: web.BaseRequest, *, kept: bool) -> Iterator[Exchange]:
+        """Note an exchange, which lasts as long as the block; without `kept` nobody will see it."""
+        if not kept:
+            yield Exchange(0, operation, "", "", "", 0.0)
+            return
         self._count += 1
         exchange = Exchange(
             self._count,

@@ -8,6 +8,7 @@ import re
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import aiohttp
 import pytest
@@ -148,6 +149,17 @@ async def test_a_page_is_bounded() -> None:
     assert told["totals"]["COMPLETED"] == 201
     assert len(told["detail"]["tag"]) < 200
     assert len(told["detail"]["output"]) < 21_000
+
+
+async def test_what_is_not_recorded_is_not_listed(emulator: Emulator) -> None:
+    """With recording off requests are counted, and that is all."""
+    emulator.recording = False
+    await start(emulator)
+    async with watching(emulator) as frames:
+        told = await anext(frames)
+
+    assert told["totals"]["requests"] == 1
+    assert "requests" not in told
 
 
 async def test_it_is_no_request_to_the_service() -> None:
@@ -338,6 +350,12 @@ async def test_only_the_page_itself_asks(emulator: Emulator) -> None:
 def test_this_machine_alone(address: str) -> None:
     """A page is shown to who connects over loopback, whatever the emulator listens on."""
     assert page._is_loopback(address) is not address.endswith("10.0.0.1")
+
+
+def test_it_goes_on_while_a_debugger_holds_the_test(refold_emulator: Emulator) -> None:
+    """The plugin's emulator answers although the thread of the test does nothing but wait."""
+    with urlopen(refold_emulator.page_url, timeout=60) as answer:  # noqa: S310 - our own
+        assert answer.status == 200
 
 
 def test_a_page_has_an_address_that_can_be_opened() -> None:
