@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -230,8 +230,7 @@ class _Document:
 
 @cache
 def _document() -> _Document:
-    page = files(__package__ or "").joinpath("page.html")
-    return _Document(page.read_text(encoding="utf-8"))
+    return _Document(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
 
 
 def _digest(tag: str, text: str) -> str:

@@ -236,10 +236,12 @@ def _webhook(hook: Any) -> Row:
     }
 
 
-def _short(text: str | None) -> str | None:
-    if text is None or len(text) <= _TEXT:
-        return text
-    return f"{text[:_TEXT]}..."
+def _short(value: object) -> str | None:
+    """Text of a length that can be shown, whatever somebody has taken for a name."""
+    if value is None:
+        return None
+    text = str(value)
+    return text if len(text) <= _TEXT else f"{text[:_TEXT]}..."
 
 
 def _written(value: Any) -> str:
