@@ -39,7 +39,8 @@ _Function = TypeVar("_Function", bound=WorkflowFunction)
 class Emulator:
     """A Refold that runs on this machine and speaks real HTTP.
 
-    Use it with `async with`, or `start` and `aclose` it.
+    Use it with `async with`, or `start` and `aclose` it. A browser on this machine sees it at work
+    at `page_url`.
 
     Args:
         api_key: The one key it takes.
