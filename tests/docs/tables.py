@@ -8,14 +8,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from refold_async.probe import NOT_ASKED, QUESTIONS, Question
 from tests.docs.conftest import DOCS
 from tests.support.contract import DELIVERIES, EXAMPLES, Each, Example
+from tests.support.probed import told_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
 FIDELITY = DOCS / "explanation/fidelity.md"
+PROBE = DOCS / "how-to/probe.md"
 
 
 def table(*rows: Iterable[str]) -> str:
@@ -39,9 +42,27 @@ def deliveries() -> str:
     )
 
 
+def questions() -> str:
+    """Give what a probe finds out, and the answers that it was seen to tell."""
+    return table(
+        ("asked", "switch of `Behaviour`", "told by", "told in tests"),
+        *((each.text, f"`{each.name}`", each.how, _told(each)) for each in QUESTIONS.values()),
+    )
+
+
+def not_asked() -> str:
+    """Give what a probe does not find out."""
+    return table(
+        ("switch of `Behaviour`", "why not"),
+        *((f"`{name}`", why) for name, why in NOT_ASKED.items()),
+    )
+
+
 TABLES: dict[tuple[Path, str], Callable[[], str]] = {
     (FIDELITY, "examples"): examples,
     (FIDELITY, "deliveries"): deliveries,
+    (PROBE, "questions"): questions,
+    (PROBE, "not asked"): not_asked,
 }
 
 
@@ -51,6 +72,15 @@ def shown(page: Path, name: str) -> re.Match[str]:
     found = mark.search(page.read_text(encoding="utf-8"))
     assert found is not None, f"{page} has no place for the table {name!r}"
     return found
+
+
+def _told(question: Question) -> str:
+    answers = [question.usual, *told_of(question.name)]
+    return ", ".join(f"`{_plain(each)}`" for each in dict.fromkeys(answers))
+
+
+def _plain(answer: Any) -> str:
+    return ", ".join(sorted(answer)) or "none" if isinstance(answer, frozenset) else str(answer)
 
 
 def _asked(example: Example) -> str:

@@ -1,0 +1,21 @@
+"""What a Refold service does where its documentation is silent: asked for, once.
+
+`await probe(Target(...), Work(...))` starts a few runs of one workflow, looks at what comes back,
+and says which settings suit the service. `refold probe` is the same for people.
+"""
+
+from refold_async.probe._asking import Target
+from refold_async.probe._findings import NOT_ASKED, QUESTIONS, Finding, ProbeReport, Question
+from refold_async.probe._probing import probe
+from refold_async.probe._scene import Work
+
+__all__ = [
+    "NOT_ASKED",
+    "QUESTIONS",
+    "Finding",
+    "ProbeReport",
+    "Question",
+    "Target",
+    "Work",
+    "probe",
+]
