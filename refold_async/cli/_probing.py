@@ -145,7 +145,7 @@ async def _asked(target: Target | None, work: Work) -> ProbeReport:
 
 
 def _code(report: ProbeReport, work: Work) -> int:
-    if report.uncertain_tags:
+    if report.uncertain:
         return OUTCOME_UNKNOWN
     all_spent = report.requests >= work.max_requests
     return OK if report.stopped is None or all_spent else SERVICE_OR_NETWORK

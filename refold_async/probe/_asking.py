@@ -30,6 +30,7 @@ _PAUSE = 0.2
 _PATIENCE = 30.0
 _LONGEST_PAUSE = 60.0
 _TRIES = 3
+_LONGEST_NUMBER = 9
 _SHED = (429, 503)
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -210,7 +211,7 @@ class Asker:
             raise NoAnswerError(f"no answer within {patience:g} s")
         try:
             answer = exchange.result()
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise NoAnswerError(str(error) or type(error).__name__) from error
         self._note(answer, begun)
         return answer
@@ -236,7 +237,8 @@ class Asker:
             raw = await reply.content.read(_MOST_BYTES)
             while not reply.content.at_eof() and len(raw) < _MOST_BYTES:
                 raw += await reply.content.read(_MOST_BYTES - len(raw))
-            return Answer(reply.status, dict(reply.headers), _json(raw))
+            hidden = self.target.api_key.hidden_in(raw)
+            return Answer(reply.status, dict(reply.headers), _json(hidden))
 
     def _note(self, answer: Answer, begun: float) -> None:
         told = {name.lower(): value for name, value in answer.headers.items()}
@@ -245,8 +247,8 @@ class Asker:
             for name, value in told.items()
             if "ratelimit" in name.replace("-", "") or name == "retry-after"
         }
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            at = parsedate_to_datetime(told["date"]).timestamp()  # the second it was answered in
+        at = moment(told.get("date"))
+        if at is not None:  # the second it was answered in
             low, high = self.skew
             self.skew = max(low, at - self.clock.time()), min(high, at + 1 - begun)
         if answer.status in _SHED:
@@ -264,11 +266,20 @@ def _json(raw: bytes) -> Any:
 
 def _seconds(text: str | None, now: float) -> float:
     """Give what Retry-After says, a minute at most."""
-    if text is None:
-        return 0.0
-    if text.isascii() and text.isdigit():
-        return min(float(text[:6]), _LONGEST_PAUSE)
+    if text is not None and is_number(text):
+        return min(float(text), _LONGEST_PAUSE)
+    at = moment(text)
+    return 0.0 if at is None else min(max(at - now, 0.0), _LONGEST_PAUSE)
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a header is a whole number of seconds."""
+    return text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER
+
+
+def moment(text: str | None) -> float | None:
+    """Give the time that a header tells, in epoch seconds; None if it tells none."""
     try:
-        return min(max(parsedate_to_datetime(text).timestamp() - now, 0.0), _LONGEST_PAUSE)
-    except (ValueError, TypeError):
-        return 0.0
+        return None if text is None else parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None

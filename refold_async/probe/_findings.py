@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -145,14 +146,14 @@ class ProbeReport:
     Attributes:
         findings: one for each question, in order.
         execution_ids: the runs that were started.
-        uncertain_tags: tags of starts of which nobody knows whether they happened.
+        uncertain: what to look for: starts of which nobody knows whether they happened.
         requests: how many were made.
         stopped: why nothing more was asked; None if all was.
     """
 
     findings: tuple[Finding, ...]
     execution_ids: tuple[str, ...]
-    uncertain_tags: tuple[str, ...]
+    uncertain: tuple[str, ...]
     requests: int
     stopped: str | None
 
@@ -220,18 +221,18 @@ def _code(told: dict[str, Any], unusual: list[tuple[str, Any]]) -> Iterator[str]
 def _client(told: dict[str, Any]) -> Iterator[str]:
     """Give the arguments of a client that suit what was told."""
     if told.get("execute_body") == "bare":
-        yield "dialect=Dialect(body='bare')"
+        yield 'dialect=Dialect(body="bare")'
     largest = told.get("max_page_size")
     if largest is not None and largest < 100:  # noqa: PLR2004 - the default
         yield f"polling=PollPolicy(page_size={largest})"
     if (lag := told.get("list_lag", 0.0)) >= 1.0:
         yield f"retry=RetryPolicy(settle={math.ceil(lag) + 1}.0)"
     idle = told.get("keepalive")
-    if idle is not None and idle < 5.0 and not told.get("keepalive_announced"):  # noqa: PLR2004
+    if idle and idle < 5.0 and not told.get("keepalive_announced"):  # noqa: PLR2004
         yield f"keepalive={max(0.1, round(idle - min(1.0, idle / 2), 1))}"
 
 
 def _value(value: Any) -> str:
     if isinstance(value, frozenset):
-        return "{" + ", ".join(map(repr, sorted(value))) + "}"
-    return repr(value)
+        return "{" + ", ".join(map(_value, sorted(value))) + "}"
+    return json.dumps(value) if isinstance(value, str) else repr(value)

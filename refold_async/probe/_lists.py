@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LIST = f"{V2}/execution"
 _OK = 200
+_REFUSALS = {400, 413, 422}
 _MOST = 1000
 _DAY = len("2026-06-16")
 
@@ -27,13 +28,19 @@ async def find_pages(scene: Scene) -> None:
     notes.tell("drop_underscore_headers", False, "the linked account arrived")
     answer = await _page(scene, _MOST)
     taken = answer.field("limit")
-    if answer.status == _OK and isinstance(taken, int):
+    if answer.status == _OK:
+        if not isinstance(taken, int) or not 0 < taken <= _MOST or taken is True:
+            notes.leave("max_page_size", f"the answer says limit {taken!r:.40}")
+            return
         scene.limit = min(taken, 100)
         notes.tell("max_page_size", taken, f"of {_MOST} the answer says limit {taken}")
         if taken < _MOST:
             notes.tell("larger_page", "lowered", f"to {taken}")
         return
     low, high = 1, _MOST
+    if answer.status not in _REFUSALS:
+        notes.leave("max_page_size", f"limit {_MOST} was answered {answer}")
+        return
     notes.tell("larger_page", "refused", str(answer))
     while high - low > 1:
         # The likely ones first: most services stop at a round number.

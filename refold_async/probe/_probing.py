@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from refold_async.probe._asking import Asker, NoAnswerError, SpentError, Target
+from refold_async.probe._asking import (
+    Asker,
+    NoAnswerError,
+    SpentError,
+    Target,
+    is_number,
+    moment,
+)
 from refold_async.probe._connection import find_keepalive
 from refold_async.probe._findings import Notes, ProbeReport
 from refold_async.probe._lists import find_filters, find_pages
@@ -54,7 +61,7 @@ async def probe(target: Target, work: Work) -> ProbeReport:
         return ProbeReport(
             findings=notes.all(stopped or "; ".join(scene.failures) or "nothing shows it"),
             execution_ids=tuple(scene.execution_ids),
-            uncertain_tags=tuple(scene.uncertain_tags),
+            uncertain=tuple(scene.uncertain),
             requests=asker.made,
             stopped=stopped,
         )
@@ -89,10 +96,13 @@ def _conclude(scene: Scene) -> None:
     if asker.refused is not None:
         headers = {name.lower(): value for name, value in asker.refused.headers.items()}
         after = headers.get("retry-after")
-        dated = after is not None and not after.isdigit()
-        answer = "date" if dated else None if after is None else float(after)
         because = f"{asker.refused.status}, Retry-After: {after}"
-        notes.tell("retry_after", answer, because)
+        if after is None or is_number(after):
+            notes.tell("retry_after", None if after is None else float(after), because)
+        elif moment(after) is not None:
+            notes.tell("retry_after", "date", because)
+        else:
+            notes.leave("retry_after", f"it makes no sense: {because}")
         notes.tell("rate_limit_html", asker.refused.body is None, because)
     else:
         for name in ("retry_after", "rate_limit_html"):

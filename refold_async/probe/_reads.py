@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _LONGEST_HANG = 10.0
 _LATE = 5.0
+_OK = 200
+_NOT_FOUND = 404
+_REFUSALS = {400, 401, 403, 404}
 _LONGEST = 1e9
 
 
@@ -24,7 +27,10 @@ async def find_unknown(scene: Scene) -> None:
     except NoAnswerError as error:
         scene.notes.tell("unknown_execution", "hangs", str(error))
         return
-    scene.notes.tell("unknown_execution", str(answer.status), str(answer))
+    if answer.status == _NOT_FOUND:
+        scene.notes.tell("unknown_execution", "404", str(answer))
+    else:
+        scene.notes.leave("unknown_execution", f"it was answered {answer}")
 
 
 async def find_event(scene: Scene) -> None:
@@ -41,8 +47,13 @@ async def find_accounts(scene: Scene) -> None:
     """List the runs of an account that nobody has."""
     headers = {"linked_account_id": scene.nobody}
     answer = await scene.asker.read(f"{V2}/execution", {"limit": "1"}, headers=headers)
-    known = frozenset({scene.asker.target.account}) if 400 <= answer.status < 500 else None  # noqa: PLR2004
-    scene.notes.tell("linked_accounts", known, str(answer))
+    if answer.status == _OK:
+        scene.notes.tell("linked_accounts", None, str(answer))
+    elif answer.status in _REFUSALS:
+        known = frozenset({scene.asker.target.account})
+        scene.notes.tell("linked_accounts", known, str(answer))
+    else:
+        scene.notes.leave("linked_accounts", f"it was answered {answer}")
 
 
 async def find_tokens(scene: Scene) -> None:
@@ -50,7 +61,7 @@ async def find_tokens(scene: Scene) -> None:
     sent = {"linked_account_id": scene.asker.target.account}
     answer = await scene.asker.post(f"{V2}/session-token", sent)
     token = answer.field("token")
-    if not isinstance(token, str) or not token:
+    if not isinstance(token, str) or not (token.isascii() and token.isprintable() and token):
         why = f"no session token was to be had: {answer}"
         for name in ("token_lifetime", "refresh_lifetime", "response_accepts_session_token"):
             scene.notes.leave(name, why)
@@ -61,7 +72,11 @@ async def find_tokens(scene: Scene) -> None:
         ("refresh_lifetime", "refresh_expires_in"),
     ):
         seconds = answer.field(field)
-        if isinstance(seconds, int | float) and 0 <= seconds < _LONGEST:
+        if (
+            isinstance(seconds, int | float)
+            and not isinstance(seconds, bool)
+            and 0 <= seconds < _LONGEST
+        ):
             because = "a token that was made before may have been given again"
             scene.notes.tell(name, _whole(seconds), because)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from refold_async.probe._asking import V1, V2, Answer, NoAnswerError
 from refold_async.probe._findings import QUESTIONS
 from refold_async.probe._scene import StoppedError
-from refold_async.probe._showing import included_headers, places_of, tell_of_document
+from refold_async.probe._showing import included_headers, nodes_of, places_of, tell_of_document
 from refold_async.probe._watching import is_over, watch
 
 if TYPE_CHECKING:
@@ -17,7 +16,11 @@ if TYPE_CHECKING:
     from refold_async.probe._scene import Scene
 
 _OK = 200
+_NOT_FOUND = 404
+_STRANGERS = {401, 403}
 _OTHER_ENDINGS = {"STOPPED", "TIMED_OUT", "TERMINATED"}
+_REFUSED = range(300, 500)
+"""What proves that nothing was started."""
 _SYNC_FIELDS = (
     "execution_id",
     "return_value",
@@ -84,7 +87,10 @@ async def find_response(scene: Scene) -> None:
     notes, path = scene.notes, f"{V1}/execution/{scene.first}/response"
     answer = await scene.asker.read(path)
     if answer.status != _OK:
-        notes.tell("response_path", "missing", str(answer))
+        if answer.status == _NOT_FOUND:
+            notes.tell("response_path", "missing", str(answer))
+        else:
+            notes.leave("response_path", f"it was answered {answer}")
         notes.leave("response_accepts_session_token", "the path is not served")
         return
     notes.tell("response_path", "v1", str(answer))
@@ -103,7 +109,8 @@ async def find_response(scene: Scene) -> None:
         return
     bearer = {"x-api-key": "", "linked_account_id": "", "Authorization": f"Bearer {scene.token}"}
     answer = await scene.asker.read(path, headers=bearer)
-    notes.tell("response_accepts_session_token", answer.status == _OK, str(answer))
+    if answer.status == _OK or answer.status in _STRANGERS:
+        notes.tell("response_accepts_session_token", answer.status == _OK, str(answer))
 
 
 async def find_sync(scene: Scene) -> None:
@@ -139,7 +146,11 @@ async def find_rerun(scene: Scene) -> None:
         for name in ("rerun_shape", "rerun_keeps_tag"):
             scene.notes.leave(name, "no run was to be started again (--rerun)")
         return
-    answer = await scene.asker.post(f"{V2}/execution/{scene.first}/rerun")
+    what = f"a rerun of {scene.first}"
+    try:
+        answer = await scene.asker.post(f"{V2}/execution/{scene.first}/rerun")
+    except NoAnswerError as error:
+        raise _uncertain(scene, what, str(error)) from error
     for name in ("id", "instanceId"):
         if isinstance(again := answer.field(name), str):
             scene.execution_ids.append(again)
@@ -152,6 +163,8 @@ async def find_rerun(scene: Scene) -> None:
                 scene.notes.tell("rerun_keeps_tag", tag == scene.tag, f"it bears {tag!r}")
             return
     scene.notes.leave("rerun_shape", f"it was answered {answer}")
+    if answer.status not in _REFUSED:
+        raise _uncertain(scene, what, str(answer))
 
 
 async def _execute(
@@ -167,15 +180,21 @@ async def _execute(
     try:
         answer = await scene.asker.post(path, sent, query=query, headers=about, patience=longest)
     except NoAnswerError as error:
-        raise _uncertain(scene, tag, str(error)) from error
-    if answer.status >= 500 and answer.field("execution_id") is None:  # noqa: PLR2004
-        raise _uncertain(scene, tag, str(answer))
+        raise _uncertain(scene, f"the tag {tag}", str(error)) from error
+    if not _proves_a_run(answer) and answer.status not in _REFUSED:
+        raise _uncertain(scene, f"the tag {tag}", str(answer))
     return answer
 
 
-def _uncertain(scene: Scene, tag: str, why: str) -> StoppedError:
-    scene.uncertain_tags.append(tag)
-    return StoppedError(f"nobody knows whether a run was started ({why}): look for the tag {tag}")
+def _proves_a_run(answer: Answer) -> bool:
+    execution_id = answer.field("execution_id")
+    has_id = isinstance(execution_id, str) and execution_id != ""
+    return has_id or answer.field("return_value") is not None
+
+
+def _uncertain(scene: Scene, what: str, why: str) -> StoppedError:
+    scene.uncertain.append(what)
+    return StoppedError(f"nobody knows whether a run was started ({why}): look for {what}")
 
 
 def _started(scene: Scene, answer: Answer) -> str | None:
@@ -214,9 +233,8 @@ def _tell_of_output(scene: Scene, answer: Answer) -> None:
 
 
 def _response_outputs(document: dict[str, Any]) -> Iterator[Any]:
-    nodes = document.get("nodes")
-    for node in nodes if isinstance(nodes, list) else ():
-        if isinstance(node, dict) and re.fullmatch("(?i)response", str(node.get("node_type"))):
+    for node in nodes_of(document):
+        if str(node.get("node_type")).lower() == "response":
             yield node.get("latest_output")
 
 

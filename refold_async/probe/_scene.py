@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from refold_async._checks import check_count, check_header, check_id
+from refold_async._checks import check_count, check_header, check_id, seconds_from_zero
 from refold_async.probe._asking import Asker
 from refold_async.probe._findings import Notes
 
@@ -22,6 +22,14 @@ def _workflow(value: str) -> str:
 
 def _slug(value: str) -> str:
     return check_header(value, "slug")
+
+
+def _patience(value: float) -> float:
+    return seconds_from_zero(value, "patience")
+
+
+def _idle(value: float) -> float:
+    return seconds_from_zero(value, "idle")
 
 
 def _requests(value: int) -> int:
@@ -53,8 +61,8 @@ class Work:
     sync: bool = False
     rerun: bool = False
     max_requests: int = attrs.field(default=60, converter=_requests)
-    patience: float = 30.0
-    idle: float = 10.0
+    patience: float = attrs.field(default=30.0, converter=_patience)
+    idle: float = attrs.field(default=10.0, converter=_idle)
 
     @property
     def runs(self) -> int:
@@ -74,7 +82,7 @@ class Scene:
         limit: the `limit` that lists take for sure.
         token: a session token of the account.
         execution_ids: the runs that were started.
-        uncertain_tags: tags of starts of which nobody knows whether they happened.
+        uncertain: what to look for: starts of which nobody knows whether they happened.
         tag: the tag of the first run.
         first: the id of the first run.
         document: what was read of it last.
@@ -88,7 +96,7 @@ class Scene:
     limit: int = 10
     token: str | None = None
     execution_ids: list[str] = attrs.field(factory=list)
-    uncertain_tags: list[str] = attrs.field(factory=list)
+    uncertain: list[str] = attrs.field(factory=list)
     tag: str = attrs.field(factory=lambda: f"refold-probe-{secrets.token_hex(8)}")
     first: str | None = None
     document: dict[str, Any] = attrs.field(factory=dict)

@@ -22,6 +22,12 @@ _DOCUMENTED = frozenset({
 })  # fmt: skip
 
 
+def nodes_of(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the nodes of a document; what is none is left out."""
+    nodes = document.get("nodes")
+    return [each for each in nodes if isinstance(each, dict)] if isinstance(nodes, list) else []
+
+
 def places_of(document: dict[str, Any], payload: dict[str, Any]) -> list[tuple[str, str]]:
     """Find the input in what the nodes show: (`bare` under a key `payload`, else `wrapped`, where).
 
@@ -29,11 +35,9 @@ def places_of(document: dict[str, Any], payload: dict[str, Any]) -> list[tuple[s
     that the whole body was taken for the input.
     """
     found = []
-    nodes = document.get("nodes")
-    for index, node in enumerate(nodes if isinstance(nodes, list) else ()):
+    for index, node in enumerate(nodes_of(document)):
         for field in ("input_data", "latest_output"):
-            value = node.get(field) if isinstance(node, dict) else None
-            for path in _paths(value, payload):
+            for path in _paths(node.get(field), payload):
                 form = "bare" if path and path[-1] == "payload" else "wrapped"
                 found.append((form, ".".join([f"nodes[{index}].{field}", *path])))
     return found
@@ -52,8 +56,7 @@ def _paths(value: Any, payload: dict[str, Any], *above: str) -> Iterator[tuple[s
 def included_headers(notes: Notes, answer: Answer, document: dict[str, Any]) -> None:
     """Note where the headers went that were asked for."""
     in_reply = _headers_in(answer.body)
-    nodes = document.get("nodes")
-    inputs = [node.get("input_data") for node in nodes or () if isinstance(node, dict)]
+    inputs = [node.get("input_data") for node in nodes_of(document)]
     in_payload = next(filter(None, map(_headers_in, inputs)), None)
     if in_reply is None and in_payload is None:
         for name in ("included_headers_in", "included_headers_field"):
@@ -82,8 +85,8 @@ def tell_of_document(notes: Notes, execution_id: str, document: dict[str, Any], 
         notes.tell("created_at", exact, created)
     is_object_id = _OBJECT_ID.fullmatch(execution_id) is not None
     notes.tell("object_ids", is_object_id, execution_id)
-    status = str(document.get("status", ""))
-    if status:
+    status = document.get("status")
+    if isinstance(status, str) and status:
         notes.tell("status_case", "lower" if status.islower() else "upper", status)
     unknown = sorted(document.keys() - _DOCUMENTED)
     notes.tell("extra_fields", bool(unknown), f"unknown: {', '.join(unknown) or 'none'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,11 +18,17 @@ _ENDED = {"COMPLETED", "ERRORED", "STOPPED", "TIMED_OUT", "TERMINATED"}
 _FIRST_PAUSE = 0.25
 _GROWTH = 1.5
 _ENTRIES = 20
+_ROUNDING = 1e-6
 
 
 def is_over(document: dict[str, Any] | None) -> bool:
     """Tell whether a run has ended, as an entry or a document shows it."""
     return document is not None and str(document.get("status", "")).upper() in _ENDED
+
+
+def up(seconds: float) -> float:
+    """Round up to a tenth: what is told is a bound."""
+    return math.ceil(seconds * 10 - _ROUNDING) / 10
 
 
 async def watch(scene: Scene, execution_id: str) -> None:
@@ -41,6 +48,8 @@ async def watch(scene: Scene, execution_id: str) -> None:
             seen.read(document, at)
         spent = scene.asker.left <= scene.reserved
         if (is_over(entry) and is_over(scene.document)) or at > scene.work.patience or spent:
+            scene.notes.leave("list_lag", f"the list did not show the run within {at:.0f} s")
+            scene.notes.leave("list_lead", f"the run's end was not seen within {at:.0f} s")
             return
         await scene.asker.pause(pause)
         pause *= _GROWTH
@@ -63,7 +72,7 @@ class Watch:
             self._unlisted = at
             return
         if "list_lag" not in self._notes:
-            lag = round(at, 2) if self._unlisted else 0.0
+            lag = up(at) if self._unlisted else 0.0
             because = f"not there after {self._unlisted:.1f} s, there after {at:.1f} s"
             self._notes.tell("list_lag", lag, because if lag else "the first list had the run")
             tag = entry.get("instance_tag")
@@ -77,7 +86,7 @@ class Watch:
         if str(document.get("status", "")).upper() == "QUEUED":
             self._queued = at
         elif "queued_for" not in self._notes:
-            waited = round(at, 2) if self._queued else 0.0
+            waited = up(at) if self._queued else 0.0
             because = f"QUEUED after {self._queued:.1f} s, not after {at:.1f} s"
             self._notes.tell("queued_for", waited, because if waited else "it began at once")
         if self._list_ended is None:
@@ -85,6 +94,6 @@ class Watch:
         if not is_over(document):
             self._is_ahead = True
             return
-        lead = round(at - self._list_ended, 2) if self._is_ahead else 0.0
+        lead = up(at - self._list_ended) if self._is_ahead else 0.0
         because = f"the list showed the end after {self._list_ended:.1f} s, the document {at:.1f} s"
         self._notes.tell("list_lead", lead, because if lead else "no list was ahead")

@@ -15,6 +15,7 @@ from refold_async.probe._asking import Asker
 from refold_async.probe._connection import find_keepalive
 from refold_async.probe._findings import Notes
 from refold_async.probe._scene import Scene
+from tests.docs.conftest import DOCS
 from tests.support.probed import AT_MOST, SERVICES, told_of
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ async def test_a_start_that_nobody_knows_of_ends_it(fault: Fault) -> None:
         [run] = emulator.runs
 
     assert report.execution_ids == ()
-    assert report.uncertain_tags == (run.instance_tag,)
+    assert report.uncertain == (f"the tag {run.instance_tag}",)
     assert report.stopped is not None
     assert str(run.instance_tag) in report.stopped
 
@@ -166,19 +167,14 @@ async def test_a_service_that_is_not_there_is_said_to_be_so() -> None:
 async def test_settings_are_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings make a client and an emulator that suit the service."""
     monkeypatch.setenv("REFOLD_API_KEY", "tk_some")
-    behaviour = {"execute_body": "bare", "max_page_size": 50, "list_lag": 3.0}
+    behaviour = {"execute_body": "bare", "list_lag": 3.0}
     async with playing(behaviour) as emulator:
         report = await probed(emulator)
         made: dict[str, Any] = {}
         exec(report.settings, {}, made)  # noqa: S102 - our own
 
-    assert made["behaviour"] == Behaviour(
-        execute_body="bare", max_page_size=50, list_lag=report.told()["list_lag"]
-    )
-    assert report.settings.splitlines()[-2] == (
-        "refold = RefoldClient(dialect=Dialect(body='bare'), polling=PollPolicy(page_size=50),"
-        " retry=RetryPolicy(settle=5.0))"
-    )
+    assert made["behaviour"] == Behaviour(execute_body="bare", list_lag=report.told()["list_lag"])
+    assert f"```python\n{report.settings}\n```" in (DOCS / "how-to/probe.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
