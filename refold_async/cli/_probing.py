@@ -117,14 +117,7 @@ def _target(settings: Settings, *, production: bool) -> Target | None:
 
 def _ask_first(target: Target, work: Work, *, yes: bool) -> None:
     """Say what is about to happen, and go on only if that is wanted."""
-    say(
-        clean(
-            f"This asks {target.url} for account {target.account}. It starts up to {work.runs} runs"
-            f" of workflow {work.workflow_id} (application {work.slug}), which are not stopped, and"
-            f" makes up to {work.max_requests} requests, five a second at most. It also asks for a"
-            " session token and triggers an event that nobody has."
-        )
-    )
+    say(clean(plan(target, work)))
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -132,6 +125,16 @@ def _ask_first(target: Target, work: Work, *, yes: bool) -> None:
     print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise BadUsageError("nothing was sent")
+
+
+def plan(target: Target, work: Work) -> str:
+    """Say what a probe is about to do."""
+    return (
+        f"This asks {target.url} for account {target.account}. It starts up to {work.runs} runs of"
+        f" workflow {work.workflow_id} (application {work.slug}), which are not stopped, and makes"
+        f" up to {work.max_requests} requests, five a second at most. It also asks for a session"
+        " token and triggers an event that nobody has."
+    )
 
 
 async def _asked(target: Target | None, work: Work) -> ProbeReport:

@@ -35,8 +35,8 @@ _SHED = (429, 503)
 _MOST_BYTES = 4 * 1024 * 1024
 
 
-def _secret(value: str) -> Secret:
-    return Secret(check_header(value, "api_key"))
+def _key(value: str) -> str:
+    return check_header(value, "api_key")
 
 
 def _account(value: str) -> str:
@@ -53,14 +53,14 @@ class Target:
 
     Attributes:
         base_url: where it is.
-        api_key: the key; a test key, unless you know better.
+        api_key: the key; a test key, unless you know better. It shows in no `repr`.
         account: the linked account.
         allow_insecure_http: allow http beyond loopback, in a private network.
         clock: what the time goes by.
     """
 
     base_url: str = attrs.field(validator=_check_url)
-    api_key: Secret = attrs.field(converter=_secret)
+    api_key: str = attrs.field(converter=_key, repr=False)
     account: str = attrs.field(converter=_account)
     allow_insecure_http: bool = False
     clock: Clock = attrs.field(
@@ -123,6 +123,7 @@ class Asker:
         self.clock = target.clock
         self.most = most
         self._url = target.url
+        self._secret = Secret(target.api_key)
         self.made = 0
         self.refused: Answer | None = None
         self.told_of_rate: dict[str, str] = {}
@@ -181,7 +182,7 @@ class Asker:
         """Give the headers of a request; an empty one is left out."""
         usual = {
             "User-Agent": f"refold-async/{__version__} probe",
-            "x-api-key": self.target.api_key.reveal(),
+            "x-api-key": self.target.api_key,
             "linked_account_id": self.target.account,
         }
         return {name: value for name, value in {**usual, **(more or {})}.items() if value}
@@ -237,7 +238,7 @@ class Asker:
             raw = await reply.content.read(_MOST_BYTES)
             while not reply.content.at_eof() and len(raw) < _MOST_BYTES:
                 raw += await reply.content.read(_MOST_BYTES - len(raw))
-            hidden = self.target.api_key.hidden_in(raw)
+            hidden = self._secret.hidden_in(raw)
             return Answer(reply.status, dict(reply.headers), _json(hidden))
 
     def _note(self, answer: Answer, begun: float) -> None:

@@ -103,6 +103,7 @@ QUESTIONS: dict[str, Question] = {
                  "a list, which needs one", False),
     )
 }  # fmt: skip
+"""All that is asked, by name."""
 
 NOT_ASKED: dict[str, str] = {
     "payload_error_status": "a payload that fails its schema might start a run all the same",

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from refold_async.cli._probing import plan
 from refold_async.emulator import Emulator, Fault
+from refold_async.probe import Target, Work
+from tests.docs.conftest import DOCS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,6 +40,14 @@ async def test_nothing_is_started_before_somebody_was_asked(
     assert "up to 3 runs of workflow wf_echo (application crm)" in ended.err
     assert "say --yes" in ended.err
     assert len(emulator.requests) == 0
+
+
+def test_the_page_shows_what_is_said_first() -> None:
+    """What a probe is about to do stands on its page as it says it."""
+    target = Target(base_url="https://app.refold.ai", api_key="tk_1", account="acct_1")
+    said = plan(target, Work(workflow_id="wf_contact", slug="crm", sync=True))
+
+    assert said in " ".join((DOCS / "how-to/probe.md").read_text(encoding="utf-8").split())
 
 
 async def test_findings_are_told_to_machines(

@@ -144,6 +144,28 @@ async def test_a_sync_run_and_a_rerun_are_started_if_asked_for() -> None:
     assert untold["rerun_shape"] == "no run was to be started again (--rerun)"
 
 
+async def test_headers_that_tell_of_rates_are_shown() -> None:
+    """What the service says of its limits is told as it comes."""
+    headers = {"X-RateLimit-Remaining": "3", "RateLimit-Policy": "20;w=1"}
+    async with playing({}) as emulator:
+        emulator.faults.always("get_execution", Fault(headers=headers))
+        report = await probed(emulator)
+
+    assert report.told()["rate_headers"] == {name.lower(): headers[name] for name in headers}
+
+
+async def test_a_refused_start_is_sent_again_when_it_may_be() -> None:
+    """A 429 says that nothing was started, and when to come back."""
+    async with playing({}) as emulator:
+        emulator.faults.script("execute", Fault(status=429, headers={"Retry-After": "7"}))
+        report = await probed(emulator)
+        refused, again = [each.at for each in emulator.requests if each.operation == "execute"][:2]
+
+    assert again - refused >= 7
+    assert report.stopped is None
+    assert report.told()["retry_after"] == 7.0
+
+
 async def test_a_key_that_is_not_taken_ends_it() -> None:
     """With a strange key one request is made, and no run started."""
     async with playing({}) as emulator:
