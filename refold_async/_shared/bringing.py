@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -153,14 +154,18 @@ class Bringing:
     async def _by_state(self, keys: Keys) -> ExecutionHandle[Any]:
         asked, cleared, pause = self.asked, "", _FIRST
         while True:
-            state = await keys.claim(
-                asked.tag,
-                self._nonce,
-                hold=CLAIM,
-                fingerprint=asked.fingerprint,
-                within=asked.options.within,
-                cleared=cleared,
-            )
+            try:
+                state = await keys.claim(
+                    asked.tag,
+                    self._nonce,
+                    hold=CLAIM,
+                    fingerprint=asked.fingerprint,
+                    within=asked.options.within,
+                    cleared=cleared,
+                )
+            except BaseException:  # it may have been claimed all the same
+                self._later(self._persistently(partial(keys.free, asked.tag, self._nonce)))
+                raise
             self._generations.note(state.generation, self._clock.monotonic())
             asked.check(state.fingerprint)
             if state.kind == STARTED:
@@ -173,9 +178,9 @@ class Bringing:
                 continue
             self.elsewhere = self.elsewhere or state.kind == SENT
             if state.kind == SENT and state.left <= 0:
-                found = await self._look(state.since, proof=state.since)
+                found = await self._look_for_sent(state)
                 if found.finding is not Finding.ABSENT:
-                    return await self._adopted(keys, found)
+                    return self._adopted(found)
                 cleared = state.name
                 continue
             await self._pause(pause * random.uniform(0.5, 1))
@@ -187,7 +192,7 @@ class Bringing:
         try:
             found = await self._after_a_loss(state)
             if found is not None:
-                return await self._adopted(keys, found)
+                return self._adopted(found)
             handle = await self._send(lambda: self._leave(keys))
         except _TakenOver:
             return None
@@ -197,7 +202,7 @@ class Bringing:
         finally:
             renewing.cancel()
         if handle.execution_id is not None:
-            await self._record(keys, handle.execution_id)
+            self._record(keys, handle.execution_id)
         return handle
 
     async def _leave(self, keys: Keys) -> None:
@@ -213,28 +218,26 @@ class Bringing:
         if isinstance(error, ExecutionOutcomeUnknownError):
             return  # it stays `sent`: whoever asks next looks
         if not self.left_here:
-            self._later(keys.free(self.asked.tag, self._nonce))
+            self._later(self._persistently(partial(keys.free, self.asked.tag, self._nonce)))
 
     def _told(self, handle: ExecutionHandle[Any] | None) -> None:
         if self.keys is not None and handle is not None and handle.execution_id is not None:
-            self._later(self._record(self.keys, handle.execution_id))
+            self._record(self.keys, handle.execution_id)
         self._hears(handle)
 
-    async def _record(self, keys: Keys, execution_id: str) -> None:
-        """Tell everybody which run it is; while Redis is away, later."""
-        try:
-            await self._write(keys, execution_id)
-        except SharedStateError:
-            self._later(self._record_later(keys, execution_id))
+    def _record(self, keys: Keys, execution_id: str) -> None:
+        """Tell everybody which run it is. Nobody waits for it: the id is not lost with a caller."""
+        self._later(self._persistently(partial(self._write, keys, execution_id)))
 
-    async def _record_later(self, keys: Keys, execution_id: str) -> None:
-        for _ in range(int(self._hold)):
-            await sleep(self._clock, 1.0)
+    async def _persistently(self, tell: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Tell Redis something; while it is away, later."""
+        for _ in range(max(int(self._hold), 1)):
             try:
-                await self._write(keys, execution_id)
+                await tell()
             except SharedStateError:
-                continue
-            return
+                await sleep(self._clock, 1.0)
+            else:
+                return
 
     async def _write(self, keys: Keys, execution_id: str) -> None:
         asked = self.asked
@@ -281,12 +284,22 @@ class Bringing:
             return None
         return found
 
-    async def _adopted(self, keys: Keys, found: Found) -> ExecutionHandle[Any]:
+    async def _look_for_sent(self, state: KeyState) -> Found:
+        """Look for what another process has sent; a list that can't be read proves nothing."""
+        try:
+            return await self._look(state.since, proof=state.since)
+        except ClientClosedError:
+            raise
+        except RefoldError as error:
+            raise outcome_unknown(self.asked.request, 1, error, None) from error
+
+    def _adopted(self, found: Found) -> ExecutionHandle[Any]:
         """Give the run that a look has found."""
         if found.execution_id is None:
             raise self._unknown(found)
         self._starter.counters.adopted += 1
-        await self._record(keys, found.execution_id)
+        if self.keys is not None:
+            self._record(self.keys, found.execution_id)
         return self._attached(found.execution_id)
 
     # -- without it --------------------------------------------------------------------------
@@ -295,8 +308,7 @@ class Bringing:
         """Start it, unless it is found among the newest runs: without Redis that is all."""
         found = await self._look(self.asked.options.within, proof=self._doubt or 0.0)
         if found.execution_id is not None:
-            self._starter.counters.adopted += 1
-            return self._attached(found.execution_id)
+            return self._adopted(found)
         doubtful = self._doubt is not None and found.finding is not Finding.ABSENT
         if found.finding is Finding.AMBIGUOUS or doubtful:
             raise self._unknown(found)
