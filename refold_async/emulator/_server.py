@@ -155,7 +155,7 @@ class Emulator:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a client of it takes: `RefoldClient(**emulator.settings)`."""
+        """What a client of it takes, as in `RefoldClient(**emulator.settings)`."""
         accounts = sorted(self.behaviour.linked_accounts or {"acct_1"})
         return {
             "base_url": self.base_url,

@@ -7,13 +7,11 @@ and says which settings suit the service. `refold probe` is the same for people.
 import attrs
 
 from refold_async.probe._asking import Target
-from refold_async.probe._findings import NOT_ASKED, QUESTIONS, Finding, ProbeReport, Question
+from refold_async.probe._findings import Finding, ProbeReport, Question
 from refold_async.probe._probing import probe
 from refold_async.probe._scene import Work
 
 __all__ = [
-    "NOT_ASKED",
-    "QUESTIONS",
     "Finding",
     "ProbeReport",
     "Question",

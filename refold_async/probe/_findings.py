@@ -164,7 +164,7 @@ class ProbeReport:
 
     @property
     def settings(self) -> str:
-        """The settings to use, as code: of the client, and of an emulator that is like it."""
+        """The settings to use as code, of the client and of an emulator like the service."""
         return "\n".join(_code(self.told(), [*self._unusual()]))
 
     def _unusual(self) -> Iterator[tuple[str, Any]]:

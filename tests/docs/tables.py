@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from refold_async.probe import NOT_ASKED, QUESTIONS, Question
+from refold_async.probe._findings import NOT_ASKED, QUESTIONS
 from tests.docs.conftest import DOCS
 from tests.support.contract import DELIVERIES, EXAMPLES, Each, Example
 from tests.support.probed import told_of
@@ -16,6 +16,8 @@ from tests.support.probed import told_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from refold_async.probe import Question
 
 FIDELITY = DOCS / "explanation/fidelity.md"
 PROBE = DOCS / "how-to/probe.md"

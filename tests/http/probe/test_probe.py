@@ -10,10 +10,10 @@ import pytest
 
 from refold_async import ConfigError
 from refold_async.emulator import Behaviour, Emulator, Fault, Respond
-from refold_async.probe import NOT_ASKED, QUESTIONS, Target, Work, probe
+from refold_async.probe import Target, Work, probe
 from refold_async.probe._asking import Asker
 from refold_async.probe._connection import find_keepalive
-from refold_async.probe._findings import Notes
+from refold_async.probe._findings import NOT_ASKED, QUESTIONS, Notes
 from refold_async.probe._scene import Scene
 from tests.docs.conftest import DOCS
 from tests.support.probed import AT_MOST, SERVICES, told_of
