@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from refold_async.emulator import Emulator, Event, NodeFailed
 from refold_async.emulator._app import _ROUTES
 from tests.docs.conftest import DOCS
+from tests.support.contract import EXAMPLES, Each, Example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,22 +31,62 @@ CASES = int(os.environ.get("REFOLD_TEST_CASES", "110"))
 """How many requests are made in all; `make openapi` makes 2,000."""
 
 
-def test_every_endpoint_is_described() -> None:
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    """The description as a document."""
+    found: dict[str, Any] = yaml.safe_load(PAGE.read_text(encoding="utf-8"))
+    return found
+
+
+def test_every_endpoint_is_described(described: dict[str, Any]) -> None:
     """No endpoint is left out of the description, and none is invented."""
-    described = yaml.safe_load(PAGE.read_text(encoding="utf-8"))["paths"]
     operations = {
         (method.upper(), path)
-        for path, item in described.items()
+        for path, item in described["paths"].items()
         for method in item
         if method != "parameters"
     }
     assert operations == {(method, path) for method, path, _ in _ROUTES}
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda each: f"{each.asked} {each.case}")
+def test_examples_are_as_described(described: dict[str, Any], example: Example) -> None:
+    """The table of examples and the description were written apart, and say the same."""
+    method, path = example.asked.partition("?")[0].split(" ")
+    template = next(
+        each for each in described["paths"] if re.fullmatch(re.sub(r"{\w+}", "[^/]+", each), path)
+    )
+    responses = described["paths"][template][method.lower()]["responses"]
+    response = responses.get(str(example.status), responses.get("default"))
+    name = response.get("$ref", "").rpartition("/")[2]
+    response = described["components"]["responses"][name] if name else response
+    schema = response["content"]["application/json"]["schema"]
+
+    assert {*_required(described, schema)} <= {*_shown(example.body)}
+
+
+def _required(described: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
+    """Give the fields that a schema wants; of several forms those of all."""
+    if "$ref" in schema:
+        schema = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    yield from schema.get("required", ())
+    for part in schema.get("allOf", ()):
+        yield from _required(described, part)
+    forms = [{*_required(described, each)} for each in schema.get("anyOf", ())]
+    yield from set.intersection(*forms) if forms else ()
+    if schema.get("type") == "array":
+        yield from _required(described, schema["items"])
+
+
+def _shown(body: Any) -> Iterator[str]:
+    yield from body.entry if isinstance(body, Each) else body
+
+
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     """An emulator in a thread of its own, with one of everything."""
     loop = asyncio.new_event_loop()
+    loop.set_debug(False)  # the origins of all futures take most of the time
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     made = Emulator()
@@ -83,8 +125,7 @@ def test_answers_are_as_described(emulator: Emulator) -> None:
     )
 
     checks = [status_code_conformance, content_type_conformance, response_schema_conformance]
-    described = schemathesis.openapi.from_path(PAGE)
-    operations: list[Any] = [*described.get_all_operations()]
+    operations: list[Any] = [*schemathesis.openapi.from_path(PAGE).get_all_operations()]
     cases = st.one_of(
         [
             each.ok().as_strategy(generation_mode=mode)
