@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from refold_async.probe import Finding
 
 _PRODUCTION = "pk"
-_REAL = "https://app.refold.ai"
 _SEEN = 200
 """Characters of what was seen."""
 
@@ -107,12 +106,8 @@ def _target(settings: Settings, *, production: bool) -> Target | None:
         raise BadUsageError(
             "this is a production key: its runs are real. Use a test key, or say --production"
         )
-    return Target(
-        base_url=url or _REAL,
-        api_key=key,
-        account=account,
-        allow_insecure_http=settings.allow_insecure_http,
-    )
+    target = Target(api_key=key, account=account, allow_insecure_http=settings.allow_insecure_http)
+    return attrs.evolve(target, base_url=url) if url else target
 
 
 def _ask_first(target: Target, work: Work, *, yes: bool) -> None:

@@ -14,7 +14,7 @@ import attrs
 
 from refold_async._checks import check_header
 from refold_async._clock import Clock, clock_at, done_within, outside, sleep, waiting
-from refold_async._config import Secret, check_base_url
+from refold_async._config import DEFAULT_BASE_URL, Secret, check_base_url
 from refold_async._version import __version__
 
 if TYPE_CHECKING:
@@ -52,16 +52,16 @@ class Target:
     """The service that is asked, and for whom.
 
     Attributes:
-        base_url: where it is.
         api_key: the key; a test key, unless you know better. It shows in no `repr`.
         account: the linked account.
+        base_url: where it is.
         allow_insecure_http: allow http beyond loopback, in a private network.
         clock: what the time goes by.
     """
 
-    base_url: str = attrs.field(validator=_check_url)
     api_key: str = attrs.field(converter=_key, repr=False)
     account: str = attrs.field(converter=_account)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=_check_url)
     allow_insecure_http: bool = False
     clock: Clock = attrs.field(
         default=attrs.Factory(lambda self: clock_at(self.base_url), takes_self=True)

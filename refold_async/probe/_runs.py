@@ -64,7 +64,10 @@ async def find_bodies(scene: Scene) -> None:
     execution_id = _started(scene, answer)
     if execution_id is None:
         if scene.first is None:
-            raise StoppedError(f"no run was to be started: {answer}")
+            raise StoppedError(
+                f"no run was to be started: {answer}. Is the workflow published, is it this"
+                " application's, and does it take this input (--payload)?"
+            )
         return
     document = await _ended(scene, execution_id)
     if scene.first is None:

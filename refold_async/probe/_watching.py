@@ -35,7 +35,7 @@ async def watch(scene: Scene, execution_id: str) -> None:
     """Look at list and document in turn, until both show the run's end."""
     clock, seen, pause = scene.asker.clock, Watch(scene.notes, scene.tag), _FIRST_PAUSE
     begun = clock.monotonic()
-    query = {"limit": str(min(_ENTRIES, scene.limit))}
+    query = {"limit": str(min(_ENTRIES, scene.limit)), "execution_id": execution_id}
     while True:
         # The list first: an end that it shows, and a document read after it does not, is ahead.
         docs = (await scene.asker.read(LIST, query)).docs

@@ -44,7 +44,7 @@ async def test_nothing_is_started_before_somebody_was_asked(
 
 def test_the_page_shows_what_is_said_first() -> None:
     """What a probe is about to do stands on its page as it says it."""
-    target = Target(base_url="https://app.refold.ai", api_key="tk_1", account="acct_1")
+    target = Target(api_key="tk_1", account="acct_1")
     said = plan(target, Work(workflow_id="wf_contact", slug="crm", sync=True))
 
     assert said in " ".join((DOCS / "how-to/probe.md").read_text(encoding="utf-8").split())

@@ -144,6 +144,30 @@ async def test_a_sync_run_and_a_rerun_are_started_if_asked_for() -> None:
     assert untold["rerun_shape"] == "no run was to be started again (--rerun)"
 
 
+async def test_a_service_that_refuses_the_wrapped_form_takes_bare_bodies() -> None:
+    """Where the input under `payload` fails the schema, and the input itself does not."""
+    schema = {"type": "object", "required": ["email"]}
+    behaviour = Behaviour(execute_body="bare")
+    async with Emulator(behaviour=behaviour, skip_time=True) as emulator:
+        emulator.workflow("wf", slug="s", schema=schema)(dict)
+        report = await probed(emulator, attrs.evolve(WORK, payload={"email": "j@example.com"}))
+
+    assert report.stopped is None
+    assert report.told()["execute_body"] == "bare"
+    assert report.told()["response_path"] == "v1"
+
+
+async def test_an_input_that_is_not_taken_ends_it() -> None:
+    """Where no run is to be started it says what may be wrong."""
+    schema = {"type": "object", "required": ["email"]}
+    async with Emulator(skip_time=True) as emulator:
+        emulator.workflow("wf", slug="s", schema=schema)(dict)
+        report = await probed(emulator)
+
+    assert report.execution_ids == ()
+    assert "does it take this input (--payload)?" in str(report.stopped)
+
+
 async def test_headers_that_tell_of_rates_are_shown() -> None:
     """What the service says of its limits is told as it comes."""
     headers = {"X-RateLimit-Remaining": "3", "RateLimit-Policy": "20;w=1"}
