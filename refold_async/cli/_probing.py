@@ -106,8 +106,10 @@ def _target(settings: Settings, *, production: bool) -> Target | None:
         raise BadUsageError(
             "this is a production key: its runs are real. Use a test key, or say --production"
         )
-    target = Target(api_key=key, account=account, allow_insecure_http=settings.allow_insecure_http)
-    return attrs.evolve(target, base_url=url) if url else target
+    if not url:
+        return Target(api_key=key, account=account)
+    insecure = settings.allow_insecure_http
+    return Target(api_key=key, account=account, base_url=url, allow_insecure_http=insecure)
 
 
 def _ask_first(target: Target, work: Work, *, yes: bool) -> None:
