@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,6 +50,29 @@ def test_the_page_shows_what_is_said_first() -> None:
     said = plan(target, Work(workflow_id="wf_contact", slug="crm", sync=True))
 
     assert said in " ".join((DOCS / "how-to/probe.md").read_text(encoding="utf-8").split())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+async def test_a_person_is_asked_first(
+    on_terminal: Callable[..., Any], emulator: Emulator, service: dict[str, str]
+) -> None:
+    """On a terminal it asks, and whoever doesn't say yes starts nothing."""
+    terminal = on_terminal(*PROBE, columns=200, variables=service)
+    await asyncio.to_thread(terminal.wait_for, r"Go on\? \[y/N\]")
+    terminal.type("\n")
+
+    assert await asyncio.to_thread(terminal.end) == 2
+    assert len(emulator.requests) == 0
+
+
+async def test_without_a_key_an_emulator_is_asked(here: Refold) -> None:
+    """Everybody can see what a probe does: it makes the service it asks, and needs no leave."""
+    variables = {"REFOLD_API_KEY": "", "REFOLD_BASE_URL": "", "REFOLD_SESSION_TOKEN": ""}
+    ended = await here("probe", "wf_contact", "--slug", "demo", "--sync", "--rerun", **variables)
+
+    assert ended.code == 0
+    assert "this asks an emulator" in ended.err
+    assert "behaviour = Behaviour()" in ended.out.splitlines()
 
 
 async def test_findings_are_told_to_machines(
