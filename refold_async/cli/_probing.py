@@ -21,13 +21,9 @@ from refold_async.cli._options import Account, AsJson, BaseUrl, InsecureHttp, Se
 from refold_async.cli._payload import read_payload
 from refold_async.cli._performing import told
 from refold_async.cli._terminal import clean, clipped, emit, make_console, say
-from refold_async.emulator import Emulator
-from refold_async.emulator.__main__ import add_samples
-from refold_async.probe import ProbeReport, Target, Work
-from refold_async.probe import probe as ask
 
 if TYPE_CHECKING:
-    from refold_async.probe import Finding
+    from refold_async.probe import Finding, ProbeReport, Target, Work
 
 _PRODUCTION = "pk"
 _SEEN = 200
@@ -67,6 +63,8 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Ask a service what its documentation leaves open; without a key, an emulator made for it."""
+    from refold_async.probe import Work  # noqa: PLC0415 - other commands need none
+
     settings = Settings(account, base_url, allow_insecure_http, as_json)
     with told(settings):
         work = Work(
@@ -93,6 +91,8 @@ def probe(
 
 def _target(settings: Settings, *, production: bool) -> Target | None:
     """Give the service that was named; None if none was."""
+    from refold_async.probe import Target  # noqa: PLC0415 - as above
+
     key = os.environ.get("REFOLD_API_KEY")
     url = settings.base_url or os.environ.get("REFOLD_BASE_URL")
     if not key:
@@ -135,13 +135,19 @@ def plan(target: Target, work: Work) -> str:
 
 
 async def _asked(target: Target | None, work: Work) -> ProbeReport:
+    import refold_async.probe as asking  # noqa: PLC0415 - as above
+    from refold_async.emulator import Emulator  # noqa: PLC0415
+    from refold_async.emulator.__main__ import add_samples  # noqa: PLC0415
+
     if target is not None:
-        return await ask(target, work)
+        return await asking.probe(target, work)
     async with Emulator(skip_time=True) as emulator:  # so that nobody waits
         add_samples(emulator)
         say("No key is set (REFOLD_API_KEY): this asks an emulator, made for it on this machine.")
-        target = Target(base_url=emulator.base_url, api_key=emulator.api_key, account="acct_1")
-        return await ask(target, work)
+        target = asking.Target(
+            base_url=emulator.base_url, api_key=emulator.api_key, account="acct_1"
+        )
+        return await asking.probe(target, work)
 
 
 def _code(report: ProbeReport, work: Work) -> int:
