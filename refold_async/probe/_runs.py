@@ -78,7 +78,9 @@ async def find_bodies(scene: Scene) -> None:
     if "wrapped" not in shown:  # for a bare body: the input itself
         return
     if not wrapped:
-        scene.notes.tell("execute_body", "bare", f"a wrapped one fails; a bare one is at {where}")
+        scene.notes.tell(
+            "execute_body", "bare", f"a wrapped one is not seen, a bare one at {where}"
+        )
     elif scene.notes.answer("execute_body") == "wrapped":
         scene.notes.tell("execute_body", "either", f"both arrive; a bare one is at {where}")
 
