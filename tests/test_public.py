@@ -27,6 +27,7 @@ from refold_async import (
     RetryPolicy,
     emulator,
     otel,
+    probe,
     webhooks,
     workflow,
 )
@@ -34,7 +35,7 @@ from refold_async import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FACES = (refold_async, emulator, otel, webhooks)
+FACES = (refold_async, emulator, otel, probe, webhooks)
 """The modules whose `__all__` is the public surface."""
 
 NODE = NodeRun(node_id="n1", status="Errored")
