@@ -19,6 +19,11 @@ from refold_async._batch import (
     BatchReport,
     ExecutionRequest,
     FailureGroup,
+    JournalFailures,
+    JournalItem,
+    JournalReport,
+    StopReport,
+    read_journal,
 )
 from refold_async._bound import BoundWorkflow, StartOptions
 from refold_async._checks import Seconds
@@ -128,6 +133,9 @@ __all__ = [
     "Executions",
     "FailureGroup",
     "JournalError",
+    "JournalFailures",
+    "JournalItem",
+    "JournalReport",
     "NodeErrored",
     "NodeFinished",
     "NodeRetried",
@@ -161,6 +169,7 @@ __all__ = [
     "StartOptions",
     "Stats",
     "StatusChanged",
+    "StopReport",
     "SystemClock",
     "Timeouts",
     "Timer",
@@ -176,6 +185,7 @@ __all__ = [
     "Workflow",
     "Workflows",
     "__version__",
+    "read_journal",
     "workflow",
 ]
 

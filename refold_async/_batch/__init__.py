@@ -8,7 +8,14 @@ from refold_async._batch.models import (
     BatchProgress,
     ExecutionRequest,
 )
+from refold_async._batch.reading import (
+    JournalFailures,
+    JournalItem,
+    JournalReport,
+    read_journal,
+)
 from refold_async._batch.report import BatchReport, FailureGroup
+from refold_async._batch.stopping import StopReport
 
 __all__ = [
     "BatchItem",
@@ -19,4 +26,9 @@ __all__ = [
     "ExecutionRequest",
     "FailureGroup",
     "FanOut",
+    "JournalFailures",
+    "JournalItem",
+    "JournalReport",
+    "StopReport",
+    "read_journal",
 ]

@@ -21,6 +21,7 @@ from refold_async._batch.preflight import Preflight
 from refold_async._batch.recovery import Recovery, is_uncertain
 from refold_async._batch.running import Tally, check_all, run
 from refold_async._batch.source import Input
+from refold_async._batch.stopping import StopFile, Stopping, StopReport
 from refold_async._checks import check_count
 from refold_async._clock import Clock, to_the_end
 from refold_async._errors import ConfigError
@@ -124,6 +125,7 @@ class Batches:
         tally = Tally(self.clock, progress)
         before = Counter(self.requests_made())
         opened, recovery = None if journal is None else Journal(journal), None
+        stopping: StopFile | None = None
         carrier = Carrier(prepare=self.prepare, wait=wait, output=output)
         try:
             if opened is not None:
@@ -134,6 +136,10 @@ class Batches:
                 await self._check_first(source, fan, carrier, preflight, stop)
             if stop is not None and stop.is_set():
                 fan.stop("it was asked to stop")
+            if opened is not None:
+                stopping = StopFile(
+                    opened.path, self.clock, lambda: fan.stop("a file beside its journal asked it")
+                )
             report = await run(
                 fan,
                 tally,
@@ -142,11 +148,24 @@ class Batches:
                 stop_after_failures=stop_after_failures,
             )
         finally:
+            if stopping is not None:
+                stopping.close()
             await to_the_end(_close(source, opened, carrier, recovery, preflight))
         if opened is not None:
             _mention_what_is_left(opened)
             report = attrs.evolve(report, journal_error=opened.broken)
         return report
+
+    async def stop(self, journal: str | os.PathLike[str]) -> StopReport:
+        """Stop what runs of a batch; see `RefoldClient.stop_batch`."""
+        self.check_usable()
+        return await Stopping(
+            journal=journal,
+            meta=self.meta,
+            recovery=self._recovery(),
+            reattach=self.reattach,
+            clock=self.clock,
+        ).stop()
 
     def _fan(
         self,

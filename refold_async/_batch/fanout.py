@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from refold_async._batch.batches import Batches
     from refold_async._batch.models import BatchItem, BatchProgress, ExecutionRequest
     from refold_async._batch.report import BatchReport
+    from refold_async._batch.stopping import StopReport
     from refold_async._typed import Out
 
 
@@ -135,3 +136,22 @@ class FanOut(ABC):
             validate=validate,
             stop=stop,
         )
+
+    async def stop_batch(self, journal: str | os.PathLike[str]) -> StopReport:
+        """Stop all that runs of a batch with a journal, in whichever process it runs.
+
+        A batch that is at the journal, in another process, sends nothing more: it is told by a file
+        beside the journal, which it looks for once a second. Then each run that the journal knows
+        is asked to stop, by one request each, and those whose ids it does not know are looked for
+        by their tags. The input is not needed, and the journal is not written to: it learns how the
+        runs ended when its batch is resumed. May be repeated.
+
+        A batch in this very process is stopped by `run_batch(stop=...)`.
+
+        Raises:
+            JournalError: the journal can't be read, or is another service's or account's.
+            ClientClosedError: the client is closed, or belongs to another loop.
+
+        See: "Stop Execution".
+        """
+        return await self._batches().stop(journal)

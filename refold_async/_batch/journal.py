@@ -18,8 +18,21 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from refold_async._batch.journal_files import (
+    APPLICATION_ID,
+    CORRUPT,
+    MAGIC,
+    NOT_WHOLE,
+    OPEN,
+    check_kind,
+    check_meta,
+    identity,
+    in_use,
+    journal_error,
+    journal_path,
+)
 from refold_async._batch.journal_rows import (
     READ,
     SCHEMA,
@@ -33,7 +46,6 @@ from refold_async._batch.journal_rows import (
     values,
     weigh,
 )
-from refold_async._checks import plain
 from refold_async._clock import to_the_end
 from refold_async._errors import ConfigError, JournalError, clip
 
@@ -42,16 +54,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("refold_async")
 
-APPLICATION_ID = 0x52464C44  # "RFLD"
-_MAGIC = b"SQLite format 3\x00"
-
-_CORRUPT = (
-    "keep it for a look by hand, and run the batch with the journal's backup, if there is one"
-)
-
-_OPEN: set[tuple[int, int]] = set()
-"""Journals open in this process: to open such a file once more and close it, even to look at its
-first bytes, would drop the locks of all (as POSIX has it)."""
+_LOCK = 0.25
+"""Seconds for a lock: `read_journal` takes one for a moment; a batch, for hours."""
 
 
 class Journal:
@@ -64,12 +68,7 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        try:
-            self.path = str(Path(plain(os.fsdecode(path))).absolute())
-        except TypeError:
-            raise ConfigError(
-                f"must be the path of a file, not {type(path).__name__}", field="journal"
-            ) from None
+        self.path = journal_path(path)
         self._sum = 0  # of all rows, those that are pending included
         self.rows: dict[str, Row] = {}
         self.broken: JournalError | None = None
@@ -99,39 +98,35 @@ class Journal:
             ) from None
         try:
             self._check_file()
-            self._identity = _identity(self.path)
+            self._identity = identity(self.path)
             if self._identity is not None:
-                _OPEN.add(self._identity)
-            # Errors at once instead of waiting for a lock that is held for hours.
-            self._connection = aiosqlite.connect(self.path, timeout=0.0)
+                OPEN.add(self._identity)
+            self._connection = aiosqlite.connect(self.path, timeout=_LOCK)
             # Cancelled, it would go on in its thread, and close the file when others have it open.
             await to_the_end(self._connection)
             await self._read(self._connection, meta)
         except (sqlite3.Error, OSError) as error:
             await to_the_end(self.aclose())
-            raise self._error(error) from error
+            raise journal_error(self.path, error) from error
         except BaseException:
             await to_the_end(self.aclose())
             raise
 
     def _check_file(self) -> None:
         """Refuse what is no SQLite file, before SQLite touches it; make a private one if none."""
-        if _identity(self.path) in _OPEN:
-            raise self._in_use()
+        if identity(self.path) in OPEN:
+            raise in_use(self.path)
         try:
             with Path(self.path).open("rb") as file:
-                head = file.read(len(_MAGIC))
+                head = file.read(len(MAGIC))
         except FileNotFoundError:
             # It holds the outputs of runs: for its owner alone.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             return
-        if head and head != _MAGIC:
-            self._refuse("this file is no journal", "choose another path; it was left as it is")
-
-    def _in_use(self) -> JournalError:
-        return JournalError(
-            self.path, "another batch uses it", "wait for that batch to end, or stop it"
-        )
+        if head and head != MAGIC:
+            raise JournalError(
+                self.path, "this file is no journal", "choose another path; it was left as it is"
+            )
 
     async def _read(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
         await connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -142,18 +137,10 @@ class Journal:
         if (kind, version) == (0, 0) and not tables:
             await self._make(connection, meta)
             return
-        if kind != APPLICATION_ID:
-            self._refuse(
-                "this is another program's database", "choose another path; it was left as it is"
-            )
-        if version != SCHEMA_VERSION:
-            self._refuse(
-                f"it has schema version {version}, and this release writes {SCHEMA_VERSION}",
-                "finish it with the release that began it, or choose another path",
-            )
+        check_kind(self.path, kind, version)
         for (said,) in await connection.execute_fetchall("PRAGMA quick_check(1)"):
             if said != "ok":
-                self._refuse(f"it is corrupt ({clip(said, 200)})", _CORRUPT)
+                raise JournalError(self.path, f"it is corrupt ({clip(said, 200)})", CORRUPT)
         await self._load(connection, meta)
         # So it is known to be writable before anything is sent.
         await connection.execute(WRITE_META, (SUM, str(self._sum)))
@@ -167,13 +154,8 @@ class Journal:
         told = held.pop(SUM, None)
         self._sum = total(map(weigh, [*held.items(), *stored]))
         if told != str(self._sum):
-            self._refuse("it is corrupt (something was changed or lost beside SQLite)", _CORRUPT)
-        for name, wanted in meta.items():
-            if held.get(name) != wanted:
-                self._refuse(
-                    f"it belongs to a batch with {name} {held.get(name)!r}, not {wanted!r}",
-                    "use the settings of that batch, or choose another path",
-                )
+            raise JournalError(self.path, NOT_WHOLE, CORRUPT)
+        check_meta(self.path, held, meta)
         self.rows = {row.key: row for row in map(read_row, stored)}
 
     async def _make(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
@@ -236,7 +218,7 @@ class Journal:
             except Exception as error:
                 if not isinstance(error, sqlite3.Error):
                     logger.exception("the journal %s broke", self.path)
-                self.broken = self._error(error)
+                self.broken = journal_error(self.path, error)
                 group, self._pending = [*group, *self._pending], []
             for _, done in group:
                 if done.done():  # who waited was cancelled
@@ -263,35 +245,5 @@ class Journal:
                 await connection.close()
         finally:
             if self._identity is not None:
-                _OPEN.discard(self._identity)
+                OPEN.discard(self._identity)
                 self._identity = None
-
-    # -- errors ------------------------------------------------------------------------------
-
-    def _refuse(self, problem: str, remedy: str) -> NoReturn:
-        raise JournalError(self.path, problem, remedy)
-
-    def _error(self, error: Exception) -> JournalError:
-        """Say what an error of SQLite or of the file system means."""
-        text = clip(error, 200)
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return self._in_use()
-        if code is not None and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return JournalError(self.path, f"it is corrupt ({text})", _CORRUPT)
-        if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
-            return JournalError(self.path, "the disk is full", "make room, then run it again")
-        return JournalError(
-            self.path,
-            f"it can't be read or written ({text})",
-            "see that the folder exists, is writable and has room, then run it again",
-        )
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Tell files apart, whatever their names; None for one that is not there."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
