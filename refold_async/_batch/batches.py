@@ -22,7 +22,7 @@ from refold_async._batch.recovery import Recovery, is_uncertain
 from refold_async._batch.running import Tally, check_all, run
 from refold_async._batch.source import Input
 from refold_async._batch.stopping import StopFile, Stopping, StopReport
-from refold_async._checks import check_count
+from refold_async._checks import Seconds, check_count, positive_seconds, seconds_from_zero
 from refold_async._clock import Clock, to_the_end
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle
@@ -106,6 +106,8 @@ class Batches:
         progress: Callable[[BatchProgress], object] | None,
         validate: bool,
         stop: asyncio.Event | None,
+        timeout: Seconds | None,
+        drain: Seconds | None,
     ) -> BatchReport:
         """Run many workflows and report; see `RefoldClient.run_batch`."""
         self.check_usable()
@@ -114,6 +116,8 @@ class Batches:
             check_count(concurrency, "concurrency")
         if stop_after_failures is not None:
             check_count(stop_after_failures, "stop_after_failures")
+        limit = positive_seconds(timeout, "timeout")
+        patience = None if drain is None else seconds_from_zero(drain, "drain")
         if stop is not None and not isinstance(stop, asyncio.Event):
             raise ConfigError(
                 f"must be an asyncio.Event, not {type(stop).__name__}; set it to stop the batch",
@@ -131,7 +135,7 @@ class Batches:
             if opened is not None:
                 recovery = self._recovery()
                 carrier = await self._journaled(opened, recovery, wait=wait, output=output)
-            fan = self._fan(source, carrier, concurrency, on_start=tally.started)
+            fan = self._fan(source, carrier, concurrency, on_start=tally.started, drain=patience)
             if preflight is not None:
                 await self._check_first(source, fan, carrier, preflight, stop)
             if stop is not None and stop.is_set():
@@ -146,6 +150,7 @@ class Batches:
                 requests_made=lambda: Counter(self.requests_made()) - before,
                 stop=stop,
                 stop_after_failures=stop_after_failures,
+                timeout=limit,
             )
         finally:
             if stopping is not None:
@@ -175,6 +180,7 @@ class Batches:
         *,
         ordered: bool = False,
         on_start: Callable[[], object] = lambda: None,
+        drain: float | None = None,
     ) -> Fan:
         return Fan(
             source,
@@ -185,6 +191,7 @@ class Batches:
             ordered=ordered,
             orphaned=self.orphaned,
             on_start=on_start,
+            drain=drain,
         )
 
     async def _check_first(

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from refold_async._batch.models import BatchItem, BatchOutcome, ExecutionRequest
+from refold_async._batch.patience import ImpatientError, Patience
 from refold_async._batch.source import END, Input
 from refold_async._checks import check_count, plain
-from refold_async._errors import NotSentError, RefoldError
+from refold_async._errors import ExecutionOutcomeUnknownError, NotSentError, RefoldError
 from refold_async._handle import ExecutionHandle, read_by
 from refold_async._models import OutputError
 from refold_async._typed import TypedWorkflow
@@ -24,7 +25,7 @@ from refold_async._typed import TypedWorkflow
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from refold_async._clock import Clock
+    from refold_async._clock import Clock, Timer
     from refold_async._config import RetryPolicy
     from refold_async._protocol import Request
 
@@ -131,6 +132,7 @@ class Fan:
         ordered: bool = False,
         orphaned: Callable[[ExecutionHandle[Any]], object],
         on_start: Callable[[], object] = lambda: None,
+        drain: float | None = None,
     ) -> None:
         places = CONCURRENCY if concurrency is None else check_count(concurrency, "concurrency")
         self._input = source
@@ -139,6 +141,9 @@ class Fan:
         self._ordered = ordered
         self._orphaned = orphaned
         self._on_start = on_start
+        self.patience = Patience(clock)
+        self._drain = drain
+        self._draining: Timer | None = None
         self._places = asyncio.Semaphore(places)
         self._permits = asyncio.Semaphore(min(at_once, places))
         self._entries: dict[int, Entry] = {}  # under way
@@ -177,7 +182,7 @@ class Fan:
             raise self.input_error
 
     def stop(self, reason: str) -> None:
-        """Send nothing more; what runs is waited for, and what was pulled is unsent.
+        """Send nothing more; what runs is waited for (`drain`), and what was pulled is unsent.
 
         The rest of the input is unsent too if it is at hand. Else it is not read: it may be slow to
         come, or have no end.
@@ -186,6 +191,8 @@ class Fan:
             return
         self.stopped = reason
         logger.warning("the batch sends nothing more: %s", reason)
+        if self._drain is not None:
+            self._draining = self.clock.call_later(self._drain, self.patience.end)
         if self._input.at_hand:
             self._permits.release()  # for the puller, which may wait for one
         elif self._pulling is not None:
@@ -219,12 +226,29 @@ class Fan:
             if self._leaving or entry.task is None or not entry.interrupted:
                 raise
             entry.task.uncancel()
-            handle = await submission.rest()
-            if handle is None:
-                raise self.not_sent() from None
-            return handle
+            return await self._rest(submission)
         finally:
             entry.sending = False
+
+    async def _rest(self, submission: Submission) -> ExecutionHandle[Any]:
+        """Give the run of a start that may have left before the batch was stopped."""
+        if not submission.has_left:
+            raise self.not_sent()
+        try:
+            handle = await self.patience.bear(submission.rest)
+        except ImpatientError:
+            request = submission.request
+            raise ExecutionOutcomeUnknownError(
+                "the batch ended before its start was answered; before sending it again,"
+                f" await refold.find({request.instance_tag!r},"
+                f" workflow_id={request.workflow_id!r}) looks for it",
+                instance_tag=request.instance_tag,
+                workflow_id=request.workflow_id,
+                attempts=1,
+            ) from None
+        if handle is None:
+            raise self.not_sent()
+        return handle
 
     @property
     def input_ended(self) -> bool:
@@ -358,6 +382,8 @@ class Fan:
     async def _leave(self, pulling: asyncio.Task[None]) -> None:
         """End what is left when the reader goes: nothing is sent, and no run is lost."""
         self._leaving = True
+        if self._draining is not None:
+            self._draining.cancel()
         tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
         for task in (pulling, *tasks):
             task.cancel()

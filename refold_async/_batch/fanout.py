@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from refold_async._batch.models import BatchItem, BatchProgress, ExecutionRequest
     from refold_async._batch.report import BatchReport
     from refold_async._batch.stopping import StopReport
+    from refold_async._checks import Seconds
     from refold_async._typed import Out
 
 
@@ -94,6 +95,8 @@ class FanOut(ABC):
         progress: Callable[[BatchProgress], object] | None = None,
         validate: bool = False,
         stop: asyncio.Event | None = None,
+        timeout: Seconds | None = None,
+        drain: Seconds | None = None,
     ) -> BatchReport[Out]:
         """Run many workflows and report what became of each; failures don't raise.
 
@@ -117,6 +120,12 @@ class FanOut(ABC):
             validate: read the whole input first and check every payload against its workflow's
                 JSON Schema (needs the extra `validate`); if one does not fit, nothing is sent.
             stop: set it to stop the batch as `stop_after_failures` does.
+            timeout: seconds (or a timedelta) after which the batch is stopped so; None for no
+                limit. What runs then is waited for, for `drain` seconds.
+            drain: seconds (or a timedelta) for which a batch that was stopped, by whatever, waits
+                for what runs; None for as long as it takes, 0 for not at all. Runs that go on then
+                are `unknown`, with their handles and a `WaitTimeoutError`; with a journal the next
+                run with it waits for them.
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.
@@ -135,6 +144,8 @@ class FanOut(ABC):
             progress=progress,
             validate=validate,
             stop=stop,
+            timeout=timeout,
+            drain=drain,
         )
 
     async def stop_batch(self, journal: str | os.PathLike[str]) -> StopReport:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,6 +16,7 @@ from refold_async._batch.journal import Journal
 from refold_async._batch.journal_rows import Row
 from refold_async._batch.journal_values import dump_error, dump_result, load_failure, load_result
 from refold_async._batch.models import BatchOutcome
+from refold_async._batch.patience import ImpatientError
 from refold_async._batch.recovery import PATIENCE, Recovery, is_uncertain
 from refold_async._clock import done_within
 from refold_async._errors import (
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from refold_async._batch.carrier import Ending
     from refold_async._batch.fan import Entry, Fan, Submission
+    from refold_async._starting import Found
 
 logger = logging.getLogger("refold_async")
 
@@ -160,8 +163,10 @@ class JournaledCarrier(Carrier):
         if found is None:
             settle = submission.policy.settle
             self.recovery.expect(row, settle=settle, is_safe=mode == "safe")
-            await fan.step_aside(entry)
-            found = await self.recovery.look_again(row)
+            try:
+                found = await fan.patience.bear(partial(self._look_again, entry, fan, row))
+            except ImpatientError:
+                return await self._unknown(fan, row, "the batch ended before it was looked for")
         finding = Finding.UNPROVEN if found is None else found.finding
         if found is not None and found.execution_id is not None:
             return await self._adopt(entry, fan, row, found.execution_id)
@@ -170,6 +175,10 @@ class JournaledCarrier(Carrier):
         if fan.stopped is not None:
             return await self._unknown(fan, row, "the batch was stopped before it was sent again")
         return await self._start(entry, fan, row, submission)
+
+    async def _look_again(self, entry: Entry, fan: Fan, row: Row) -> Found | None:
+        await fan.step_aside(entry)
+        return await self.recovery.look_again(row)
 
     async def _adopt(self, entry: Entry, fan: Fan, row: Row, execution_id: str) -> Ending:
         logger.info("item %s: its run %s was found by its tag", entry.key, execution_id)
@@ -233,14 +242,22 @@ class JournaledCarrier(Carrier):
         except JournalError as error:
             fan.stop(str(error))
             raise UnsentError(error) from None
+        except ExecutionOutcomeUnknownError:
+            if fan.patience.is_over and submission.has_left:
+                self._await_answer(row, submission)
+            raise
         except asyncio.CancelledError:
             if intended and submission.has_left:
-                self._missing += 1
-                submission.later(lambda handle: self._told(row, handle))
+                self._await_answer(row, submission)
             elif intended and not again:
                 row.state, row.outcome = "settled", BatchOutcome.UNSENT
                 self.journal.note(row)
             raise
+
+    def _await_answer(self, row: Row, submission: Submission) -> None:
+        """Have the id of a run written down that comes after its item has ended."""
+        self._missing += 1
+        submission.later(lambda handle: self._told(row, handle))
 
     def _told(self, row: Row, handle: ExecutionHandle[Any] | None) -> None:
         """Note the id that came after the batch was cancelled, if the journal is still open."""
@@ -314,7 +331,10 @@ class JournaledCarrier(Carrier):
         row.state, row.outcome, row.result, row.error = "intended", None, None, None
 
     async def _finish(self, entry: Entry, fan: Fan, row: Row) -> Ending:
-        return await self._settled(fan, row, await self.end(entry, fan))
+        ending = await self.end(entry, fan)
+        if fan.patience.is_over and ending[0] is BatchOutcome.UNKNOWN:
+            return ending  # in the journal it runs, and is waited for another time
+        return await self._settled(fan, row, ending)
 
     async def _settled(self, fan: Fan, row: Row, ending: Ending) -> Ending:
         outcome, result, error = ending

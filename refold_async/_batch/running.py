@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from refold_async._batch.carrier import Carrier
     from refold_async._batch.fan import Fan
     from refold_async._batch.preflight import Preflight
-    from refold_async._clock import Clock
+    from refold_async._clock import Clock, Timer
 
 logger = logging.getLogger("refold_async")
 
@@ -113,10 +113,12 @@ async def run(
     requests_made: Callable[[], Mapping[str, int]],
     stop: asyncio.Event | None,
     stop_after_failures: int | None,
+    timeout: float | None,
 ) -> BatchReport:
     """Run a batch to its end, and report; nothing that fails in an item is raised."""
     items: list[BatchItem] = []
     watching = asyncio.get_running_loop().create_task(_watch(stop, fan))
+    ending = None if timeout is None else _end_after(timeout, tally, fan)
     try:
         async with aclosing(fan.items()) as settled:
             async for item in settled:
@@ -129,6 +131,8 @@ async def run(
             raise
         logger.error("the input of the batch raised after %d items: %r", len(items), error)  # noqa: TRY400 - it is raised to nobody, and is in the report
     finally:
+        if ending is not None:
+            ending.cancel()
         watching.cancel()
         await asyncio.wait([watching])
     return BatchReport(
@@ -145,6 +149,14 @@ async def _watch(stop: asyncio.Event | None, fan: Fan) -> None:
     if stop is not None:
         await stop.wait()
         fan.stop("it was asked to stop")
+
+
+def _end_after(timeout: float, tally: Tally, fan: Fan) -> Timer:
+    """Have nothing more sent once the batch has taken so long, what came before included."""
+    words = f"its time of {timeout:g} s is over"
+    if (left := timeout - tally.seconds) <= 0:
+        fan.stop(words)
+    return fan.clock.call_later(max(left, 0.0), lambda: fan.stop(words))
 
 
 async def check_all(

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from refold_async import BatchReport, RateLimit
+from refold_async import BatchReport, FailureGroup, RateLimit, WaitTimeoutError
 from refold_async.cli._endings import (
     INTERRUPTED,
     OK,
     OUTCOME_UNKNOWN,
     RUN_FAILED,
     SERVICE_OR_NETWORK,
+    WAIT_TIMEOUT,
     BadUsageError,
 )
 from refold_async.cli._options import (
@@ -99,6 +100,21 @@ def batch(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Start the runs, and don't wait for their ends.")
     ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=0.001, help="Send nothing more after so long."
+        ),
+    ] = None,
+    drain: Annotated[
+        float | None,
+        typer.Option(
+            "--drain",
+            metavar="SECONDS",
+            min=0,
+            help="Once nothing more is sent, wait so long for what runs, and leave the rest.",
+        ),
+    ] = None,
     every: Annotated[
         float,
         typer.Option(
@@ -138,6 +154,8 @@ def batch(
             "wait": not no_wait,
             "stop_after_failures": stop_after_failures,
             "validate": validate,
+            "timeout": timeout,
+            "drain": drain,
         }
 
         async def work(job: Job) -> int:
@@ -161,15 +179,23 @@ def batch(
 
 def exit_code(report: BatchReport, *, interrupted: bool = False) -> int:
     """Choose the exit code: the worst outcome decides."""
-    if report.unknown:
+    left = sum(group.count for group in report.failures if _goes_on(group))
+    if report.unknown > left:
         return OUTCOME_UNKNOWN
     if report.failed or report.rejected:
         return RUN_FAILED
-    if report.unsent and interrupted:
+    if left and not interrupted:
+        return WAIT_TIMEOUT
+    if (report.unsent or left) and interrupted:
         return INTERRUPTED
     if report.unsent or report.input_error or report.journal_error:
         return SERVICE_OR_NETWORK
     return OK
+
+
+def _goes_on(group: FailureGroup) -> bool:
+    """Whether their runs are known, and only the waits for them have ended."""
+    return group.outcome == "unknown" and group.error == WaitTimeoutError.__name__
 
 
 def _show(
