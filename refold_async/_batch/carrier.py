@@ -111,7 +111,7 @@ class Carrier:
             _check_key(request.key)
         return self.prepare(request)
 
-    def is_over(self, entry: Entry) -> bool:  # noqa: ARG002 - where there is a journal, it tells
+    async def is_over(self, entry: Entry) -> bool:  # noqa: ARG002 - where there is a journal, it tells
         """Whether the item need not be checked any more."""
         return False
 

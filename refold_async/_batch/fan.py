@@ -307,7 +307,7 @@ class Fan:
             self._news.set()
 
     def _begin(self, request: ExecutionRequest) -> None:
-        entry = Entry.of(self._input.pulled - 1, request)
+        entry = Entry.of(self._input.index, request)
         self._entries[entry.index] = entry
         if self.stopped is None:
             self._starting += 1

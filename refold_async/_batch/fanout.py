@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from refold_async._batch.wishes import Wishes
+
 if TYPE_CHECKING:
     import asyncio
     import os
@@ -97,6 +99,7 @@ class FanOut(ABC):
         stop: asyncio.Event | None = None,
         timeout: Seconds | None = None,
         drain: Seconds | None = None,
+        keep_payloads: bool = False,
     ) -> BatchReport[Out]:
         """Run many workflows and report what became of each; failures don't raise.
 
@@ -126,6 +129,8 @@ class FanOut(ABC):
                 for what runs; None for as long as it takes, 0 for not at all. Runs that go on then
                 are `unknown`, with their handles and a `WaitTimeoutError`; with a journal the next
                 run with it waits for them.
+            keep_payloads: have the journal keep what each item asks for, so that `retry_batch`
+                needs no input. Payloads may be personal data: the file is its owner's alone.
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.
@@ -136,16 +141,79 @@ class FanOut(ABC):
         """
         return await self._batches().run(
             requests,
-            journal=journal,
-            concurrency=concurrency,
-            wait=wait,
-            output=output,
-            stop_after_failures=stop_after_failures,
-            progress=progress,
-            validate=validate,
-            stop=stop,
-            timeout=timeout,
-            drain=drain,
+            Wishes(
+                journal=journal,
+                concurrency=concurrency,
+                wait=wait,
+                output=output,
+                stop_after_failures=stop_after_failures,
+                progress=progress,
+                validate=validate,
+                stop=stop,
+                timeout=timeout,
+                drain=drain,
+                keep_payloads=keep_payloads,
+            ),
+        )
+
+    async def retry_batch(
+        self,
+        journal: str | os.PathLike[str],
+        requests: Iterable[ExecutionRequest[Out]]
+        | AsyncIterable[ExecutionRequest[Out]]
+        | None = None,
+        *,
+        concurrency: int | None = None,
+        wait: bool = True,
+        output: bool = True,
+        stop_after_failures: int | None = None,
+        progress: Callable[[BatchProgress], object] | None = None,
+        stop: asyncio.Event | None = None,
+        timeout: Seconds | None = None,
+        drain: Seconds | None = None,
+    ) -> BatchReport[Out]:
+        """Start again what failed in a batch with a journal, and nothing that may have gone well.
+
+        Items that failed or were rejected are started anew. Those of which nobody knows whether
+        they ran are looked for first, and started only where it is proven that they did not. What
+        succeeded stays as it is, what runs is waited for, and what the batch had not begun is left
+        to `run_batch`. A run that failed may have had effects: whoever retries takes that upon
+        them. Repeating it retries what has failed by then.
+
+        Args:
+            journal: the journal of the batch; with `requests`, those of its input.
+            requests: the input of the batch, as it was; without it, the journal has to keep what
+                its items ask for (`run_batch(keep_payloads=True)`), but for `retry` and `types`.
+            concurrency: as of `run_batch`; likewise all others.
+            wait: see there.
+            output: see there.
+            stop_after_failures: see there.
+            progress: see there.
+            stop: see there.
+            timeout: see there.
+            drain: see there.
+
+        Raises:
+            ConfigError: an argument is wrong, or an extra is missing.
+            JournalError: the journal can't be used; nothing was sent.
+            ClientClosedError: the client is closed, or belongs to another loop.
+
+        See: "Execute Workflow".
+        """
+        return await self._batches().run(
+            requests,
+            Wishes(
+                journal=journal,
+                retry=True,
+                concurrency=concurrency,
+                wait=wait,
+                output=output,
+                stop_after_failures=stop_after_failures,
+                progress=progress,
+                stop=stop,
+                timeout=timeout,
+                drain=drain,
+            ),
         )
 
     async def stop_batch(self, journal: str | os.PathLike[str]) -> StopReport:

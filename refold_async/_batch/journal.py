@@ -17,6 +17,7 @@ import logging
 import os
 import sqlite3
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +35,20 @@ from refold_async._batch.journal_files import (
     journal_path,
 )
 from refold_async._batch.journal_rows import (
+    CLAIM,
+    CLAIMED,
+    FIND,
+    LACKING,
+    LEFT,
     READ,
+    RETRIABLE,
     SCHEMA,
     SCHEMA_VERSION,
     SUM,
     WRITE,
     WRITE_META,
     Row,
+    is_uncertain,
     read_row,
     total,
     values,
@@ -50,27 +58,42 @@ from refold_async._clock import to_the_end
 from refold_async._errors import ConfigError, JournalError, clip
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import aiosqlite
 
 logger = logging.getLogger("refold_async")
 
+_GROUP = 500
+"""Rows that are read at one time."""
+_KNOWN = 10_000
+"""Runs that are told to the reconciler, which remembers as many."""
 _LOCK = 0.25
 """Seconds for a lock: `read_journal` takes one for a moment; a batch, for hours."""
 
 
 class Journal:
-    """An open journal: its rows as they were found, and a writer.
+    """An open journal: its rows, asked for one by one, and a writer.
+
+    However many rows it has, those alone are in memory of which nobody knows whether they ran.
 
     Attributes:
         path: the file.
-        rows: what earlier openings wrote, by key.
+        size: rows that earlier openings wrote.
+        uncertain: those of them of which nobody knows whether they ran.
+        known: runs of others, and their tags; the last ten thousand.
+        left: rows that no item of this batch has claimed, and how many of them have no end; told
+            as it is closed.
         broken: why nothing can be written any more, if so.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = journal_path(path)
         self._sum = 0  # of all rows, those that are pending included
-        self.rows: dict[str, Row] = {}
+        self.size = 0
+        self.uncertain: list[Row] = []
+        self.known: deque[tuple[str, str | None]] = deque(maxlen=_KNOWN)
+        self.left = (0, 0)
         self.broken: JournalError | None = None
         self._connection: aiosqlite.Connection | None = None
         self._pending: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
@@ -136,12 +159,14 @@ class Journal:
         tables = await connection.execute_fetchall("SELECT name FROM sqlite_master")
         if (kind, version) == (0, 0) and not tables:
             await self._make(connection, meta)
+            await connection.execute(CLAIMED)
             return
         check_kind(self.path, kind, version)
         for (said,) in await connection.execute_fetchall("PRAGMA quick_check(1)"):
             if said != "ok":
                 raise JournalError(self.path, f"it is corrupt ({clip(said, 200)})", CORRUPT)
         await self._load(connection, meta)
+        await connection.execute(CLAIMED)
         # So it is known to be writable before anything is sent.
         await connection.execute(WRITE_META, (SUM, str(self._sum)))
         await connection.commit()
@@ -150,13 +175,23 @@ class Journal:
         """Read all of it, once it is proven whole and to be for this batch."""
         named = [*await connection.execute_fetchall("SELECT name, value FROM meta")]
         held = {name: value for name, value in named}  # noqa: C416 - sqlite rows are no pairs to mypy
-        stored = [*await connection.execute_fetchall(READ)]
         told = held.pop(SUM, None)
-        self._sum = total(map(weigh, [*held.items(), *stored]))
+        self._sum = total(map(weigh, held.items()))
+        async with connection.execute(READ) as cursor:
+            while group := [*await cursor.fetchmany(_GROUP)]:
+                for row in map(read_row, group):
+                    self._note_found(row)
         if told != str(self._sum):
             raise JournalError(self.path, NOT_WHOLE, CORRUPT)
         check_meta(self.path, held, meta)
-        self.rows = {row.key: row for row in map(read_row, stored)}
+
+    def _note_found(self, row: Row) -> None:
+        self.size += 1
+        self._sum = total((self._sum, row.weight))
+        if is_uncertain(row):
+            self.uncertain.append(row)
+        elif row.execution_id is not None:
+            self.known.append((row.execution_id, row.tag))
 
     async def _make(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
         """Make the tables, in the transaction that is open: a kill leaves all of them or none."""
@@ -178,6 +213,48 @@ class Journal:
     def closed(self) -> bool:
         """Whether nothing can be written, because it is not open."""
         return self._connection is None
+
+    # -- reading ----------------------------------------------------------------------------
+
+    async def claim(self, key: str) -> Row | None:
+        """Give the row of an item, if an earlier opening wrote one; each key is claimed once.
+
+        Raises:
+            KeyError: it has been claimed.
+            JournalError: the file can't be read.
+        """
+        try:
+            if not await self._fetch(CLAIM, key):
+                raise KeyError(key)
+            return await self.find(key)
+        except sqlite3.Error as error:
+            self.broken = journal_error(self.path, error)
+            raise self.broken.fresh() from error
+
+    async def find(self, key: str) -> Row | None:
+        """Give the row that an earlier opening wrote."""
+        found = await self._fetch(FIND, key) if self.size else ()
+        return read_row(found[0]) if found else None
+
+    async def lacks_requests(self) -> bool:
+        """Tell whether it does not keep what some items asked for that may be tried again."""
+        return bool(await self._fetch(LACKING))
+
+    async def retriable(self, after: int, most: int) -> list[tuple[str, int, str]]:
+        """Give keys, places and requests of items that may be tried again, in input order."""
+        try:
+            return [tuple(row) for row in await self._fetch(RETRIABLE, after, most)]
+        except sqlite3.Error as error:
+            raise journal_error(self.path, error) from error
+
+    async def _fetch(self, statement: str, *values: Any) -> Sequence[Any]:
+        assert self._connection is not None  # noqa: S101 - it is open
+        return [*await self._connection.execute_fetchall(statement, values)]
+
+    async def _count_left(self) -> None:
+        if self.size and self.broken is None:
+            ((count, unended),) = await self._fetch(LEFT)
+            self.left = count, unended or 0
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -239,6 +316,11 @@ class Journal:
         """Write what is pending, and let go of the file; safe to call again."""
         if self._writer is not None:
             await self._writer
+        try:
+            if self._connection is not None:
+                await self._count_left()
+        except sqlite3.Error as error:
+            logger.info("what is left in %s can't be told: %s", self.path, error)
         connection, self._connection = self._connection, None
         try:
             if connection is not None:

@@ -54,6 +54,19 @@ def is_open_here(path: str) -> bool:
     return identity(path) in OPEN
 
 
+def check_there(path: str) -> None:
+    """Refuse what is no journal of an earlier batch, before it is opened.
+
+    Raises:
+        JournalError: it is none, or can't be read.
+    """
+    try:
+        if not is_open_here(path):
+            check_head(path)
+    except OSError as error:
+        raise journal_error(path, error) from error
+
+
 def check_head(path: str) -> None:
     """Refuse what is no journal by its first bytes, before SQLite touches it.
 

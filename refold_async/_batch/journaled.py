@@ -13,16 +13,18 @@ import attrs
 
 from refold_async._batch.carrier import Carrier, UnsentError, outcome_of_start
 from refold_async._batch.journal import Journal
-from refold_async._batch.journal_rows import Row
+from refold_async._batch.journal_rows import Row, is_uncertain
 from refold_async._batch.journal_values import dump_error, dump_result, load_failure, load_result
+from refold_async._batch.kept import dump_request
 from refold_async._batch.models import BatchOutcome
 from refold_async._batch.patience import ImpatientError
-from refold_async._batch.recovery import PATIENCE, Recovery, is_uncertain
+from refold_async._batch.recovery import PATIENCE, Recovery
 from refold_async._clock import done_within
 from refold_async._errors import (
     ConfigError,
     ExecutionOutcomeUnknownError,
     JournalError,
+    NotSentError,
     RefoldError,
 )
 from refold_async._handle import ExecutionHandle
@@ -52,13 +54,16 @@ class JournaledCarrier(Carrier):
         recovery: finds runs whose ids the journal never learned.
         reattach: gives the handle of a run that was started before.
         has_runs: whether the journal knows of runs from earlier processes.
+        retry: whether items that failed are started anew, and those not begun are left.
+        keeps: whether the journal keeps what items ask for.
     """
 
     journal: Journal
     recovery: Recovery
     reattach: Callable[[ExecutionRef], ExecutionHandle[Any]]
-    _keys: set[str] = attrs.field(factory=set)
     has_runs: bool = False
+    retry: bool = False
+    keeps: bool = False
     _missing: int = 0  # answers, when the batch was cancelled
     _all_told: asyncio.Future[None] | None = None
     _led: asyncio.Future[None] | None = None  # done once the journal's first start is through
@@ -67,7 +72,7 @@ class JournaledCarrier(Carrier):
         """Do what is left to do for the item."""
         try:
             submission = self.prepared(entry)
-            row = self._claim(entry, submission)
+            row = await self._claim(entry, fan, submission)
         except UnsentError as unsent:
             return BatchOutcome.UNSENT, None, unsent.error
         except RefoldError as error:
@@ -82,21 +87,26 @@ class JournaledCarrier(Carrier):
             return await self._clear_up(entry, fan, row, submission)
         return await self._start(entry, fan, row, submission)
 
-    def is_over(self, entry: Entry) -> bool:
+    async def is_over(self, entry: Entry) -> bool:
         """Whether an earlier process has seen the item begin: its payload was sent as it is."""
-        row = self.journal.rows.get(entry.journal_key)
+        row = await self.journal.find(entry.journal_key)
         return row is not None and (row.execution_id is not None or row.outcome == "succeeded")
 
-    def _claim(self, entry: Entry, submission: Submission) -> Row:
+    async def _claim(self, entry: Entry, fan: Fan, submission: Submission) -> Row:
         """Give the item's row; a new one has the state "new" until it is written."""
-        key = entry.journal_key
-        if key in self._keys:
+        key, request = entry.journal_key, submission.request
+        try:
+            row = await self.journal.claim(key)
+        except KeyError:
             raise ConfigError(
                 f"{entry.key!r} appears twice in this input; a journal needs one key per item",
                 field="key",
-            )
-        self._keys.add(key)
-        request, row = submission.request, self.journal.rows.get(key)
+            ) from None
+        except JournalError as error:
+            fan.stop(str(error))
+            raise UnsentError(error) from None
+        if self.retry and (row is None or row.outcome == BatchOutcome.UNSENT):
+            raise UnsentError(NotSentError("not sent: a retry does not begin what has not begun"))
         if row is None:
             return Row(
                 key=key,
@@ -108,14 +118,33 @@ class JournaledCarrier(Carrier):
                 account=request.account,
                 state="new",
                 intended_at=self.recovery.clock.time(),
+                request=dump_request(entry.request, submission) if self.keeps else None,
             )
         if row.fingerprint != submission.fingerprint:
             if row.execution_id is not None:
                 entry.handle = self._handle(row, slug=None)
             raise self._was_another(entry, row)
-        del self.journal.rows[key]
+        if self.retry and row.state == "settled" and row.outcome == BatchOutcome.FAILED:
+            return self._anew(row, submission)
         if row.findable and row.tag is not None and row.tag != request.instance_tag:
             submission.retag(row.tag)
+        return row
+
+    def _anew(self, row: Row, submission: Submission) -> Row:
+        """Give the row of an item that failed for another run, with a tag of its own.
+
+        In the file it stays as it is until the start is intended.
+        """
+        request = submission.request
+        if request.unique_tag and row.findable and row.tag == request.instance_tag:
+            raise ConfigError(
+                f"{row.tag!r} is the tag of the run that failed, and can't be that of another;"
+                " leave the tag out to have items retried",
+                field="instance_tag",
+            )
+        row.tag, row.findable, row.state = request.instance_tag, request.unique_tag, "new"
+        row.execution_id = row.outcome = row.result = row.error = row.settled_at = None
+        row.attempts, row.possible_duplicate = 0, False
         return row
 
     def _was_another(self, entry: Entry, row: Row) -> JournalError:

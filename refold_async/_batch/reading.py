@@ -27,7 +27,7 @@ from refold_async._batch.journal_files import (
     journal_error,
     journal_path,
 )
-from refold_async._batch.journal_rows import COLUMNS, SUM, Row, read_row, total, weigh
+from refold_async._batch.journal_rows import READ, SUM, Row, read_row, total, weigh
 from refold_async._errors import JournalError
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ _PAUSE = 0.05
 _SLOWEST = 5
 _RUNNING = 1_000
 """Items under way that a report names."""
-_ALL = f"SELECT {', '.join(COLUMNS)} FROM items"  # noqa: S608 - our own names
 
 _STARTING, _RUNS = "starting", "running"
 
@@ -316,7 +315,7 @@ def _read_once(path: str, taker: Taker) -> tuple[Mapping[str, str | None], bool]
         meta: dict[str, str | None] = dict(named.fetchall())
         told = meta.pop(SUM, None)
         weight = total(map(weigh, meta.items()))
-        for stored in connection.execute(_ALL):
+        for stored in connection.execute(READ):
             row = read_row(stored)
             weight += row.weight
             taker.take(row)

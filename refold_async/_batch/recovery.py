@@ -84,8 +84,7 @@ class Recovery:
     async def begin(self, journal: Journal) -> None:
         """Look for all rows of which nobody knows whether they have run."""
         self._opened_at = self.clock.monotonic()
-        rows = journal.rows.values()
-        lost = {row.tag: row for row in rows if is_uncertain(row) and row.findable and row.tag}
+        lost = {row.tag: row for row in journal.uncertain if row.findable and row.tag}
         if lost:
             await self.look(lost)
             # What is not there yet is looked for again.
@@ -181,11 +180,6 @@ class Recovery:
             for execution_id, row in self._witnesses.items()
             if row.account == account and (len(workflow_ids) > 1 or row.workflow_id in workflow_ids)
         }
-
-
-def is_uncertain(row: Row) -> bool:
-    """Whether a run of this row may exist whose id is not known."""
-    return row.execution_id is None and (row.state != "settled" or row.outcome == "unknown")
 
 
 def _readings(rows: Iterable[Row]) -> dict[tuple[str | None, bool], list[Row]]:

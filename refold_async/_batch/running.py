@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from refold_async._batch.carrier import Carrier
     from refold_async._batch.fan import Fan
     from refold_async._batch.preflight import Preflight
+    from refold_async._batch.wishes import Wishes
     from refold_async._clock import Clock, Timer
 
 logger = logging.getLogger("refold_async")
@@ -111,20 +112,19 @@ async def run(
     tally: Tally,
     *,
     requests_made: Callable[[], Mapping[str, int]],
-    stop: asyncio.Event | None,
-    stop_after_failures: int | None,
-    timeout: float | None,
+    wishes: Wishes,
 ) -> BatchReport:
     """Run a batch to its end, and report; nothing that fails in an item is raised."""
     items: list[BatchItem] = []
-    watching = asyncio.get_running_loop().create_task(_watch(stop, fan))
-    ending = None if timeout is None else _end_after(timeout, tally, fan)
+    watching = asyncio.get_running_loop().create_task(_watch(wishes.stop, fan))
+    ending = None if wishes.timeout is None else _end_after(wishes.timeout, tally, fan)
+    most = wishes.stop_after_failures
     try:
         async with aclosing(fan.items()) as settled:
             async for item in settled:
                 items.append(item)
                 tally.settled(item)
-                if stop_after_failures is not None and tally.failures >= stop_after_failures:
+                if most is not None and tally.failures >= most:
                     fan.stop(f"{tally.failures} items have failed")
     except Exception as error:
         if error is not fan.input_error:
@@ -170,7 +170,7 @@ async def check_all(
         entry = Entry.of(index, request)
         try:
             submission = carrier.prepared(entry)
-            if not carrier.is_over(entry):
+            if not await carrier.is_over(entry):
                 await carrier.check(entry, submission, preflight)
         except (UnsentError, RefoldError) as error:
             wrong[index] = error

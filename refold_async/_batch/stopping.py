@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from refold_async._batch.journal_files import check_meta, identity
-from refold_async._batch.journal_rows import Row
+from refold_async._batch.journal_rows import Row, is_uncertain
 from refold_async._batch.reading import Facts, read
-from refold_async._batch.recovery import Recovery, is_uncertain
+from refold_async._batch.recovery import Recovery
 from refold_async._clock import Clock, look_later, sleep, to_the_end
 from refold_async._errors import ClientClosedError, RefoldError
 from refold_async._handle import ExecutionHandle
