@@ -116,6 +116,8 @@ class JournalReport:
         created_at: when the journal was made.
         base_url: the service it speaks of.
         linked_account_id: the account of the client that made it.
+        keeps_payloads: whether it keeps what items ask for, if they did not succeed.
+        workflow_ids: what its items run.
         counts: items by `JournalItem.state`.
         slowest: the items that took longest to end; five at most, slowest first.
         failures: why items did not succeed, the largest group first.
@@ -128,6 +130,8 @@ class JournalReport:
     created_at: datetime | None
     base_url: str | None
     linked_account_id: str | None
+    keeps_payloads: bool
+    workflow_ids: frozenset[str]
     counts: Mapping[str, int]
     slowest: tuple[JournalItem, ...]
     failures: tuple[JournalFailures, ...]
@@ -159,6 +163,8 @@ def read_journal(path: str | os.PathLike[str]) -> JournalReport:
         created_at=None if created is None else datetime.fromtimestamp(float(created), UTC),
         base_url=facts.meta.get("base_url"),
         linked_account_id=facts.meta.get("linked_account_id"),
+        keeps_payloads=summary.keeps_payloads,
+        workflow_ids=frozenset(summary.workflow_ids),
         counts=summary.counts,
         slowest=tuple(item for *_, item in sorted(summary.slowest, reverse=True)),
         failures=tuple(summary.groups()),
@@ -170,6 +176,8 @@ def read_journal(path: str | os.PathLike[str]) -> JournalReport:
 class _Summary:
     """What a report says, gathered row by row in a memory that does not grow with them."""
 
+    keeps_payloads: bool = True
+    workflow_ids: set[str] = attrs.field(factory=set)
     counts: Counter[str] = attrs.field(factory=Counter)
     slowest: list[tuple[float, int, JournalItem]] = attrs.field(factory=list)
     oldest: list[tuple[float, int, JournalItem]] = attrs.field(factory=list)
@@ -179,6 +187,9 @@ class _Summary:
     def take(self, row: Row) -> None:
         item = _item(row, self._now)
         self.counts[item.state] += 1
+        self.workflow_ids.add(item.workflow_id)
+        if row.outcome != "succeeded":
+            self.keeps_payloads = self.keeps_payloads and row.request is not None
         if row.state != "settled":
             _keep(self.oldest, (-row.intended_at, -item.index, item), _RUNNING)
         elif item.execution_id is not None:

@@ -16,7 +16,7 @@ from refold_async.cli._starting import execute, rerun, run, stop
 from refold_async.cli._terminal import complain, make_console
 from refold_async.cli._types import types
 from refold_async.cli._webhooks import webhooks
-from refold_async.cli.batch import batch, batch_status, batch_stop
+from refold_async.cli.batch import batch, batch_retry, batch_status, batch_stop
 from refold_async.cli.demo import Live, Work, missing_settings, play_live, play_local
 from refold_async.emulator.__main__ import main as emulator_main
 
@@ -35,6 +35,7 @@ for command in (execute, run, status, watch, stop, rerun, batch):
     app.command()(command)
 app.command(name="batch status")(batch_status)
 app.command(name="batch stop")(batch_stop)
+app.command(name="batch retry")(batch_retry)
 app.command()(types)
 app.command(name="list")(list_runs)
 app.add_typer(webhooks, name="webhooks")

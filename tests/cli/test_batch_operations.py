@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import BatchProgress, ExecutionRequest, RefoldClient
-from tests.cli.conftest import documents
+from tests.cli.conftest import FAST, PAYLOADS, documents
 from tests.support.endings import until
 
 if TYPE_CHECKING:
@@ -95,6 +95,52 @@ async def test_stop_says_what_it_did(
     assert f"this would stop 1 run of {left}: say --yes" in unsaid.err
     assert (ended.code, ended.out) == (0, "1 run asked to stop\n")
     assert (again.code, document["asked"], [*document["refused"]]) == (0, [], [run.execution_id])
+
+
+async def test_retry_starts_what_failed(
+    here: Refold, emulator: Emulator, service: Settings, tmp_path: Path
+) -> None:
+    """From the file, or from a journal that keeps payloads; the progress knows how many."""
+    journal, file = str(tmp_path / "j.sqlite"), tmp_path / "in.csv"
+    file.write_text("n,bad\n1,\n2,yes\n3,\n")
+    lines = (*PAYLOADS, "--key-field", "n")
+    first = await here(
+        "batch", str(file), *lines, *FAST, "--journal", journal, "--keep-payloads", **service
+    )
+    kept = await here("batch", "retry", journal, *FAST, "--json", **service)
+    given = await here(
+        "batch", "retry", journal, "--input", str(file), *lines, *FAST, "--json", **service
+    )
+
+    assert (first.code, kept.code, given.code) == (1, 1, 1)
+    assert [run.payload["n"] for run in emulator.runs][3:] == ["2", "2"]
+    assert documents(kept.out)[-1]["summary"]["total"] == 1
+    assert documents(given.out)[-1]["summary"]["resumed"] == 2
+
+
+async def test_retry_needs_to_know_what_was_asked_for(
+    here: Refold, emulator: Emulator, service: Settings, left: str
+) -> None:
+    """A journal that keeps no payloads, without the file: said with the remedy, nothing sent."""
+    ended = await here("batch", "retry", left, **service)
+    odd = await here("batch", "retry", left, "--workflow", "wf_some", "--slug", "crm", **service)
+
+    assert (ended.code, odd.code, ended.out) == (2, 2, "")
+    assert "--input" in ended.err
+    assert "give its --input" in odd.err
+    assert len(emulator.runs) == len(ITEMS)
+
+
+async def test_resuming_with_another_workflow_says_which(
+    here: Refold, emulator: Emulator, service: Settings, left: str
+) -> None:
+    """Before anything is sent; each item would be rejected."""
+    call = ("batch", "-", "--workflow", "wf_echo", "--slug", "crm", "--journal", left, "--resume")
+    ended = await here(*call, stdin=b"{}\n", **service)
+
+    assert ended.code == 2
+    assert "workflow wf_endless and others, and this is one of workflow wf_echo" in ended.err
+    assert len(emulator.runs) == len(ITEMS)
 
 
 async def test_stop_asks_on_a_terminal(on_terminal: Any, service: Settings, left: str) -> None:
