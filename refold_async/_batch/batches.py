@@ -20,6 +20,7 @@ from refold_async._batch.kept import KeptInput
 from refold_async._batch.models import ExecutionRequest
 from refold_async._batch.preflight import Preflight
 from refold_async._batch.recovery import Recovery
+from refold_async._batch.results import Results
 from refold_async._batch.running import Tally, check_all, run
 from refold_async._batch.source import Input
 from refold_async._batch.stopping import StopFile, Stopping, StopReport
@@ -103,6 +104,7 @@ class Batches:
             check_there(journal.path)  # a retry makes none
         kept = KeptInput(journal) if requests is None and journal is not None else None
         source = kept or Input(requests)
+        results = None if wishes.out is None else Results(wishes.out)
         preflight = Preflight(self.structure) if wishes.validate else None
         tally = Tally(self.clock, wishes.progress)
         before = Counter(self.requests_made())
@@ -110,7 +112,10 @@ class Batches:
         carrier = Carrier(prepare=self.prepare, wait=wishes.wait, output=wishes.output)
         try:
             if journal is not None:
+                journal.results = results
                 carrier = await self._journaled(journal, recovery, wishes)
+            elif results is not None:
+                results.open()
             if kept is not None:
                 await kept.check()
             fan = self._fan(
@@ -128,11 +133,14 @@ class Batches:
                 tally,
                 requests_made=lambda: Counter(self.requests_made()) - before,
                 wishes=wishes,
+                results=results,
             )
+            if results is not None:
+                report = await _close_results(results, journal, report)
         finally:
             if stopping is not None:
                 stopping.close()
-            await to_the_end(_close(source, journal, carrier, recovery, preflight))
+            await to_the_end(_close(source, journal, carrier, recovery, preflight, results))
         if journal is not None:
             if kept is None:
                 _mention_what_is_left(journal)
@@ -193,6 +201,8 @@ class Batches:
         self, journal: Journal, recovery: Recovery, wishes: Wishes
     ) -> JournaledCarrier:
         await journal.open(dict(self.meta))
+        if journal.results is not None:
+            journal.results.open(journal.results_end)
         for execution_id, tag in journal.known:
             self.reconciler.remember(execution_id, tag)
         await recovery.begin(journal)
@@ -209,12 +219,24 @@ class Batches:
         )
 
 
+async def _close_results(
+    results: Results, journal: Journal | None, report: BatchReport
+) -> BatchReport:
+    """End the file of results; one that was begun anew has all that is settled only now."""
+    begun_anew = not results.goes_on
+    results.close(complete=report.input_ended)
+    if begun_anew and journal is not None:
+        await journal.remember_all()
+    return attrs.evolve(report, out_error=results.broken)
+
+
 async def _close(
     source: Input,
     journal: Journal | None,
     carrier: Carrier,
     recovery: Recovery,
     preflight: Preflight | None,
+    results: Results | None,
 ) -> None:
     await source.aclose()
     if preflight is not None:
@@ -224,6 +246,8 @@ async def _close(
         await carrier.collect()
     if journal is not None:
         await journal.aclose()
+    if results is not None:
+        results.close(complete=False)
 
 
 def _mention_what_is_left(journal: Journal) -> None:

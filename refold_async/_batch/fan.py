@@ -330,29 +330,35 @@ class Fan:
             outcome, result, error = BatchOutcome.UNKNOWN, None, broken
         self._settle(entry, outcome, result, error)
 
-    def _settle(
+    def item(
         self, entry: Entry, outcome: BatchOutcome, result: Any, error: Exception | None
-    ) -> None:
-        began = entry.began
+    ) -> BatchItem:
+        """Give an entry that ends so as an item."""
+        handle = entry.handle
         if (types := entry.types) is not None:
             # Here, where all else is done: journals keep JSON, and that a run went well.
-            if entry.handle is not None:
-                entry.handle = read_by(entry.handle, types.read)
+            if handle is not None:
+                handle = read_by(handle, types.read)
             try:
                 result = None if result is None else types.read(result)
             except OutputError as misfit:
                 error = misfit
-        item = BatchItem(
+        return BatchItem(
             index=entry.index,
             key=entry.key,
             request=entry.request,
             outcome=outcome,
-            handle=entry.handle,
+            handle=handle,
             result=result,
             error=error,
-            seconds=None if began is None else self.clock.monotonic() - began,
+            seconds=None if entry.began is None else self.clock.monotonic() - entry.began,
             resumed=entry.resumed,
         )
+
+    def _settle(
+        self, entry: Entry, outcome: BatchOutcome, result: Any, error: Exception | None
+    ) -> None:
+        item = self.item(entry, outcome, result, error)
         del self._entries[entry.index]
         self._give_permit_back(entry)
         if self._ordered:

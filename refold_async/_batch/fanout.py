@@ -100,13 +100,17 @@ class FanOut(ABC):
         timeout: Seconds | None = None,
         drain: Seconds | None = None,
         keep_payloads: bool = False,
+        out: str | os.PathLike[str] | None = None,
     ) -> BatchReport[Out]:
         """Run many workflows and report what became of each; failures don't raise.
 
-        Keeps every item for the report: for inputs without end there is `map`. With a journal it
-        may be repeated after a crash, with the same input: what is done is not run again. Without
-        one, repeating it starts everything again. Cancelling it cancels no run and sends nothing
-        more.
+        Keeps every item for the report, unless they go to a file (`out`): for inputs without end
+        there is `map`. With a journal it may be repeated after a crash, with the same input: what
+        is done is not run again. Without one, repeating it starts everything again. Cancelling it
+        cancels no run and sends nothing more.
+
+        Items without a `key` of their own are known to a journal by their places: a row added in
+        front, or taken away, makes each of those after it another item, which is `rejected`.
 
         Args:
             requests: as of `map`; what it raises ends up in `report.input_error`.
@@ -131,6 +135,11 @@ class FanOut(ABC):
                 run with it waits for them.
             keep_payloads: have the journal keep what each item asks for, so that `retry_batch`
                 needs no input. Payloads may be personal data: the file is its owner's alone.
+            out: a file that is written as items end, one JSON line each as of `to_jsonl`, instead
+                of keeping them: so memory does not grow with the input, and the report has counts,
+                reasons and the slowest items alone. It is replaced; with a journal that knows it,
+                it is gone on with. An item that is tried again has a further line: the last one
+                of a key counts.
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.
@@ -152,6 +161,7 @@ class FanOut(ABC):
                 stop=stop,
                 timeout=timeout,
                 drain=drain,
+                out=out,
                 keep_payloads=keep_payloads,
             ),
         )
@@ -171,6 +181,7 @@ class FanOut(ABC):
         stop: asyncio.Event | None = None,
         timeout: Seconds | None = None,
         drain: Seconds | None = None,
+        out: str | os.PathLike[str] | None = None,
     ) -> BatchReport[Out]:
         """Start again what failed in a batch with a journal, and nothing that may have gone well.
 
@@ -192,6 +203,7 @@ class FanOut(ABC):
             stop: see there.
             timeout: see there.
             drain: see there.
+            out: see there.
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.
@@ -213,6 +225,7 @@ class FanOut(ABC):
                 stop=stop,
                 timeout=timeout,
                 drain=drain,
+                out=out,
             ),
         )
 

@@ -13,6 +13,7 @@ tells.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sqlite3
@@ -40,6 +41,7 @@ from refold_async._batch.journal_rows import (
     FIND,
     LACKING,
     LEFT,
+    OUT,
     READ,
     RETRIABLE,
     SCHEMA,
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import aiosqlite
+
+    from refold_async._batch.results import Results
 
 logger = logging.getLogger("refold_async")
 
@@ -85,6 +89,7 @@ class Journal:
         left: rows that no item of this batch has claimed, and how many of them have no end; told
             as it is closed.
         broken: why nothing can be written any more, if so.
+        results: the file of the results, if there is one: each commit remembers its length.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -94,6 +99,8 @@ class Journal:
         self.uncertain: list[Row] = []
         self.known: deque[tuple[str, str | None]] = deque(maxlen=_KNOWN)
         self.left = (0, 0)
+        self.results: Results | None = None
+        self._remembered: tuple[str, str] | None = None  # the file and its length, as meta has it
         self.broken: JournalError | None = None
         self._connection: aiosqlite.Connection | None = None
         self._pending: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
@@ -184,6 +191,16 @@ class Journal:
         if told != str(self._sum):
             raise JournalError(self.path, NOT_WHOLE, CORRUPT)
         check_meta(self.path, held, meta)
+        if OUT in held:
+            self._remembered = (OUT, held[OUT] or "")
+
+    @property
+    def results_end(self) -> int | None:
+        """The length of the file of results, as it is remembered; None if it was another file."""
+        if self.results is None or self._remembered is None:
+            return None
+        path, end = json.loads(self._remembered[1])
+        return int(end) if path == self.results.path else None
 
     def _note_found(self, row: Row) -> None:
         self.size += 1
@@ -291,7 +308,8 @@ class Journal:
         while self._pending:
             group, self._pending = self._pending, []
             try:
-                await self._commit([stored for stored, _ in group], self._sum)
+                named = self._remember_results()
+                await self._commit([stored for stored, _ in group], named, self._sum)
             except Exception as error:
                 if not isinstance(error, sqlite3.Error):
                     logger.exception("the journal %s broke", self.path)
@@ -306,11 +324,31 @@ class Journal:
                     done.set_exception(self.broken.fresh())
         self._writer = None
 
-    async def _commit(self, rows: list[tuple[Any, ...]], said: int) -> None:
+    def _remember_results(self) -> list[tuple[str, str]]:
+        """Give what is to be remembered of the file of results, whose lines are on their way."""
+        if self.results is None:
+            return []
+        named = (OUT, json.dumps([self.results.path, self.results.flush()]))
+        before = 0 if self._remembered is None else weigh(self._remembered)
+        self._sum, self._remembered = total((self._sum, -before, weigh(named))), named
+        return [named]
+
+    async def _commit(
+        self, rows: list[tuple[Any, ...]], named: list[tuple[str, str]], said: int
+    ) -> None:
         assert self._connection is not None  # noqa: S101 - `open` made it
         await self._connection.executemany(WRITE, rows)
-        await self._connection.execute(WRITE_META, (SUM, str(said)))
+        await self._connection.executemany(WRITE_META, [*named, (SUM, str(said))])
         await self._connection.commit()
+
+    async def remember_all(self) -> None:
+        """Remember that the file of results, which was begun anew, has all that is settled."""
+        if self._connection is None or self.broken is not None:
+            return
+        try:
+            await self._commit([], self._remember_results(), self._sum)
+        except sqlite3.Error as error:
+            self.broken = journal_error(self.path, error)
 
     async def aclose(self) -> None:
         """Write what is pending, and let go of the file; safe to call again."""

@@ -88,6 +88,8 @@ LEFT = (
 )
 WRITE_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _REAL = {"intended_at", "since", "settled_at"}
+OUT = "out"
+"""The name under which it holds the file of results and how long that was."""
 SUM = "sum"
 """The name under which `meta` holds the sum of all rows, its own aside."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from refold_async._batch.carrier import UnsentError
 from refold_async._batch.fan import Entry
 from refold_async._batch.models import BatchItem, BatchOutcome, BatchProgress
-from refold_async._batch.report import BatchReport
+from refold_async._batch.report import BatchReport, Summary
 from refold_async._errors import RefoldError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from refold_async._batch.carrier import Carrier
     from refold_async._batch.fan import Fan
     from refold_async._batch.preflight import Preflight
+    from refold_async._batch.results import Results
     from refold_async._batch.wishes import Wishes
     from refold_async._clock import Clock, Timer
 
@@ -57,6 +58,11 @@ class Tally:
     def failures(self) -> int:
         """How many items have failed, were rejected, or are unknown."""
         return sum(self._counts[outcome] for outcome in _FAILURES)
+
+    @property
+    def done(self) -> int:
+        """How many items have ended."""
+        return self._counts.total()
 
     def started(self) -> None:
         """Count an item whose run is known to have begun."""
@@ -113,23 +119,31 @@ async def run(
     *,
     requests_made: Callable[[], Mapping[str, int]],
     wishes: Wishes,
+    results: Results | None,
 ) -> BatchReport:
     """Run a batch to its end, and report; nothing that fails in an item is raised."""
     items: list[BatchItem] = []
+    summary = Summary()
     watching = asyncio.get_running_loop().create_task(_watch(wishes.stop, fan))
     ending = None if wishes.timeout is None else _end_after(wishes.timeout, tally, fan)
     most = wishes.stop_after_failures
     try:
         async with aclosing(fan.items()) as settled:
             async for item in settled:
-                items.append(item)
+                if results is None:
+                    items.append(item)
+                else:
+                    summary.take(item)
+                    results.write(item)
+                    if results.broken is not None:
+                        fan.stop(f"the results can't be written: {results.broken}")
                 tally.settled(item)
                 if most is not None and tally.failures >= most:
                     fan.stop(f"{tally.failures} items have failed")
     except Exception as error:
         if error is not fan.input_error:
             raise
-        logger.error("the input of the batch raised after %d items: %r", len(items), error)  # noqa: TRY400 - it is raised to nobody, and is in the report
+        logger.error("the input of the batch raised after %d items: %r", tally.done, error)  # noqa: TRY400 - it is raised to nobody, and is in the report
     finally:
         if ending is not None:
             ending.cancel()
@@ -142,6 +156,8 @@ async def run(
         input_error=fan.input_error,
         input_ended=fan.input_ended,
         stopped=fan.stopped,
+        out=None if results is None else results.path,
+        gathered=None if results is None else summary,
     )
 
 

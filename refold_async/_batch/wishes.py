@@ -81,6 +81,7 @@ class Wishes:
     timeout: float | None = attrs.field(default=None, converter=positive_seconds)
     drain: float | None = attrs.field(default=None, converter=_drain)
     keep_payloads: bool = False
+    out: str | os.PathLike[str] | None = None
     retry: bool = False
     """Whether what failed is started anew, and nothing else is begun."""
 
