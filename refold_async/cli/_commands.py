@@ -8,13 +8,20 @@ import typer.core
 
 
 class Commands(typer.core.TyperGroup):
-    """Finds the command that two words name before that of the first one.
+    """Shows flags plainly, and finds the command that two words name before that of the first one.
 
     So a command may have a file for its first argument, and others below it nevertheless. A file
     that is called as they are is given as `./status`.
 
     The types are those of click, which typer depends on or brings with it, as it is of age.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for command in self.commands.values():
+            for parameter in command.params:
+                if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+                    parameter.metavar = ""  # a flag takes no <bool>
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command, and what is left for it."""

@@ -149,7 +149,7 @@ async def test_time_can_end_it(
     again = await here(*call, "--resume", **service)
 
     assert ended.code == 124
-    assert "refold: its time of 0.5 s is over" in ended.err
+    assert ended.err.count("its time of 0.5 s is over") == 1
     assert "What is left can be sent later: " in ended.err
     assert (again.code, len(emulator.runs)) == (0, 3)
 

@@ -14,7 +14,7 @@ from refold_async.cli._endings import (
     SERVICE_OR_NETWORK,
     WAIT_TIMEOUT,
 )
-from refold_async.cli._terminal import abandon_stdout, clean, emit, make_console, say
+from refold_async.cli._terminal import abandon_stdout, clean, emit, make_console, say, was_told
 from refold_async.cli.batch.view import report_view
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _show(
         abandon_stdout()
     stopped = None if interrupted else report.stopped
     for trouble in (report.input_error, report.journal_error, stopped, unwritten):
-        if trouble is not None:
+        if trouble is not None and not was_told(str(trouble)):
             say(f"refold: {clean(trouble)}")
     if out is not None and not unwritten:
         say(f"The results are in {out}.")
