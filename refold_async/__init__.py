@@ -25,7 +25,7 @@ from refold_async._batch import (
     StopReport,
     read_journal,
 )
-from refold_async._bound import BoundWorkflow, StartOptions
+from refold_async._bound import BoundWorkflow, CallOptions, StartOptions
 from refold_async._checks import Seconds
 from refold_async._client import ExecuteOptions, RefoldClient
 from refold_async._clock import Clock, SystemClock, Timer
@@ -109,6 +109,7 @@ __all__ = [
     "BodyForm",
     "BoundWorkflow",
     "BudgetStats",
+    "CallOptions",
     "ClientClosedError",
     "Clock",
     "ConfigError",
