@@ -55,10 +55,11 @@ class Entry:
     interrupted: bool = False  # cancelled by `Fan.stop`, and by nobody else
 
     @classmethod
-    def of(cls, index: int, request: Any) -> Entry:
+    def of(cls, index: int, request: Any, place: str | None = None) -> Entry:
         """Make the entry of a request, or of what stands in the place of one."""
         key = request.key if isinstance(request, ExecutionRequest) else None
-        return cls(index, plain(key) if isinstance(key, str) and key else str(index), request)
+        named = plain(key) if isinstance(key, str) and key else place or str(index)
+        return cls(index, named, request)
 
     @property
     def types(self) -> TypedWorkflow[Any, Any] | None:
@@ -307,7 +308,7 @@ class Fan:
             self._news.set()
 
     def _begin(self, request: ExecutionRequest) -> None:
-        entry = Entry.of(self._input.index, request)
+        entry = Entry.of(self._input.pulled - 1, request, self._input.place)
         self._entries[entry.index] = entry
         if self.stopped is None:
             self._starting += 1

@@ -257,8 +257,8 @@ class Journal:
         """Tell whether it does not keep what some items asked for that may be tried again."""
         return bool(await self._fetch(LACKING))
 
-    async def retriable(self, after: int, most: int) -> list[tuple[str, int, str]]:
-        """Give keys, places and requests of items that may be tried again, in input order."""
+    async def retriable(self, after: str, most: int) -> list[tuple[str, str]]:
+        """Give keys and requests of items that may be tried again, in the order of their keys."""
         try:
             return [tuple(row) for row in await self._fetch(RETRIABLE, after, most)]
         except sqlite3.Error as error:

@@ -76,10 +76,13 @@ CLAIMED = "CREATE TEMP TABLE claimed (key TEXT PRIMARY KEY) WITHOUT ROWID"
 """Keys of this batch's items; SQLite keeps them, in a file of its own where they are many."""
 CLAIM = "INSERT INTO claimed VALUES (?) ON CONFLICT DO NOTHING RETURNING 1"
 _UNENDED = "execution_id IS NULL AND (state != 'settled' OR outcome = 'unknown')"
-_RETRIABLE = f"({_UNENDED} OR (state = 'settled' AND outcome IN ('failed', 'rejected', 'unknown')))"
+_RETRIABLE = (
+    f"({_UNENDED} OR (state = 'settled'"
+    " AND outcome IN ('failed', 'rejected', 'unknown', 'unsent')))"
+)
 RETRIABLE = (
-    "SELECT key, position, request FROM items"  # noqa: S608
-    f" WHERE position > ? AND {_RETRIABLE} ORDER BY position LIMIT ?"
+    "SELECT key, request FROM items"  # noqa: S608
+    f" WHERE key > ? AND {_RETRIABLE} ORDER BY key LIMIT ?"
 )
 LACKING = f"SELECT 1 FROM items WHERE request IS NULL AND {_RETRIABLE} LIMIT 1"  # noqa: S608
 LEFT = (

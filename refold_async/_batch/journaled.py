@@ -106,7 +106,7 @@ class JournaledCarrier(Carrier):
         except JournalError as error:
             fan.stop(str(error))
             raise UnsentError(error) from None
-        if self.retry and (row is None or row.outcome == BatchOutcome.UNSENT):
+        if self.retry and row is None:
             raise UnsentError(NotSentError("not sent: a retry does not begin what has not begun"))
         if row is None:
             self._mention_keys(entry)

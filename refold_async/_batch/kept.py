@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from refold_async._batch.fan import Submission
     from refold_async._batch.journal import Journal
 
-_AT_ONCE = 100
+_AT_ONCE = 500
 _PLAIN = ("workflow_id", "slug", "linked_account_id", "config_id", "instance_tag")
 _FLAGS = ("sync", "unique_tag", "include_headers")
 
@@ -30,23 +30,22 @@ def dump_request(request: ExecutionRequest, submission: Submission) -> str:
 
 
 class KeptInput(Input):
-    """The requests of what a journal knows as failed, rejected or unknown, at their places.
+    """The requests of what a journal knows as failed, rejected, unknown or unsent.
 
-    They are read as they are wanted: what else the batch writes meanwhile is not among them.
+    They are read as they are wanted, in the order of their keys, each once.
     """
 
     def __init__(self, journal: Journal) -> None:
         super().__init__([])
         self.at_hand = False  # they are many, perhaps
         self._journal = journal
-        self._group: deque[tuple[str, int, str]] = deque()
-        self._after = -1
-        self._position = -1
+        self._group: deque[tuple[str, str]] = deque()
+        self._after = ""
 
     @property
-    def index(self) -> int:
-        """The place in the input of the request that was given last."""
-        return self._position
+    def place(self) -> str:
+        """What the request that was given last is called, if it has no key: its place once."""
+        return self._after.removeprefix("#")
 
     async def check(self) -> None:
         """See whether all of them are there.
@@ -69,10 +68,7 @@ class KeptInput(Input):
         if not self._group:
             self.ended = True
             return END
-        key, self._position, kept = self._group.popleft()
-        self._after = self._position
+        self._after, kept = self._group.popleft()
         self.pulled += 1
-        given = None if key.startswith("#") and not key.startswith("##") else key
-        return ExecutionRequest(
-            **json.loads(kept), key=None if given is None else given.removeprefix("#")
-        )
+        has_key = not self._after.startswith("#") or self._after.startswith("##")
+        return ExecutionRequest(**json.loads(kept), key=self.place if has_key else None)

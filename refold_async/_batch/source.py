@@ -79,9 +79,9 @@ class Input:
         self._source = self._one_by_one if self._many is None else self._many
 
     @property
-    def index(self) -> int:
-        """The place in the input of the request that was given last."""
-        return self.pulled - 1
+    def place(self) -> str:
+        """What the request that was given last is called, if it has no key."""
+        return str(self.pulled - 1)
 
     async def next(self) -> Any:
         """Give the next request, or `END`."""

@@ -24,7 +24,7 @@ from refold_async.cli.batch.operations import JournalPath
 from refold_async.cli.batch.running import Batch
 from refold_async.cli.batch.source import BatchInput
 
-_RETRIED = (BatchOutcome.FAILED, BatchOutcome.REJECTED, BatchOutcome.UNKNOWN, "starting")
+_RETRIED = ("starting", *(each for each in BatchOutcome if each != BatchOutcome.SUCCEEDED))
 
 
 def batch_retry(
