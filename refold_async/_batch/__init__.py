@@ -2,17 +2,17 @@
 
 from refold_async._batch.batches import Batches
 from refold_async._batch.fanout import FanOut
+from refold_async._batch.journal_report import (
+    JournalFailures,
+    JournalItem,
+    JournalReport,
+    read_journal,
+)
 from refold_async._batch.models import (
     BatchItem,
     BatchOutcome,
     BatchProgress,
     ExecutionRequest,
-)
-from refold_async._batch.reading import (
-    JournalFailures,
-    JournalItem,
-    JournalReport,
-    read_journal,
 )
 from refold_async._batch.report import BatchReport, FailureGroup
 from refold_async._batch.stopping import StopReport
