@@ -121,7 +121,7 @@ def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     async def interrupted(*_: Any) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_app, "play_local", interrupted)
+    monkeypatch.setattr("refold_async.cli.demo.play_local", interrupted)
     result = invoke("demo")
 
     assert result.exit_code == 130
@@ -134,7 +134,7 @@ def test_exit_code_of_the_demo_is_the_commands(monkeypatch: pytest.MonkeyPatch) 
     async def failed(*_: Any) -> int:
         return 4
 
-    monkeypatch.setattr(_app, "play_local", failed)
+    monkeypatch.setattr("refold_async.cli.demo.play_local", failed)
 
     assert invoke("demo").exit_code == 4
 
@@ -147,7 +147,7 @@ def test_live_reaches_the_demo_as_given(monkeypatch: pytest.MonkeyPatch) -> None
         seen.append((live.work.workflow_id, live.work.payload, live.work.timeout, live.fan_out))
         return 0
 
-    monkeypatch.setattr(_app, "play_live", played)
+    monkeypatch.setattr("refold_async.cli.demo.play_live", played)
     monkeypatch.setenv("REFOLD_SESSION_TOKEN", "token")
     result = invoke(*LIVE, "--payload", '{"n": 1}', "--fan-out", "0", "--timeout", "9")
 
