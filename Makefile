@@ -129,9 +129,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The pictures of the command line in the documentation.
+# The pictures of the command line and of the emulator's page in the documentation; the latter needs
+# chromium.
 captures: $(VENV)/.dev
 	$(BIN)/python -m tests.captures
+	$(BIN)/python -m tests.captures.page
 
 # Built anew each time: Sphinx does not see that a docstring has changed.
 docs: $(VENV)/.docs
