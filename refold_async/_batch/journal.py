@@ -352,13 +352,13 @@ class Journal:
 
     async def aclose(self) -> None:
         """Write what is pending, and let go of the file; safe to call again."""
-        if self._writer is not None:
-            await self._writer
         try:
             if self._connection is not None:
                 await self._count_left()
         except sqlite3.Error as error:
             logger.info("what is left in %s can't be told: %s", self.path, error)
+        while self._writer is not None:  # last, so that nothing is noted between it and the end
+            await self._writer
         connection, self._connection = self._connection, None
         try:
             if connection is not None:

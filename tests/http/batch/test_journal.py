@@ -171,7 +171,7 @@ async def test_what_had_not_left_when_a_batch_was_cancelled_is_not_uncertain(
     service: Emulator, connect: Connect, journal: str
 ) -> None:
     """It waited for a slot: the journal says that it is unsent, and no list is read for it."""
-    service.faults.script("execute", None, Fault(delay=1.0))
+    service.faults.script("execute", None, Fault(delay=1.5))
     refold = connect(service, max_connections=1)
     running = asyncio.ensure_future(refold.run_batch(numbered(4), journal=journal))
     await until(lambda: len(service.runs) == 2)
