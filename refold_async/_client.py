@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import attrs
 
 from refold_async._batch import FanOut
-from refold_async._bound import StartOptions, bind
+from refold_async._bound import CallOptions, bind
 from refold_async._caller import DAY, Caller, failing, named
 from refold_async._checks import (
     check_count,
@@ -58,14 +58,10 @@ if TYPE_CHECKING:
     from refold_async._typed import In, Out, TypedWorkflow
 
 
-class ExecuteOptions(StartOptions, total=False):
+class ExecuteOptions(CallOptions, total=False):
     """The arguments of `execute` that `run` passes on."""
 
     payload: Payload
-    once: str | None
-    once_within: Seconds
-    once_scope: Literal["shared", "process"]
-    once_fallback: Literal["look"] | None
 
 
 class RefoldClient(FanOut):

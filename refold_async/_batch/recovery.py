@@ -84,10 +84,9 @@ class Recovery:
     async def begin(self, journal: Journal) -> None:
         """Look for all rows of which nobody knows whether they have run."""
         self._opened_at = self.clock.monotonic()
-        rows = journal.rows.values()
-        lost = {row.tag: row for row in rows if is_uncertain(row) and row.findable and row.tag}
+        lost = {row.tag: row for row in journal.uncertain if row.findable and row.tag}
         if lost:
-            await self._look(lost)
+            await self.look(lost)
             # What is not there yet is looked for again.
             self._found = {tag: self._found[tag] for tag in lost if self._is_settled(tag)}
 
@@ -143,14 +142,14 @@ class Recovery:
             if wait > 0 and await self.lists.pause(wait):
                 return
             left = {tag: row for tag, row in self._waiting.items() if not self._is_settled(tag)}
-            if not left or await self._look(left):
+            if not left or await self.look(left):
                 return
 
     def _is_settled(self, tag: str) -> bool:
         found = self._found.get(tag)
         return found is not None and found.finding in {Finding.FOUND, Finding.AMBIGUOUS}
 
-    async def _look(self, lost: dict[str, Row]) -> bool:
+    async def look(self, lost: dict[str, Row]) -> bool:
         """Look for rows, account by account; tell whether every list has caught up with us."""
         caught_up = True
         for (account, is_dated), rows in _readings(lost.values()).items():
@@ -189,11 +188,6 @@ class Recovery:
             for execution_id, row in self._witnesses.items()
             if row.account == account and (len(workflow_ids) > 1 or row.workflow_id in workflow_ids)
         }
-
-
-def is_uncertain(row: Row) -> bool:
-    """Whether a run of this row may exist whose id is not known."""
-    return row.execution_id is None and (row.state != "settled" or row.outcome == "unknown")
 
 
 def _readings(rows: Iterable[Row]) -> dict[tuple[str | None, bool], list[Row]]:
