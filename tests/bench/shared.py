@@ -1,6 +1,6 @@
 """Several processes with one key at a service that sheds: with a shared budget, and without.
 
-    python -m tests.bench.shared [--starts 400] [--processes 4] [--ceiling]
+    python -m tests.bench.shared [--starts 1000] [--processes 4] [--ceiling] [--only shared]
 
 The service takes 8 starts per second and sheds the others with 503; with `--ceiling` it takes them
 all, and each process has the same `RateLimit(per_second=20)`. Needs redis-server.
@@ -64,7 +64,7 @@ async def measure(
     return began, [json.loads(said) for said, _ in told]
 
 
-async def main(starts: int, processes: int, *, ceiling: bool) -> None:
+async def main(starts: int, processes: int, only: str | None, *, ceiling: bool) -> None:
     """Print the table."""
     capacity = 20.0 if ceiling else CAPACITY
     behaviour = {} if ceiling else {"capacity": capacity}
@@ -78,6 +78,8 @@ async def main(starts: int, processes: int, *, ceiling: bool) -> None:
         redis.start()
         try:
             for name, url in (("shared", redis.url), ("unshared", "")):
+                if only not in {None, name}:
+                    continue
                 async with service(behaviour) as process:
                     assert process.stdout is not None
                     base_url = (await process.stdout.readline()).decode().strip()
@@ -103,9 +105,10 @@ def line(name: str, capacity: float, begin: float, parts: list[dict[str, Any]]) 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--starts", type=int, default=400)
+    parser.add_argument("--starts", type=int, default=1_000)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--ceiling", action="store_true", help="no shedding, but a ceiling")
+    parser.add_argument("--only", choices=["shared", "unshared"], help="this one alone")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker is not None:
@@ -114,4 +117,5 @@ if __name__ == "__main__":
     elif EXECUTABLE is None:
         sys.exit(MISSING)
     else:
-        asyncio.run(main(options.starts, options.processes, ceiling=options.ceiling))
+        measured = main(options.starts, options.processes, options.only, ceiling=options.ceiling)
+        asyncio.run(measured)
