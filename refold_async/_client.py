@@ -545,7 +545,7 @@ class RefoldClient(FanOut):
         tells_an_end = event.kind is None or event.kind in WORKFLOW_EVENTS
         if not isinstance(event, WorkflowEvent) or not tells_an_end or self._transport.closed:
             return False
-        return self._services.tracker.notify(event.execution_id, event.linked_account_id)
+        return self._caller.parts.told(event.execution_id, event.linked_account_id)
 
     @property
     def webhook_keys(self) -> tuple[str, ...]:

@@ -174,6 +174,24 @@ class Pace:
             self._stop_told = self._stop_ends
             self._tell(now)
 
+    def learn(self, lesson: str, told_at: float) -> None:
+        """Take what refusals have taught another process.
+
+        Args:
+            lesson: as of `Throttle.tell`.
+            told_at: monotonic seconds.
+
+        Raises:
+            ValueError: it is none.
+        """
+        now, throttle = self.clock.monotonic(), self.throttle
+        before = throttle.rate(now) or math.inf
+        throttle.learn(lesson, told_at)
+        if (throttle.rate(now) or math.inf) < before:
+            # As if we had been refused, but not all processes at once.
+            self._tokens, self._filled_at = min(self._tokens, random.random()), now
+        self.start_again()
+
     def stop(self, pause: float) -> None:
         """Let nothing leave for so long, because another process was told to wait."""
         now, throttle = self.clock.monotonic(), self.throttle

@@ -42,6 +42,8 @@ _YOUNG = 1.0
 may be members that it has forgotten."""
 _ROOM = 1.25
 """How much more than it has used lately a process that doesn't queue may want next."""
+_FIRST = 0.1
+"""The part of the rate that a process takes until Redis has answered, or has not."""
 _HUNGRY = -1
 
 _SCRIPT = """
@@ -170,8 +172,7 @@ class Rate:
         return rate
 
     def _begin(self) -> None:
-        if self._alone is not None:
-            self._pace.part = 1 / self._alone  # until Redis says more
+        self._pace.part = _FIRST
         self._pace.news = self._at_once
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._beat_on(), context=Context())
@@ -208,7 +209,7 @@ class Rate:
             self._said,
             0 if rate is None else _milli(rate),
             _milli(max(untold, 0.0)),
-            _milli(self._pace.rate(now) or 0.0) if self._members else 0,
+            _milli(self._pace.rate(now) or 0.0),
             _milli(_GONE),
             _milli(LONGEST_STOP),
             _milli(_YOUNG),
@@ -237,11 +238,10 @@ class Rate:
             self._known = -1  # forgotten: what we know is told anew
         elif lesson:
             try:
-                throttle.learn(lesson, now - ago / 1000)
+                self._pace.learn(lesson, now - ago / 1000)
             except ValueError:
                 logger.warning("what other processes have learned can't be read, and is ignored")
             self._known = throttle.changes
-            self._pace.start_again()
         if throttle.changes == told or lesson:
             throttle.hear(now, served, refused)
         if throttle.changes != self._known:
@@ -260,9 +260,11 @@ class Rate:
         """Keep the last share while the others count us in; then take an equal one.
 
         They have divided ours by then, if Redis is away for us alone: so all together exceed the
-        ceiling by no more than that.
+        ceiling by no more than that. Who never had one takes the part that was said, or all.
         """
-        if self._members and self._clock.monotonic() - self._heard_at > _GONE:
+        if not self._members:
+            self._pace.part = 1 / (self._alone or 1)
+        elif self._clock.monotonic() - self._heard_at > _GONE:
             self._pace.part = 1 / self._members
 
     async def leave(self, budget: Budget) -> None:

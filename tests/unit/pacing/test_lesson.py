@@ -80,7 +80,8 @@ def test_where_nothing_limits_the_rate_a_part_of_it_tells_of_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["", "null", "[]", "[1, 2]", '["x", 0, 0, null, null, null, 0]', "[8, 0, 0, 1, 0, 0, 0]"]
+    "told",
+    ["", "null", "[]", "[1, 2]", '["x", 0, 0, null, null, null, 0]', "[8, 0, 0, 1, 0, 0, 0]"],
 )
 def test_what_nobody_tells_is_refused_and_changes_nothing(told: str) -> None:
     """Somebody else may have written to the Redis."""

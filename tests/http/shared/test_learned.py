@@ -1,0 +1,134 @@
+"""What refusals teach one process, all know: by a real Redis, and the real time."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from refold_async import RateLimit, Shared, SystemClock
+from refold_async._pacing import Budget
+from refold_async._shared import Rate
+from refold_async._shared.rate import BEAT
+from tests.support.endings import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tests.support.redis import RedisServer
+
+    Member = tuple[Budget, Rate]
+    Joined = Callable[[RedisServer], Awaitable[list[Member]]]
+
+
+class _Clock(SystemClock):
+    """A clock of a member's own: it is another process, then."""
+
+
+@pytest.fixture
+async def joined() -> AsyncIterator[Callable[[RedisServer], Awaitable[list[Member]]]]:
+    """Let three beat at a Redis, and know of each other."""
+    made: list[Member] = []
+
+    async def join(redis: RedisServer) -> list[Member]:
+        name = os.urandom(8).hex()
+        redis.remembers(name)
+        for _ in range(3):
+            enter(made, redis, name)
+        await until(lambda: all(rate._members == 3 for _, rate in made))
+        return made
+
+    yield join
+    for budget, rate in made:
+        await rate.leave(budget)
+
+
+@pytest.fixture
+async def members(joined: Joined, redis_for_all: RedisServer) -> list[Member]:
+    """Three, and a Redis that stays as it is."""
+    return await joined(redis_for_all)
+
+
+def enter(members: list[Member], redis: RedisServer, name: str) -> None:
+    """Let another one beat."""
+    budget = Budget(RateLimit(), 100, _Clock())
+    rate = Rate.enter(budget, Shared(redis.url, name), name, SystemClock())
+    members.append((budget, rate))
+
+
+def refuse(member: Member, count: int) -> None:
+    """Have the service refuse so many of one process's requests, and take as many."""
+    budget, _ = member
+    for _ in range(count):
+        budget.refused(budget.pace.throttle.phase)
+        budget.served(budget.pace.throttle.phase)
+
+
+def rates(members: list[Member]) -> list[float]:
+    """What all may send, as each has learned."""
+    clock = SystemClock()
+    return [budget.pace.throttle.rate(clock.monotonic()) or 0.0 for budget, _ in members]
+
+
+async def test_what_one_has_learned_all_know_within_a_beat(members: list[Member]) -> None:
+    """The rate of all has fallen, to the same."""
+    began = SystemClock().monotonic()
+    refuse(members[0], 16)
+    await until(lambda: max(rates(members)) < 15)
+    assert max(rates(members)) == pytest.approx(min(rates(members)), rel=0.01)
+    assert SystemClock().monotonic() - began < 20 * BEAT
+
+
+async def test_refusals_that_several_have_at_once_are_one_decrease(members: list[Member]) -> None:
+    """Who comes second takes what the first one has learned; the first refusals are of all."""
+    for member in members:
+        refuse(member, 16)
+    own = rates(members)
+    await until(lambda: members[0][1]._epoch == members[1][1]._epoch == members[2][1]._epoch != "")
+    assert rates(members) == pytest.approx([own[0]] * 3, rel=0.01)
+
+
+async def test_few_replies_of_each_are_enough_of_all(members: list[Member]) -> None:
+    """Six of each are no reason to judge, but eighteen are."""
+    refuse(members[0], 1)
+    await until(lambda: members[1][1]._epoch == members[2][1]._epoch == members[0][1]._epoch != "")
+    for member in members:
+        refuse(member, 3)
+    assert rates(members) == [20, 20, 20]
+    await until(lambda: max(rates(members)) < 15)
+
+
+async def test_a_redis_that_forgot_is_told_anew(joined: Joined, redis_server: RedisServer) -> None:
+    """By whoever knows; nobody's rate rises."""
+    members = await joined(redis_server)
+    refuse(members[0], 16)
+    await until(lambda: max(rates(members)) < 15)
+    redis_server.empty()
+    key = members[0][1]._keys[1]
+    await until(lambda: redis_server.ask(f"HEXISTS {key} lesson") == ":1")
+    assert max(rates(members)) < 15
+
+
+async def test_while_redis_is_away_each_goes_on_learning(
+    joined: Joined, redis_server: RedisServer
+) -> None:
+    """With its part of the rate; afterwards all know what the first one tells."""
+    members = await joined(redis_server)
+    redis_server.kill()
+    refuse(members[0], 16)
+    assert rates(members)[1:] == [20, 20]
+    assert rates(members)[0] < 15
+    redis_server.start()
+    await until(lambda: max(rates(members)) < 15)
+
+
+async def test_who_joins_knows_what_the_others_have_learned(
+    members: list[Member], redis_for_all: RedisServer
+) -> None:
+    """With its first beat."""
+    refuse(members[0], 16)
+    await until(lambda: max(rates(members)) < 15)
+    enter(members, redis_for_all, members[0][1]._keys[0].split(":")[1])
+    await until(lambda: rates(members)[3] < 15)
+    assert max(rates(members)) == pytest.approx(min(rates(members)), rel=0.01)
