@@ -46,7 +46,7 @@ class Sharing:
         self._budget = budget
         self._clock = clock
         self._rate: Rate | None = None
-        self._ear: Ear | None = None
+        self.ear: Ear | None = None
 
     @functools.cached_property
     def once(self) -> Once:
@@ -67,9 +67,9 @@ class Sharing:
         from refold_async._shared import Ear  # noqa: PLC0415
 
         assert self.shared is not None  # noqa: S101 - or there is nobody to listen to
-        if self._ear is None:
-            self._ear = Ear(self.shared, self.name, self._clock, tracker)
-        self._ear.listen()
+        if self.ear is None:
+            self.ear = Ear(self.shared, self.name, self._clock, tracker)
+        self.ear.listen()
 
     def pass_on(self, execution_id: str, account: str | None, tracker: Tracker) -> None:
         """Let the others know what was told here; without a running loop it stays here."""
@@ -80,13 +80,13 @@ class Sharing:
         except RuntimeError:
             return
         self.listen(tracker)
-        assert self._ear is not None  # noqa: S101 - made just now
-        self._ear.tell(execution_id, account)
+        assert self.ear is not None  # noqa: S101 - made just now
+        self.ear.tell(execution_id, account)
 
     async def aclose(self) -> None:
         """Let the others know."""
-        if self._ear is not None:
-            await self._ear.aclose()
+        if self.ear is not None:
+            await self.ear.aclose()
         if "once" in vars(self):
             await self.once.aclose()
         if self._rate is not None:

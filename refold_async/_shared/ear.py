@@ -114,6 +114,11 @@ class Ear:
         self._checked_at = 0.0
         self._deaf = False
 
+    @property
+    def hears(self) -> bool:
+        """Whether all that others are told is heard, as far as anybody knows."""
+        return self._listening is not None and not self._deaf
+
     # -- telling -----------------------------------------------------------------------------
 
     def tell(self, execution_id: str, account: str | None) -> None:
