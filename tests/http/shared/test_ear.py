@@ -13,6 +13,7 @@ from redis import Redis
 
 from refold_async import ClientClosedError, PollPolicy
 from refold_async.webhooks import aiohttp_handler
+from tests.bench.ear import measure
 from tests.http.shared.conftest import WORKFLOW
 from tests.support.deliveries import encoded, sign, workflow_event
 from tests.support.endings import until
@@ -306,3 +307,10 @@ async def test_garbage_in_the_stream_is_passed_over(
         for name, value in (("x", "y"), ("run", b"\xff\xfe"), ("run", "r" * 100_000), ("run", "")):
             look.redis.xadd(look.key, {name: value})
         await settled(first, other)
+
+
+@pytest.mark.long
+async def test_processes_hear_what_one_of_them_is_told(redis_for_all: RedisServer) -> None:
+    """Real ones: nobody would look in time, and all have the results."""
+    delays = await asyncio.wait_for(measure(redis_for_all.url, 3, 4, lasts=2.0), 60)
+    assert [len(each) for each in delays] == [4, 4]
