@@ -332,7 +332,7 @@ class RefoldClient(FanOut):
             include_headers: have the sanitised request headers in the result.
             once: a key of your own for what is started, as `invoice-4711`: start it, or attach to
                 the run that was started under this key, by whichever process, whatever came of it.
-                Needs `shared=`; the limits are in "Many workers, one budget".
+                Needs `shared=`; the limits are in "Many workers, many machines".
             once_within: seconds (or a timedelta) for which a key counts; the same in all processes.
             once_scope: `"process"` asks for no Redis: calls of this process share one start, and
                 a run with the key's tag among the newest 20 pages of the list is attached to. Best

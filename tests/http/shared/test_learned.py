@@ -71,6 +71,16 @@ def rates(members: list[Member]) -> list[float]:
     return [budget.pace.throttle.rate(clock.monotonic()) or 0.0 for budget, _ in members]
 
 
+async def test_who_begins_takes_a_tenth_until_it_has_a_share(
+    members: list[Member], redis_for_all: RedisServer
+) -> None:
+    """Many that begin at once are not many ceilings, and no call waits for Redis."""
+    enter(members, redis_for_all, members[0][1]._keys[0].split(":")[1])
+    budget, _ = members[3]
+    assert budget.stats().ceiling == 2
+    await until(lambda: budget.stats().ceiling == 5)
+
+
 async def test_what_one_has_learned_all_know_within_a_beat(members: list[Member]) -> None:
     """The rate of all has fallen, to the same."""
     began = SystemClock().monotonic()
