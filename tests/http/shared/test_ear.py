@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import Redis
 
-from refold_async import ClientClosedError, PollPolicy
+from refold_async import ClientClosedError, PollPolicy, RefoldClient, Shared, SystemClock
+from refold_async._protocol import read_event
+from refold_async._shared import Ear
 from refold_async.webhooks import aiohttp_handler
 from tests.bench.ear import measure
 from tests.http.shared.conftest import WORKFLOW
@@ -22,7 +25,7 @@ from tests.support.receiving import PATH, request, serving_aiohttp, status_of, t
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from refold_async import ExecutionHandle, RefoldClient
+    from refold_async import ExecutionHandle
     from refold_async.emulator import Emulator
     from tests.support.redis import RedisServer
 
@@ -314,3 +317,78 @@ async def test_processes_hear_what_one_of_them_is_told(redis_for_all: RedisServe
     """Real ones: nobody would look in time, and all have the results."""
     delays = await asyncio.wait_for(measure(redis_for_all.url, 3, 4, lasts=2.0), 60)
     assert [len(each) for each in delays] == [4, 4]
+
+
+# -- the ear, by itself ---------------------------------------------------------------------------
+
+
+class Heard:
+    """A listener that notes what it hears, and makes mistakes."""
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+        self.deaf = 0
+        self.mistakes = 0
+
+    def notify(self, execution_id: str, account: str | None) -> bool:
+        """Note it."""
+        if self.mistakes:
+            self.mistakes -= 1
+            raise ZeroDivisionError
+        self.runs.append(execution_id)
+        return True
+
+    def deafen(self) -> None:
+        """Count it."""
+        self.deaf += 1
+
+    def hear_again(self, *, missed: bool) -> None:
+        """Do nothing more."""
+
+
+@asynccontextmanager
+async def ears(redis: RedisServer) -> AsyncIterator[tuple[Ear, Ear, Heard]]:
+    """Let one tell what the other hears."""
+    heard, shared, clock = Heard(), Shared(redis.url), SystemClock()
+    name = os.urandom(8).hex()
+    one, other = Ear(shared, name, clock, Heard()), Ear(shared, name, clock, heard)
+    other.listen()
+    await until(lambda: other.hears)
+    try:
+        yield one, other, heard
+    finally:
+        await one.aclose()
+        await other.aclose()
+
+
+async def test_what_is_told_while_redis_is_away_is_passed_on_later(
+    redis_server: RedisServer,
+) -> None:
+    """The newest 1,000."""
+    newest = {str(number) for number in range(200, 1_200)}
+    async with ears(redis_server) as (one, _, heard):
+        redis_server.freeze()
+        for number in range(1_200):
+            one.tell(str(number), None)
+        await asyncio.sleep(0.1)
+        redis_server.thaw()
+        await until(lambda: newest <= {*heard.runs})
+    assert len(heard.runs) <= 1_200  # a batch may have come through, though nothing said so
+
+
+async def test_a_mistake_ends_no_hearing(redis_for_all: RedisServer) -> None:
+    """It is logged, and looks are made until all is well."""
+    async with ears(redis_for_all) as (one, other, heard):
+        heard.mistakes = 1
+        one.tell("first", "acct_1")
+        await until(lambda: heard.deaf == 2)  # once before it had begun
+        one.tell("second", "acct_1")
+        await until(lambda: heard.runs == ["second"])
+        await until(lambda: other.hears)
+
+
+def test_who_is_told_before_a_loop_runs_keeps_it(redis_for_all: RedisServer) -> None:
+    """It can be passed on to nobody."""
+    refold = RefoldClient(api_key="tk_1", shared=redis_for_all.url)
+    assert refold.notify(read_event(encoded(workflow_event()))) is False
+    assert len(refold._caller.parts.services.tracker._pushes._early) == 1
