@@ -392,13 +392,18 @@ async def test_what_was_missed_is_looked_for_once(clock: FakeClock) -> None:
 async def test_ends_that_were_not_heard_of_say_nothing_against_pushes(clock: FakeClock) -> None:
     """While nobody could hear them."""
     house = House(clock)
-    house.tracker.notify("another", "acct")
-    before = house.tracker.stats().pushes_lost
-    house.tracker.deafen()
-    task = asyncio.create_task(house.handle(attempts=1).result())
-    await clock.advance(3)
+    first = asyncio.create_task(house.handle(attempts=1).result())
+    await settle()
     ends(house, "COMPLETED")
-    await clock.advance(20)
-    assert task.done()
+    house.tracker.notify(RUN, "acct")
+    await first
+    before = house.tracker.stats().pushes_lost
+    assert before < 1
+    house.tracker.deafen()
+    ends(house, "RUNNING", "COMPLETED")
+    second = asyncio.create_task(house.handle("another", attempts=1).result())
+    await clock.advance(30)
+    assert second.done()
     house.tracker.hear_again(missed=False)
+    await clock.advance(30)
     assert house.tracker.stats().pushes_lost == before
