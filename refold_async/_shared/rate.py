@@ -43,7 +43,7 @@ may be members that it has forgotten."""
 _ROOM = 1.25
 """How much more than it has used lately a process that doesn't queue may want next."""
 _FIRST = 0.1
-"""The part of the rate that a process takes until Redis has answered, or has not."""
+"""The part of the rate that a process takes at first, until Redis has answered, or is away."""
 _HUNGRY = -1
 
 _SCRIPT = """
@@ -172,7 +172,7 @@ class Rate:
         return rate
 
     def _begin(self) -> None:
-        self._pace.part = _FIRST
+        self._pace.part = 1 / self._alone if self._alone else _FIRST
         self._pace.news = self._at_once
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._beat_on(), context=Context())
@@ -262,10 +262,8 @@ class Rate:
         They have divided ours by then, if Redis is away for us alone: so all together exceed the
         ceiling by no more than that. Who never had one takes the part that was said, or all.
         """
-        if not self._members:
-            self._pace.part = 1 / (self._alone or 1)
-        elif self._clock.monotonic() - self._heard_at > _GONE:
-            self._pace.part = 1 / self._members
+        if self._clock.monotonic() - self._heard_at > _GONE:
+            self._pace.part = 1 / (self._members or self._alone or 1)
 
     async def leave(self, budget: Budget) -> None:
         """Let a client go; the share goes with the last one."""

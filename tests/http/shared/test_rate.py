@@ -209,7 +209,8 @@ async def test_who_never_reached_redis_takes_its_part_of_the_rate(
     redis_server.kill()
     for said, share in ((4, 10.0), (None, 40.0)):
         shared = Shared(redis_server.url, "n", members=said)
-        refold = sharing(shared=shared, rate_limit=FORTY, timeouts=LONG)
+        clock = HastyClock(20)  # three seconds without an answer are to pass
+        refold = sharing(shared=shared, rate_limit=FORTY, timeouts=LONG, clock=clock)
         await refold.ping()
         await until(functools.partial(_has, refold, share))
         await refold.aclose()
