@@ -65,11 +65,14 @@ test: check side-by-side
 STRICT   := $(BIN)/python -X dev -W error
 parallel  = --dist worksteal --tx '$(1)*popen//python=$(STRICT)'
 
-# All tests, WORKERS at a time, with branch coverage; but for those marked `long`, which take a third
-# of the time without. Some tests go by real time, over real sockets and processes: what fails is tried
-# twice more, and named in the summary (RERUN).
+# All tests, WORKERS at a time, with branch coverage of each worker and each command under test; but for
+# those marked `long`, which take a third of the time without. Some tests go by real time, over real
+# sockets and processes: what fails is tried twice more, and named in the summary (RERUN).
 side-by-side: $(VENV)/.dev
-	$(STRICT) -m pytest $(call parallel,$(WORKERS)) --reruns 2 --cov --cov-report=term $(ARGS)
+	@$(BIN)/coverage erase
+	$(STRICT) -m coverage run -m pytest $(call parallel,$(WORKERS)) --reruns 2 $(ARGS)
+	@$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
 # What needs no sockets and little computing, in seconds: for use while typing.
 quick: $(VENV)/.dev
@@ -125,9 +128,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The pictures of the command line in the documentation.
+# The pictures of the command line and of the emulator's page in the documentation; the latter needs
+# chromium.
 captures: $(VENV)/.dev
 	$(BIN)/python -m tests.captures
+	$(BIN)/python -m tests.captures.page
 
 # Built anew each time: Sphinx does not see that a docstring has changed.
 docs: $(VENV)/.docs

@@ -122,7 +122,7 @@ def _namespace(module: str) -> dict[str, Any]:
     names = dict(vars(loaded))
     for node in ast.walk(ast.parse(inspect.getsource(loaded))):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            code = compile(ast.Module(body=node.body, type_ignores=[]), module, "exec")
+            code = compile(ast.Module(body=node.body, type_ignores=[]), f"<{module}>", "exec")
             exec(code, names)  # noqa: S102 - the module's own imports
     return names
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from refold_async._clock import sleep
 from refold_async._errors import (
     ClientClosedError,
     ExecutionOutcomeUnknownError,
@@ -24,6 +22,7 @@ from refold_async._errors import (
 )
 from refold_async._handle import handle_of_ref
 from refold_async._models import ExecutionRef
+from refold_async._shared.claim import Claim
 from refold_async._shared.keys import SENT, STARTED
 from refold_async._starting import Care
 from refold_async._transport import Finding, outcome_unknown
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("refold_async")
 
-CLAIM = 10.0
-"""Seconds for which a claim is good; who waits for a slot renews it."""
 _FIRST, _GROWTH, _LONGEST = 0.02, 1.6, 1.0
 """Seconds between two questions to Redis about a key that somebody else has."""
 _FORGETFUL = 3600.0
@@ -110,15 +107,16 @@ class Bringing:
         self._generations = generations
         # What may have started a run is never sent again without proof that it has not.
         self._policy = attrs.evolve(policy, mode="safe")
-        self._later = later
         self._hears = told
         self._doubt = doubt
-        self._nonce = os.urandom(8).hex()  # names us as the owner of a claim
         timeouts = starter.services.api.timeouts
         self._bound = timeouts.connect + timeouts.read  # by which our own request is over
         self._hold = self._bound + policy.settle  # and its run is in the list
         self._clock = starter.services.clock
         self._began = self._clock.monotonic()
+        self._claim: Claim | None = None
+        if keys is not None:
+            self._claim = Claim(keys, asked, hold=self._hold, clock=self._clock, later=later)
 
     @property
     def has_left(self) -> bool:
@@ -138,10 +136,10 @@ class Bringing:
             PayloadError: the key was used for another start.
             RefoldError: as `execute`.
         """
-        if self.keys is None:
+        if self._claim is None:
             return await self._by_looking()
         try:
-            return await self._by_state(self.keys)
+            return await self._by_state(self._claim)
         except SharedStateError:
             if not self.asked.options.looks or self.has_left:
                 raise
@@ -150,113 +148,64 @@ class Bringing:
 
     # -- with Redis --------------------------------------------------------------------------
 
-    async def _by_state(self, keys: Keys) -> ExecutionHandle[Any]:
+    async def _by_state(self, claim: Claim) -> ExecutionHandle[Any]:
         asked, cleared, pause = self.asked, "", _FIRST
         while True:
-            state = await keys.claim(
-                asked.tag,
-                self._nonce,
-                hold=CLAIM,
-                fingerprint=asked.fingerprint,
-                within=asked.options.within,
-                cleared=cleared,
-            )
+            state = await claim.take(cleared)
             self._generations.note(state.generation, self._clock.monotonic())
             asked.check(state.fingerprint)
             if state.kind == STARTED:
                 return self._attached(state.execution_id)
-            if state.owner == self._nonce:
+            if state.owner == claim.owner:
                 self.elsewhere = False
-                handle = await self._own(keys, state)
+                handle = await self._own(claim, state)
                 if handle is not None:
                     return handle
                 continue
             self.elsewhere = self.elsewhere or state.kind == SENT
             if state.kind == SENT and state.left <= 0:
-                found = await self._look(state.since, proof=state.since)
+                found = await self._look_for_sent(state)
                 if found.finding is not Finding.ABSENT:
-                    return await self._adopted(keys, found)
+                    return self._adopted(found)
                 cleared = state.name
                 continue
             await self._pause(pause * random.uniform(0.5, 1))
             pause = min(pause * _GROWTH, _LONGEST)
 
-    async def _own(self, keys: Keys, state: KeyState) -> ExecutionHandle[Any] | None:
+    async def _own(self, claim: Claim, state: KeyState) -> ExecutionHandle[Any] | None:
         """Start what we have claimed; None if it was taken over before it left."""
-        renewing = asyncio.ensure_future(self._renew(keys))
+        renewing = asyncio.ensure_future(claim.renew())
         try:
             found = await self._after_a_loss(state)
             if found is not None:
-                return await self._adopted(keys, found)
-            handle = await self._send(lambda: self._leave(keys))
+                return self._adopted(found)
+            handle = await self._send(lambda: self._leave(claim))
         except _TakenOver:
             return None
-        except BaseException as error:
-            self._ended(keys, error)
+        except ExecutionOutcomeUnknownError:
+            raise  # it stays `sent`: whoever asks next looks
+        except BaseException:
+            if not self.left_here:
+                claim.free()
             raise
         finally:
             renewing.cancel()
         if handle.execution_id is not None:
-            await self._record(keys, handle.execution_id)
+            claim.record(handle.execution_id)
         return handle
 
-    async def _leave(self, keys: Keys) -> None:
+    async def _leave(self, claim: Claim) -> None:
         """Move the key to `sent`, with the slot in hand; what took too long does not leave."""
         assert self.care is not None  # noqa: S101 - it called
         asked_at = self._clock.monotonic()
-        if not await keys.send(self.asked.tag, self._nonce, self._hold):
+        if not await claim.leave():
             raise _TakenOver("another process has the key")
         self.care.leaves_by = asked_at + self._bound / 2
 
-    def _ended(self, keys: Keys, error: BaseException) -> None:
-        """Free the key, if nothing has started for it and nothing will."""
-        if isinstance(error, ExecutionOutcomeUnknownError):
-            return  # it stays `sent`: whoever asks next looks
-        if not self.left_here:
-            self._later(keys.free(self.asked.tag, self._nonce))
-
     def _told(self, handle: ExecutionHandle[Any] | None) -> None:
-        if self.keys is not None and handle is not None and handle.execution_id is not None:
-            self._later(self._record(self.keys, handle.execution_id))
+        if self._claim is not None and handle is not None and handle.execution_id is not None:
+            self._claim.record(handle.execution_id)
         self._hears(handle)
-
-    async def _record(self, keys: Keys, execution_id: str) -> None:
-        """Tell everybody which run it is; while Redis is away, later."""
-        try:
-            await self._write(keys, execution_id)
-        except SharedStateError:
-            self._later(self._record_later(keys, execution_id))
-
-    async def _record_later(self, keys: Keys, execution_id: str) -> None:
-        for _ in range(int(self._hold)):
-            await sleep(self._clock, 1.0)
-            try:
-                await self._write(keys, execution_id)
-            except SharedStateError:
-                continue
-            return
-
-    async def _write(self, keys: Keys, execution_id: str) -> None:
-        asked = self.asked
-        alone = await keys.started(asked.tag, execution_id, asked.options.within, asked.fingerprint)
-        if not alone:
-            logger.error(
-                "two runs were started for one key (instance_tag=%s): execution %s is one of them."
-                " Was a process paused, or Redis emptied, for longer than %.3g s?",
-                asked.tag,
-                execution_id,
-                self._hold,
-            )
-
-    async def _renew(self, keys: Keys) -> None:
-        """Hold the claim for as long as we wait for a slot; it ends where the request leaves."""
-        while True:
-            await sleep(self._clock, CLAIM / 3)
-            try:
-                if not await keys.renew(self.asked.tag, self._nonce):
-                    return
-            except SharedStateError:
-                continue
 
     async def _after_a_loss(self, state: KeyState) -> Found | None:
         """Look before sending, if Redis may have forgotten that somebody has sent."""
@@ -281,12 +230,22 @@ class Bringing:
             return None
         return found
 
-    async def _adopted(self, keys: Keys, found: Found) -> ExecutionHandle[Any]:
+    async def _look_for_sent(self, state: KeyState) -> Found:
+        """Look for what another process has sent; a list that can't be read proves nothing."""
+        try:
+            return await self._look(state.since, proof=state.since)
+        except ClientClosedError:
+            raise
+        except RefoldError as error:
+            raise outcome_unknown(self.asked.request, 1, error, None) from error
+
+    def _adopted(self, found: Found) -> ExecutionHandle[Any]:
         """Give the run that a look has found."""
         if found.execution_id is None:
             raise self._unknown(found)
         self._starter.counters.adopted += 1
-        await self._record(keys, found.execution_id)
+        if self._claim is not None:
+            self._claim.record(found.execution_id)
         return self._attached(found.execution_id)
 
     # -- without it --------------------------------------------------------------------------
@@ -295,8 +254,7 @@ class Bringing:
         """Start it, unless it is found among the newest runs: without Redis that is all."""
         found = await self._look(self.asked.options.within, proof=self._doubt or 0.0)
         if found.execution_id is not None:
-            self._starter.counters.adopted += 1
-            return self._attached(found.execution_id)
+            return self._adopted(found)
         doubtful = self._doubt is not None and found.finding is not Finding.ABSENT
         if found.finding is Finding.AMBIGUOUS or doubtful:
             raise self._unknown(found)

@@ -100,7 +100,8 @@ class Once:
         start.callers += 1
         left = None if deadline is None else deadline - self._clock.monotonic()
         try:
-            if await done_within(self._clock, start.task, left):
+            await done_within(self._clock, start.task, left)
+            if start.task.done():  # in the very moment at which time was up, too
                 return self._handed_out(start, starter, is_first=is_first)
         finally:
             start.callers -= 1
@@ -173,7 +174,10 @@ class Once:
         self, start: _Start, starter: Starter, *, is_first: bool
     ) -> ExecutionHandle[Any]:
         if start.task.cancelled():
-            raise ClientClosedError("the client was closed while this was being started")
+            closed = ClientClosedError("the client was closed before anything was sent")
+            if not start.bringing.has_left:
+                raise closed
+            raise outcome_unknown(start.bringing.asked.request, 1, closed, None)
         error = start.task.exception()
         if error is not None:
             raise error.fresh() if isinstance(error, RefoldError) else error

@@ -16,8 +16,6 @@ from refold_async.cli._terminal import complain, make_console
 from refold_async.cli._types import types
 from refold_async.cli._webhooks import webhooks
 from refold_async.cli.batch import batch
-from refold_async.cli.demo import Live, Work, missing_settings, play_live, play_local
-from refold_async.emulator.__main__ import main as emulator_main
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -85,6 +83,15 @@ def demo(
     ] = 300.0,
 ) -> None:
     """Show the SDK at work: in a few seconds against an emulator, or with --live for real."""
+    # No other command needs a service of its own.
+    from refold_async.cli.demo import (  # noqa: PLC0415
+        Live,
+        Work,
+        missing_settings,
+        play_live,
+        play_local,
+    )
+
     if live is None:
         raise typer.Exit(_run(play_local(make_console())))
     missing = missing_settings()
@@ -101,7 +108,9 @@ def demo(
 )
 def emulator(context: typer.Context) -> None:
     """Run a local Refold to point a client at; `refold emulator --help` lists its options."""
-    raise typer.Exit(emulator_main(context.args))
+    from refold_async.emulator.__main__ import main  # noqa: PLC0415 - as for the demo
+
+    raise typer.Exit(main(context.args))
 
 
 def _run(play: Coroutine[Any, Any, int]) -> int:

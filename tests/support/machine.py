@@ -8,7 +8,6 @@ whatever is due next: there a minute of waiting costs next to nothing, and alway
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import re
 import selectors
@@ -172,11 +171,7 @@ def played(game: type[RuleBasedStateMachine], *, share: float, moves: int) -> No
     profile = settings.default or settings()
     examples = int(profile.max_examples * share)
     bounds = settings(max_examples=examples, stateful_step_count=moves, deadline=None)
-    gc.freeze()  # what is older need not be looked through after each example
-    try:
-        run_state_machine_as_test(game, settings=bounds)
-    finally:
-        gc.unfreeze()
+    run_state_machine_as_test(game, settings=bounds)
 
 
 class Loopback(World):

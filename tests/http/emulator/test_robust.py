@@ -332,6 +332,7 @@ def test_an_answer_has_a_status_that_exists(status: Any) -> None:
         pytest.param({"body": {"a": float("nan")}}, id="nan"),
         pytest.param({"headers": {"a": "b\r\nc: d"}}, id="header"),
         pytest.param({"headers": {"a\n": "b"}}, id="header-name"),
+        pytest.param({"delay": float("nan")}, id="delay"),
     ],
 )
 def test_a_fault_that_could_not_be_answered_is_refused(fault: dict[str, Any]) -> None:

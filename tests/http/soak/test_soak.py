@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 async def test_a_fifth_of_the_attempts_fail_and_no_run_is_lost_or_doubled_in_silence() -> None:
     """`make soak` does the same for minutes: the table it prints is in "Reliability"."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.soak", "--brief", "--calls", "300", "--seconds", "6"),
+        *(sys.executable, "-m", "tests.soak", "--brief", "--calls", "150", "--seconds", "3"),
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
     )
