@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.redis import RedisServer
 
     Member = tuple[Budget, Rate]
-    Joined = Callable[[RedisServer], Awaitable[list[Member]]]
+    Joined = Callable[..., Awaitable[list[Member]]]
 
 
 class _Clock(SystemClock):
@@ -27,15 +27,15 @@ class _Clock(SystemClock):
 
 
 @pytest.fixture
-async def joined() -> AsyncIterator[Callable[[RedisServer], Awaitable[list[Member]]]]:
+async def joined() -> AsyncIterator[Joined]:
     """Let three beat at a Redis, and know of each other."""
     made: list[Member] = []
 
-    async def join(redis: RedisServer) -> list[Member]:
+    async def join(redis: RedisServer, **more: Any) -> list[Member]:
         name = os.urandom(8).hex()
         redis.remembers(name)
         for _ in range(3):
-            enter(made, redis, name)
+            enter(made, redis, name, **more)
         await until(lambda: all(rate._members == 3 for _, rate in made))
         return made
 
@@ -50,9 +50,14 @@ async def members(joined: Joined, redis_for_all: RedisServer) -> list[Member]:
     return await joined(redis_for_all)
 
 
-def enter(members: list[Member], redis: RedisServer, name: str) -> None:
+def enter(
+    members: list[Member],
+    redis: RedisServer,
+    name: str,
+    limit: RateLimit | None = RateLimit(),  # noqa: B008 - frozen
+) -> None:
     """Let another one beat."""
-    budget = Budget(RateLimit(), 100, _Clock())
+    budget = Budget(limit, 100, _Clock())
     rate = Rate.enter(budget, Shared(redis.url, name), name, SystemClock())
     members.append((budget, rate))
 
@@ -141,4 +146,16 @@ async def test_who_joins_knows_what_the_others_have_learned(
     await until(lambda: max(rates(members)) < 15)
     enter(members, redis_for_all, members[0][1]._keys[0].split(":")[1])
     await until(lambda: rates(members)[3] < 15)
+    assert max(rates(members)) == pytest.approx(min(rates(members)), rel=0.01)
+
+
+async def test_without_a_rate_limit_what_is_learned_is_shared_all_the_same(
+    joined: Joined, redis_for_all: RedisServer
+) -> None:
+    """Each has a part of it, as soon as there is something to divide."""
+    members = await joined(redis_for_all, limit=None)
+    assert [budget.stats().rate for budget, _ in members] == [None] * 3
+    refuse(members[0], 32)
+    await until(lambda: all(budget.stats().rate is not None for budget, _ in members))
+    await until(lambda: [round(budget.pace.part, 1) for budget, _ in members] == [0.3] * 3)
     assert max(rates(members)) == pytest.approx(min(rates(members)), rel=0.01)
