@@ -98,8 +98,8 @@ class RefoldClient(FanOut):
             environment.
         dialect: how your deployment speaks where the documentation leaves it open.
         shared: one Redis for what all processes with this credential share, as its URL or a
-            `Shared`: the rate limit, pauses that the service asks for, and the keys of `once`.
-            Needs the extra `redis`.
+            `Shared`: the rate limit, pauses that the service asks for, what refusals teach, what
+            webhooks tell, and the keys of `once`. Needs the extra `redis`.
         max_payload_bytes: largest payload, serialised.
         max_reply_bytes: largest reply, after decompression.
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
@@ -521,7 +521,8 @@ class RefoldClient(FanOut):
         The event is a hint, never the outcome: the run is read, at once, and settles by what is
         read. It may come before anybody waits, it is kept for ten minutes then; it may come twice,
         late, or for a run that is none of this client's: that changes nothing, and costs no
-        request. `refold_async.webhooks` calls this for what it has verified.
+        request. `refold_async.webhooks` calls this for what it has verified. With `shared=` all
+        processes hear of it; so give it nothing that was not verified.
 
         Args:
             event: what `refold_async.webhooks.parse` gave. Of events other than the ends of runs
