@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis import Redis
 
 from refold_async import RateLimit, Shared, SystemClock
 from refold_async._pacing import Budget
 from refold_async._shared import Rate
+from refold_async._shared import rate as rate_module
 from refold_async._shared.rate import BEAT
 from tests.support.endings import until
+from tests.support.shedding import Crowd, Shedding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from tests.support.clock import FakeClock
     from tests.support.redis import RedisServer
 
     Member = tuple[Budget, Rate]
@@ -159,3 +165,49 @@ async def test_without_a_rate_limit_what_is_learned_is_shared_all_the_same(
     await until(lambda: all(budget.stats().rate is not None for budget, _ in members))
     await until(lambda: [round(budget.pace.part, 1) for budget, _ in members] == [0.3] * 3)
     assert max(rates(members)) == pytest.approx(min(rates(members)), rel=0.01)
+
+
+# -- many starts, by a clock moved by hand ---------------------------------------------------------
+
+
+class TimedLink:
+    """A real Redis that goes by the test's clock."""
+
+    def __init__(self, redis: RedisServer, clock: FakeClock) -> None:
+        self._redis: Any = Redis.from_url(redis.url, decode_responses=True)
+        self._clock = clock
+
+    async def run(self, script: str, keys: list[str], *args: str | int) -> Any:
+        """Run a script, which is told the time."""
+        now = int(self._clock.now * 1000)
+        timed = script.replace("redis.call('TIME')", "{ARGV[#ARGV] / 1000, 0}")
+        return self._redis.eval(timed, len(keys), *keys, *args, now)
+
+    async def aclose(self) -> None:
+        """Leave it."""
+        self._redis.close()
+
+
+@pytest.mark.long
+async def test_processes_that_share_use_the_capacity_as_one_does(
+    clock: FakeClock, redis_for_all: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 10 s 97 % of it, 3 % of all are refused, and every start ends well."""
+    processes = 8
+    random.seed(processes)
+    service, name = Shedding(clock, 8.0), os.urandom(8).hex()
+    crowds = [Crowd.of(service) for _ in range(processes)]
+    monkeypatch.setattr(rate_module, "Link", lambda *_: TimedLink(redis_for_all, clock))
+    rates = [
+        Rate.enter(crowd.budget, Shared(redis_for_all.url, name), name, clock) for crowd in crowds
+    ]
+    tasks = [
+        asyncio.create_task(crowd.call()) for crowd in crowds for _ in range(1_000 // processes)
+    ]
+    await clock.advance(180)
+    await asyncio.gather(*tasks)
+    for crowd, rate in zip(crowds, rates, strict=True):
+        await rate.leave(crowd.budget)
+    assert [crowd.lost for crowd in crowds] == [0] * processes
+    assert service.goodput(10, service.taken[950]) >= 0.97 * 8
+    assert service.share_refused <= 0.03
