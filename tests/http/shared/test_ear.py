@@ -219,7 +219,7 @@ async def test_who_can_not_hear_looks_as_without_webhooks(
     first, other = clients(2, redis_server, polling=RELYING)
     async with told(first):
         await settled(first, other)
-        assert lost(other) == [0.01]
+        await until(lambda: lost(other) == [0.01])
         long = wait(other, await start(first, seconds=600))
         getattr(redis_server, how)()
         began = time.monotonic()
@@ -247,7 +247,7 @@ async def test_a_connection_that_breaks_misses_nothing(
             if each["cmd"] == "xread":
                 look.redis.client_kill_filter(_id=each["id"])
         assert (await asyncio.wait_for(waits, 10)).ok
-        assert hears(other)
+        await until(lambda: hears(other))
 
 
 @pytest.mark.parametrize("how", ["emptied", "cut short"])
@@ -265,9 +265,9 @@ async def test_what_may_have_been_missed_is_looked_for(
     look = stream(redis_server, first)
     handle = await start(first)  # nobody is told any more
     waits = wait(other, handle)
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1)
     assert not waits.done()
-    assert lost(other) == [0.01]
+    await until(lambda: lost(other) == [0.01])
     caplog.set_level(logging.INFO, "refold_async")
     by_looks = other.stats.waiting.told_by_looks
     if how == "emptied":
@@ -277,7 +277,7 @@ async def test_what_may_have_been_missed_is_looked_for(
     await until(lambda: "may have been missed" in caplog.text)
     assert (await asyncio.wait_for(waits, 10)).ok
     assert other.stats.waiting.told_by_looks == by_looks + 1
-    assert lost(other) == [0.01]
+    await until(lambda: lost(other) == [0.01])
 
 
 _MISSED = """
