@@ -26,18 +26,6 @@ _made: WeakSet[RefoldClient] = WeakSet()
 """The clients of the fixture."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Leave the asserts of the package as they are.
-
-    pytest compiles all that is installed along with a plugin anew, to rewrite its asserts: of this
-    package that is a hundred modules, and most of a second in each run that has no cache yet. There
-    is no public way to say no; where the private one is gone, it takes that time again.
-    """
-    hook = getattr(early_config.pluginmanager, "rewrite_hook", None)
-    getattr(hook, "_must_rewrite", set()).discard("refold_async")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(

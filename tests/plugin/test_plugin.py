@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-import _refold_async_pytest
 from refold_async.emulator import Emulator
 
 pytest_plugins = "pytester"
@@ -16,8 +13,6 @@ SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
 USED = """
 import asyncio
 import pytest
-
-import _refold_async_pytest
 
 @pytest.fixture(autouse=True)
 def _workflows(refold_emulator):
@@ -219,15 +214,3 @@ async def test_requests_print_well() -> None:
     assert listed[0].endswith("xxx...>")
     assert float(listed[1].split()[0]) == pytest.approx(3600, abs=0.1)
     assert emulator.api_key not in str(emulator.requests) + repr(emulator.requests)
-
-
-def test_the_package_is_not_compiled_anew(
-    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pytest rewrites the asserts of what is installed with a plugin: of this one, the plugin's."""
-    hook: Any = pytestconfig.pluginmanager.rewrite_hook
-    names = {"_refold_async_pytest", "another"}
-    monkeypatch.setattr(hook, "_must_rewrite", names | {"refold_async"})
-    _refold_async_pytest.pytest_load_initial_conftests(pytestconfig)
-
-    assert hook._must_rewrite == names
