@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -25,6 +24,7 @@ from refold_async._checks import check_count
 from refold_async._clock import Clock, to_the_end
 from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle
+from refold_async._logs import Log
 from refold_async._models import ExecutionRef, RequestStructure
 from refold_async._starting import Reconciler
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from refold_async._batch.report import BatchReport
     from refold_async._batch.source import Requests
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 
 @attrs.frozen(kw_only=True)

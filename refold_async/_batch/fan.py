@@ -7,7 +7,6 @@ the help of the fan, which says whether anything may still be sent.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,8 +15,9 @@ import attrs
 from refold_async._batch.models import BatchItem, BatchOutcome, ExecutionRequest
 from refold_async._batch.source import END, Input
 from refold_async._checks import check_count, plain
-from refold_async._errors import NotSentError, RefoldError
+from refold_async._errors import NotSentError, RefoldError, clip
 from refold_async._handle import ExecutionHandle, read_by
+from refold_async._logs import Log, about
 from refold_async._models import OutputError
 from refold_async._typed import TypedWorkflow
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from refold_async._config import RetryPolicy
     from refold_async._protocol import Request
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 CONCURRENCY = 10_000
 """Items under way at most, unless the caller says otherwise.
@@ -302,7 +302,9 @@ class Fan:
                 self._settle(entry, BatchOutcome.UNKNOWN, None, cut)
             raise
         except Exception as broken:
-            logger.exception("item %s of the batch broke", entry.key)
+            logger.exception(
+                "item %s of the batch broke", clip(entry.key, 80), extra=about(key=entry.key)
+            )
             outcome, result, error = BatchOutcome.UNKNOWN, None, broken
         self._settle(entry, outcome, result, error)
 

@@ -13,7 +13,6 @@ tells.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sqlite3
 import time
@@ -36,11 +35,12 @@ from refold_async._batch.journal_rows import (
 from refold_async._checks import plain
 from refold_async._clock import to_the_end
 from refold_async._errors import ConfigError, JournalError, clip
+from refold_async._logs import Log
 
 if TYPE_CHECKING:
     import aiosqlite
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 APPLICATION_ID = 0x52464C44  # "RFLD"
 _MAGIC = b"SQLite format 3\x00"

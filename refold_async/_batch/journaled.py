@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,10 @@ from refold_async._errors import (
     ExecutionOutcomeUnknownError,
     JournalError,
     RefoldError,
+    clip,
 )
 from refold_async._handle import ExecutionHandle
+from refold_async._logs import Log, about
 from refold_async._models import ExecutionRef
 from refold_async._transport import Finding
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from refold_async._batch.carrier import Ending
     from refold_async._batch.fan import Entry, Fan, Submission
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 
 _LAST_ANSWERS = 1.0
@@ -172,7 +173,12 @@ class JournaledCarrier(Carrier):
         return await self._start(entry, fan, row, submission)
 
     async def _adopt(self, entry: Entry, fan: Fan, row: Row, execution_id: str) -> Ending:
-        logger.info("item %s: its run %s was found by its tag", entry.key, execution_id)
+        logger.info(
+            "item %s: its run %s was found by its tag",
+            clip(entry.key, 80),
+            execution_id,
+            extra=_about_item(row) | {"execution_id": execution_id},
+        )
         row.execution_id = execution_id
         row.attempts = max(row.attempts, 1)
         row.state = "started"
@@ -301,10 +307,11 @@ class JournaledCarrier(Carrier):
             logger.warning(
                 "item %s is sent again: its run is proven not to be in the list"
                 " (workflow_id=%s, instance_tag=%s)%s",
-                row.key.removeprefix("#"),
+                clip(row.key.removeprefix("#"), 80),
                 row.workflow_id,
                 row.tag,
                 ": possible duplicate" if row.possible_duplicate else "",
+                extra=_about_item(row),
             )
         else:
             row.since, row.intended_at = (
@@ -342,3 +349,14 @@ class JournaledCarrier(Carrier):
         )
         handle.attempts, handle.possible_duplicate = row.attempts, row.possible_duplicate
         return handle
+
+
+def _about_item(row: Row) -> dict[str, object]:
+    """Give the `extra` of a line that tells of an item."""
+    return about(
+        key=row.key.removeprefix("#"),
+        execution_id=row.execution_id,
+        workflow_id=row.workflow_id,
+        linked_account_id=row.account,
+        instance_tag=row.tag,
+    )

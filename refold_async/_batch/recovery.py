@@ -7,7 +7,6 @@ Their tags are looked for in the list of runs, all at once. One that is not ther
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -15,6 +14,7 @@ import attrs
 from refold_async._batch.journal_rows import Row
 from refold_async._clock import Clock, done_within
 from refold_async._errors import RefoldError
+from refold_async._logs import Log, about
 from refold_async._starting import Found
 from refold_async._transport import Finding
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from refold_async._batch.journal import Journal
     from refold_async._starting import Sightings
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 _WITNESSES = 1_000
 """Runs started now that are remembered, to see whether the list has caught up."""
@@ -123,7 +123,11 @@ class Recovery:
         try:
             await self.lists.meet(account)
         except RefoldError as error:
-            logger.info("the list of runs does not tell the service's time: %s", error)
+            logger.info(
+                "the list of runs does not tell the service's time: %s",
+                error.describe(),
+                extra=about(linked_account_id=account, request_id=error.request_id),
+            )
 
     async def aclose(self) -> None:
         """End what is under way."""
@@ -162,7 +166,11 @@ class Recovery:
                     witnesses=witnesses,
                 )
             except RefoldError as error:
-                logger.info("the list of runs could not be read: %s", error.describe())
+                logger.info(
+                    "the list of runs could not be read: %s",
+                    error.describe(),
+                    extra=about(linked_account_id=account, request_id=error.request_id),
+                )
                 for row in rows:
                     self._found.pop(row.tag or "", None)
                 caught_up = False

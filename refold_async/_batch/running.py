@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter, deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -12,7 +11,8 @@ from refold_async._batch.carrier import UnsentError
 from refold_async._batch.fan import Entry
 from refold_async._batch.models import BatchItem, BatchOutcome, BatchProgress
 from refold_async._batch.report import BatchReport
-from refold_async._errors import RefoldError
+from refold_async._errors import RefoldError, clip
+from refold_async._logs import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from refold_async._batch.preflight import Preflight
     from refold_async._clock import Clock
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 _LATELY = 10.0
 """Seconds over which the rate is taken."""
@@ -127,7 +127,9 @@ async def run(
     except Exception as error:
         if error is not fan.input_error:
             raise
-        logger.error("the input of the batch raised after %d items: %r", len(items), error)  # noqa: TRY400 - it is raised to nobody, and is in the report
+        logger.error(  # noqa: TRY400 - it is raised to nobody, and is in the report
+            "the input of the batch raised after %d items: %s", len(items), clip(repr(error), 200)
+        )
     finally:
         watching.cancel()
         await asyncio.wait([watching])

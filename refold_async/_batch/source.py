@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
 from types import CoroutineType
 from typing import Any, TypeAlias
 
 from refold_async._batch.models import ExecutionRequest
 from refold_async._errors import ConfigError
+from refold_async._logs import Log
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 Requests: TypeAlias = Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from refold_async._errors import api_error_class
+from refold_async._logs import Log
 from refold_async._pacing.throttle import TICK, Throttle
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refold_async._errors import ApiError
     from refold_async._pacing.turns import Priority, Turns, Waiter
 
-logger = logging.getLogger("refold_async")
+logger = Log("pacing")
 
 LONGEST_STOP = 120.0
 """Seconds for which a Retry-After holds everybody at most; then one request asks again."""
@@ -214,8 +214,8 @@ class Pace:
             if error is not None:
                 waiter.granted.set_exception(error)
         length = self.throttle.gate - now
-        logger.log(
-            logging.WARNING if failed or length >= _LONG_STOP else logging.INFO,
+        tell = logger.warning if failed or length >= _LONG_STOP else logger.info
+        tell(
             "the service refused a request (HTTP %d): for %.3g s none leaves; %d queued calls wait,"
             " %d that would not wait so long fail",
             *(self._stop_status, length, waiting, failed),

@@ -11,7 +11,6 @@ cut beyond it, or is an older copy), something may have been missed.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections import OrderedDict, deque
 from contextvars import Context
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from refold_async._clock import done_within
 from refold_async._errors import SharedStateError
+from refold_async._logs import Log
 from refold_async._shared.link import Link
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async._config import Shared
 
-logger = logging.getLogger("refold_async")
+logger = Log("shared")
 
 _LENGTH = 10_000
 """Entries that the stream keeps, roughly."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import random
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from refold_async._errors import SharedStateError, clip
+from refold_async._logs import Log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async._config import Secret
 
-logger = logging.getLogger("refold_async")
+logger = Log("shared")
 
 _TIMEOUT = 0.25
 """Seconds for a connection, and for an answer unless said otherwise."""

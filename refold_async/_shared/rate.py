@@ -13,7 +13,6 @@ replies it had, and hears those of all.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 from contextvars import Context
@@ -22,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 from refold_async._clock import done_within, sleep
 from refold_async._errors import SharedStateError
+from refold_async._logs import Log
 from refold_async._shared.link import Link
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from refold_async._config import Shared
     from refold_async._pacing import Budget, Pace
 
-logger = logging.getLogger("refold_async")
+logger = Log("shared")
 
 BEAT = 0.25
 """Seconds between two beats."""

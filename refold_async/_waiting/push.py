@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from refold_async._logs import Log
 from refold_async._models import ExecutionStatus
 from refold_async._waiting.trust import SILENT, Silence, Trust
 from refold_async._waiting.watch import Hint
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refold_async._config import PollPolicy
     from refold_async._waiting.watch import Watch
 
-logger = logging.getLogger("refold_async")
+logger = Log("waiting")
 
 _KEPT, _KEPT_FOR = 10_000, 600.0
 """Events that came before anybody waited for their run: so many, and for so many seconds."""

@@ -11,6 +11,7 @@ from refold_async import RefoldError, __version__
 from refold_async.cli._endings import BAD_USAGE, INTERRUPTED, advice, exit_code
 from refold_async.cli._interrupts import Interrupts
 from refold_async.cli._looking import list_runs, status, watch
+from refold_async.cli._probing import probe
 from refold_async.cli._starting import execute, rerun, run, stop
 from refold_async.cli._terminal import complain, make_console
 from refold_async.cli._types import types
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (execute, run, status, watch, stop, rerun, batch, types):
+for command in (execute, run, status, watch, stop, rerun, batch, types, probe):
     app.command()(command)
 app.command(name="list")(list_runs)
 app.add_typer(webhooks, name="webhooks")
