@@ -10,23 +10,10 @@
         print(handle.execution_id, result.output)
 """
 
-import attrs
+from typing import TYPE_CHECKING, Any
 
-from refold_async._batch import (
-    BatchItem,
-    BatchOutcome,
-    BatchProgress,
-    BatchReport,
-    ExecutionRequest,
-    FailureGroup,
-    JournalFailures,
-    JournalItem,
-    JournalReport,
-    StopReport,
-    read_journal,
-)
 from refold_async._bound import BoundWorkflow, CallOptions, StartOptions
-from refold_async._checks import Seconds
+from refold_async._checks import Seconds, name_after
 from refold_async._client import ExecuteOptions, RefoldClient
 from refold_async._clock import Clock, SystemClock, Timer
 from refold_async._config import (
@@ -64,7 +51,7 @@ from refold_async._errors import (
     WebhookSignatureError,
 )
 from refold_async._handle import ExecutionHandle
-from refold_async._models import (
+from refold_async._models import (  # noqa: F401 - the same
     Execution,
     ExecutionError,
     ExecutionEvent,
@@ -97,6 +84,21 @@ from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._typed import Payload, TypedWorkflow, workflow
 from refold_async._version import __version__
 from refold_async._webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from refold_async._batch import (
+        BatchItem,
+        BatchOutcome,
+        BatchProgress,
+        BatchReport,
+        ExecutionRequest,
+        FailureGroup,
+        JournalFailures,
+        JournalItem,
+        JournalReport,
+        StopReport,
+        read_journal,
+    )
 
 __all__ = [
     "ApiError",
@@ -190,13 +192,37 @@ __all__ = [
     "workflow",
 ]
 
-# A class names the place it is imported from, and not the room it lives in: in tracebacks, in the
-# documentation, and in pickles, which so outlive a move between rooms. The types of its fields are
-# looked up before, while it still tells where its own imports are.
-for _name in __all__:
-    _class = globals()[_name]
-    if attrs.has(_class):
-        attrs.resolve_types(_class)
-        _class.__annotations__ = {f.name: f.type for f in attrs.fields(_class) if not f.inherited}
-    if isinstance(_class, type):
-        _class.__module__ = __name__
+
+# What a batch takes and gives comes with the first of its names that is asked for: a third of the
+# package is behind it.
+_OF_BATCHES = frozenset(
+    {
+        "BatchItem",
+        "BatchOutcome",
+        "BatchProgress",
+        "BatchReport",
+        "ExecutionRequest",
+        "FailureGroup",
+        "JournalFailures",
+        "JournalItem",
+        "JournalReport",
+        "StopReport",
+        "read_journal",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_BATCHES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from refold_async import _batch  # noqa: PLC0415
+
+    value = globals()[name] = getattr(_batch, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+name_after(__name__, *(globals()[name] for name in __all__ if name not in _OF_BATCHES))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, Unpack
 
-from refold_async._batch import ExecutionRequest
 from refold_async._caller import Caller, failing, named
 from refold_async._checks import Seconds  # noqa: TC001 - for who resolves `CallOptions`
 from refold_async._config import RetryPolicy  # noqa: TC001 - for who resolves `StartOptions`
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
+    from refold_async._batch import ExecutionRequest
     from refold_async._handle import ExecutionHandle
     from refold_async._models import ExecutionRef
     from refold_async._typed import In, Out
@@ -140,6 +140,8 @@ class BoundWorkflow(Generic[In_contra, Out_co]):
             options: the other arguments of `RefoldClient.execute`, but for `once` and what belongs
                 to it: items of a batch have a journal for that.
         """
+        from refold_async._batch import ExecutionRequest  # noqa: PLC0415 - with the first batch
+
         options.setdefault("linked_account_id", self._caller.account)
         untyped: Any = payload
         return ExecutionRequest(

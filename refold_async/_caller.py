@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from refold_async import _protocol as protocol
-from refold_async._batch import Batches
 from refold_async._checks import (
     check_flag,
     check_header,
@@ -30,7 +29,7 @@ from refold_async._typed import TypedWorkflow, plain_payload
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from refold_async._batch import ExecutionRequest
+    from refold_async._batch import Batches, ExecutionRequest
     from refold_async._checks import Seconds
     from refold_async._handle import ExecutionHandle
     from refold_async._models import ExecutionResult, RequestStructure
@@ -247,6 +246,8 @@ class Caller:
 
     def batches(self) -> Batches:
         """Give what batches need of a client."""
+        from refold_async._batch import Batches  # noqa: PLC0415 - with the first batch
+
         parts = self.parts
         transport = parts.transport
         return Batches(

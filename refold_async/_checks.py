@@ -12,6 +12,8 @@ from datetime import timedelta
 from types import CoroutineType
 from typing import TypeVar
 
+import attrs
+
 from refold_async._errors import ConfigError
 
 _K = TypeVar("_K")
@@ -112,3 +114,19 @@ def check_kind(value: object, kind: type[_K], field: str) -> _K:
     if not isinstance(value, kind):
         raise ConfigError(f"must be a {kind.__name__}, not {value!r:.80}", field=field)
     return value
+
+
+def name_after(module: str, *values: object) -> None:
+    """Have classes name the place they are imported from, and not the room they live in.
+
+    So do tracebacks, the documentation, and pickles, which so outlive a move between rooms. The
+    types of fields are looked up before, while a class still tells where its own imports are.
+    """
+    for value in values:
+        if not isinstance(value, type):
+            continue
+        if attrs.has(value):
+            attrs.resolve_types(value)
+            own = [field for field in attrs.fields(value) if not field.inherited]
+            value.__annotations__ = {field.name: field.type for field in own}
+        value.__module__ = module

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import attrs
 
-from refold_async._batch import FanOut
 from refold_async._bound import CallOptions, bind
 from refold_async._caller import DAY, Caller, failing, named
 from refold_async._checks import (
@@ -33,6 +32,7 @@ from refold_async._config import (
     from_environment,
 )
 from refold_async._errors import ConfigError, RefoldError
+from refold_async._fanout import FanOut
 from refold_async._handle import ExecutionHandle
 from refold_async._models import WORKFLOW_EVENTS, WebhookEvent, WorkflowEvent
 from refold_async._parts import put_together

@@ -212,7 +212,7 @@ def test_library_is_touched_where_it_belongs(foreign: str) -> None:
 
 
 def test_importing_the_package_loads_no_more_than_it_needs() -> None:
-    """Tenacity comes with the first failure; servers and the command line not at all."""
+    """Tenacity comes with the first failure, batches with the first one; servers not at all."""
     loaded = subprocess.run(
         [sys.executable, "-c", "import refold_async, sys; print(*sys.modules)"],
         cwd=ROOT.parent,
@@ -234,5 +234,7 @@ def test_importing_the_package_loads_no_more_than_it_needs() -> None:
         "typer",
         "rich",
         "refold_async.emulator",
+        "refold_async._batch",
+        "sqlite3",
     )
     assert [name for name in loaded if name.startswith((*unwanted, "refold_async.cli"))] == []

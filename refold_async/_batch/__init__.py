@@ -1,7 +1,6 @@
 """One outcome per item, a crash at any instant included."""
 
 from refold_async._batch.batches import Batches
-from refold_async._batch.fanout import FanOut
 from refold_async._batch.journal_report import (
     JournalFailures,
     JournalItem,
@@ -16,6 +15,8 @@ from refold_async._batch.models import (
 )
 from refold_async._batch.report import BatchReport, FailureGroup
 from refold_async._batch.stopping import StopReport
+from refold_async._batch.wishes import Wishes
+from refold_async._checks import name_after
 
 __all__ = [
     "BatchItem",
@@ -25,10 +26,24 @@ __all__ = [
     "Batches",
     "ExecutionRequest",
     "FailureGroup",
-    "FanOut",
     "JournalFailures",
     "JournalItem",
     "JournalReport",
     "StopReport",
+    "Wishes",
     "read_journal",
 ]
+
+name_after(
+    "refold_async",
+    BatchItem,
+    BatchOutcome,
+    BatchProgress,
+    BatchReport,
+    ExecutionRequest,
+    FailureGroup,
+    JournalFailures,
+    JournalItem,
+    JournalReport,
+    StopReport,
+)

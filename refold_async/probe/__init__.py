@@ -4,8 +4,7 @@
 and says which settings suit the service. `refold probe` is the same for people.
 """
 
-import attrs
-
+from refold_async._checks import name_after
 from refold_async.probe._asking import Target
 from refold_async.probe._findings import Finding, ProbeReport, Question
 from refold_async.probe._probing import probe
@@ -20,10 +19,4 @@ __all__ = [
     "probe",
 ]
 
-# As in `refold_async`: a class names the place it is imported from.
-for _name in __all__:
-    _class = globals()[_name]
-    if isinstance(_class, type):
-        attrs.resolve_types(_class)
-        _class.__annotations__ = {f.name: f.type for f in attrs.fields(_class) if not f.inherited}
-        _class.__module__ = __name__
+name_after(__name__, *(globals()[name] for name in __all__))

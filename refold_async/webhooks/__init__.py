@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
+from refold_async._checks import name_after
 from refold_async._models import (
     WORKFLOW_EVENTS,
     ConnectionEvent,
@@ -74,11 +73,4 @@ def parse(body: bytes) -> WorkflowEvent | ConnectionEvent | WebhookEvent:
     return read_event(body)
 
 
-# As in `refold_async` itself: a class names the place it is imported from.
-for _name in __all__:
-    _class = globals()[_name]
-    if attrs.has(_class):
-        attrs.resolve_types(_class)
-        _class.__annotations__ = {f.name: f.type for f in attrs.fields(_class) if not f.inherited}
-    if isinstance(_class, type):
-        _class.__module__ = __name__
+name_after(__name__, *(globals()[name] for name in __all__))

@@ -5,17 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from refold_async._batch.wishes import Wishes
-
 if TYPE_CHECKING:
     import asyncio
     import os
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 
-    from refold_async._batch.batches import Batches
-    from refold_async._batch.models import BatchItem, BatchProgress, ExecutionRequest
-    from refold_async._batch.report import BatchReport
-    from refold_async._batch.stopping import StopReport
+    from refold_async._batch import (
+        Batches,
+        BatchItem,
+        BatchProgress,
+        BatchReport,
+        ExecutionRequest,
+        StopReport,
+    )
     from refold_async._checks import Seconds
     from refold_async._typed import Out
 
@@ -148,6 +150,8 @@ class FanOut(ABC):
 
         See: "Execute Workflow".
         """
+        from refold_async._batch import Wishes  # noqa: PLC0415 - with the first batch
+
         return await self._batches().run(
             requests,
             Wishes(
@@ -212,6 +216,8 @@ class FanOut(ABC):
 
         See: "Execute Workflow".
         """
+        from refold_async._batch import Wishes  # noqa: PLC0415 - with the first batch
+
         return await self._batches().run(
             requests,
             Wishes(
