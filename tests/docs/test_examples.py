@@ -243,17 +243,19 @@ async def started(base_url: str) -> int:
         return len([run async for run in refold.executions.list(workflow_id="wf_contact")])
 
 
-def test_a_service_is_tested_as_the_page_shows() -> None:
-    """The tests of the page's service pass: hours, a lost answer, a shed start, a webhook."""
+def test_services_are_tested_as_the_pages_show() -> None:
+    """The tests of the pages' services pass: hours, a lost answer, a shed start, webhooks."""
+    suites = [EXAMPLES / "testing", EXAMPLES / "fastapi_service"]
+    settings = ("-p", "no:cacheprovider", "-c", EXAMPLES / "testing/pytest.ini")
     ended = subprocess.run(  # noqa: S603 - our own files
-        [*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLES / "testing"],
-        env=environment() | {"PYTHONPATH": str(EXAMPLES / "testing")},
+        [*PYTHON, "-m", "pytest", "-q", *settings, *suites],
+        env=environment(),
         cwd=EXAMPLES / "testing",
         capture_output=True,
         text=True,
         check=False,
     )
-    assert re.search(r"^14 passed in ", ended.stdout, re.MULTILINE), ended.stdout + ended.stderr
+    assert re.search(r"^27 passed in ", ended.stdout, re.MULTILINE), ended.stdout + ended.stderr
 
 
 def post(url: str, body: bytes) -> tuple[int, bytes]:
