@@ -62,6 +62,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     "resume_batch",
     "webhooks_aiohttp",
     "webhooks_fastapi",
+    "aiohttp_service",
 }
 
 
