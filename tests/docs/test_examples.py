@@ -63,6 +63,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     "webhooks_aiohttp",
     "webhooks_fastapi",
     "aiohttp_service",
+    "worker_taskiq",
 }
 
 
