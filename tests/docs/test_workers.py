@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -95,8 +94,9 @@ async def test_a_job_whose_worker_is_killed_is_one_run(
         }
 
         async def give(invoice: str) -> None:
-            command = [*PYTHON, EXAMPLES / "worker_taskiq.py", "acct_7", invoice]
-            await asyncio.to_thread(subprocess.run, command, env=told, check=True)
+            job = (EXAMPLES / "worker_taskiq.py", "acct_7", invoice)
+            giver = await asyncio.create_subprocess_exec(*PYTHON, *job, env=told)
+            assert await giver.wait() == 0
 
         await give("invoice-1")
         async with working(told, tmp_path) as killed:
