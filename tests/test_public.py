@@ -26,6 +26,8 @@ from refold_async import (
     NodeRun,
     RetryPolicy,
     emulator,
+    otel,
+    probe,
     webhooks,
     workflow,
 )
@@ -33,7 +35,7 @@ from refold_async import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FACES = (refold_async, emulator, webhooks)
+FACES = (refold_async, emulator, otel, probe, webhooks)
 """The modules whose `__all__` is the public surface."""
 
 NODE = NodeRun(node_id="n1", status="Errored")

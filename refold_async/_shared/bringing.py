@@ -8,7 +8,6 @@ who says nothing more is looked for in the list of runs, and sent again only if 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from refold_async._errors import (
     SharedStateError,
 )
 from refold_async._handle import handle_of_ref
+from refold_async._logs import Log, about
 from refold_async._models import ExecutionRef
 from refold_async._shared.claim import Claim
 from refold_async._shared.keys import SENT, STARTED
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from refold_async._shared.keys import Keys, KeyState
     from refold_async._starting import Found, Starter
 
-logger = logging.getLogger("refold_async")
+logger = Log("shared")
 
 _FIRST, _GROWTH, _LONGEST = 0.02, 1.6, 1.0
 """Seconds between two questions to Redis about a key that somebody else has."""
@@ -143,7 +143,11 @@ class Bringing:
         except SharedStateError:
             if not self.asked.options.looks or self.has_left:
                 raise
-            logger.warning("Redis is away: whether %s has started is looked up", self.asked.tag)
+            logger.warning(
+                "Redis is away: whether %s has started is looked up",
+                self.asked.tag,
+                extra=about(**self.asked.request.ids),
+            )
         return await self._by_looking()
 
     # -- with Redis --------------------------------------------------------------------------
@@ -218,6 +222,7 @@ class Bringing:
                 state.age,
                 self.asked.tag,
                 left,
+                extra=about(**self.asked.request.ids),
             )
             await self._pause(left)
         elif state.age >= _FORGETFUL and not self._generations.lost_within(

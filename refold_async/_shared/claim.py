@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 from refold_async._clock import sleep
 from refold_async._errors import SharedStateError
+from refold_async._logs import Log, about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from refold_async._shared.asked import Asked
     from refold_async._shared.keys import Keys, KeyState
 
-logger = logging.getLogger("refold_async")
+logger = Log("shared")
 
 CLAIM = 10.0
 """Seconds for which a claim is good; who waits for a slot renews it."""
@@ -110,4 +110,5 @@ class Claim:
                 asked.tag,
                 execution_id,
                 self._hold,
+                extra=about(**asked.request.ids | {"execution_id": execution_id}),
             )

@@ -64,6 +64,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     "webhooks_fastapi",
     "aiohttp_service",
     "worker_taskiq",
+    "observed",
 }
 
 
@@ -237,6 +238,24 @@ async def test_resume_batch_goes_on_after_a_kill(base_url: str, tmp_path: Path) 
     assert int(found[1]) > 0
 
 
+def test_observed_tells_of_a_run_in_logs_and_spans(base_url: str) -> None:
+    """Each line names the run it is about; the spans stand below the service's own."""
+    *lines, traceparent = run("observed", base_url=base_url).splitlines()
+    logged = [json.loads(line) for line in lines if line.startswith("{")]
+    (given,) = [line for line in logged if "gave execution" in line["said"]]
+    (ended,) = [line for line in logged if "is COMPLETED" in line["said"]]
+
+    assert given["execution_id"] == ended["execution_id"]
+    assert given["instance_tag"].startswith("rfa-")
+    assert [line for line in lines if line.startswith("span")] == [
+        "span POST /api/v2/public/workflow/{workflow_id}/execute",
+        "span refold.execute",
+        "span refold.wait COMPLETED",
+        "span new customer",
+    ]
+    assert re.fullmatch(r"to wait elsewhere: 00-[0-9a-f]{32}-[0-9a-f]{16}-\d\d", traceparent)
+
+
 async def started(base_url: str) -> int:
     """How many contacts the emulator has been asked for so far."""
     async with RefoldClient(
@@ -248,9 +267,9 @@ async def started(base_url: str) -> int:
 def test_services_are_tested_as_the_pages_show() -> None:
     """The tests of the pages' services pass: hours, a lost answer, a shed start, webhooks."""
     suites = [EXAMPLES / "testing", EXAMPLES / "fastapi_service"]
-    settings = ("-p", "no:cacheprovider", "-c", EXAMPLES / "testing/pytest.ini")
+    others = ("-pno:cacheprovider", "-pno:faker", "-pno:schemathesis")  # of our own environment
     ended = subprocess.run(  # noqa: S603 - our own files
-        [*PYTHON, "-m", "pytest", "-q", *settings, *suites],
+        [*PYTHON, "-m", "pytest", "-q", *others, "-c", "pytest.ini", *suites],
         env=environment(),
         cwd=EXAMPLES / "testing",
         capture_output=True,
