@@ -146,9 +146,12 @@ docs: $(VENV)/.docs
 	@echo "file://$(CURDIR)/docs/_build/index.html"
 
 # What would be published: the sdist, the wheel built from it, and that wheel at work on its own.
+# Twice, the second time in another place, with other rights and another clock: the same bytes.
+build: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1580601600)
 build: $(VENV)/.build
 	rm -rf dist
 	$(BIN)/python -m build
+	$(BIN)/python -m tests.packaging.again dist/*
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m tests.packaging.wheel dist/*
 

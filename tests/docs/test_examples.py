@@ -62,6 +62,8 @@ WITH_TESTS_OF_THEIR_OWN = {
     "resume_batch",
     "webhooks_aiohttp",
     "webhooks_fastapi",
+    "aiohttp_service",
+    "worker_taskiq",
     "observed",
 }
 
@@ -262,18 +264,19 @@ async def started(base_url: str) -> int:
         return len([run async for run in refold.executions.list(workflow_id="wf_contact")])
 
 
-def test_a_service_is_tested_as_the_page_shows() -> None:
-    """The tests of the page's service pass: hours, a lost answer, a shed start, a webhook."""
+def test_services_are_tested_as_the_pages_show() -> None:
+    """The tests of the pages' services pass: hours, a lost answer, a shed start, webhooks."""
+    suites = [EXAMPLES / "testing", EXAMPLES / "fastapi_service"]
     others = ("-pno:cacheprovider", "-pno:faker", "-pno:schemathesis")  # of our own environment
     ended = subprocess.run(  # noqa: S603 - our own files
-        [*PYTHON, "-m", "pytest", "-q", *others, EXAMPLES / "testing"],
-        env=environment() | {"PYTHONPATH": str(EXAMPLES / "testing")},
+        [*PYTHON, "-m", "pytest", "-q", *others, "-c", "pytest.ini", *suites],
+        env=environment(),
         cwd=EXAMPLES / "testing",
         capture_output=True,
         text=True,
         check=False,
     )
-    assert re.search(r"^14 passed in ", ended.stdout, re.MULTILINE), ended.stdout + ended.stderr
+    assert re.search(r"^27 passed in ", ended.stdout, re.MULTILINE), ended.stdout + ended.stderr
 
 
 def post(url: str, body: bytes) -> tuple[int, bytes]:

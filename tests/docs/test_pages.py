@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -60,6 +61,21 @@ def test_every_example_is_on_a_page() -> None:
 
     names = [str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")]
     assert not [name for name in names if f"examples/{name}" not in text]
+
+
+def test_extras_that_are_named_exist() -> None:
+    """What a page or an error says to install is there, and the README knows every extra."""
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
+    extras = project["optional-dependencies"]
+    texts = [*map(read, PAGES), *map(read, (ROOT / "refold_async").rglob("*.py"))]
+    lines = re.findall(r"install '?\"?(?:refold-async|\.)\[([\w,]+)\]", "".join(texts))
+    install = read(ROOT / "README.md").partition("## Install")[2].partition("\n## ")[0]
+
+    assert len(lines) > 10
+    assert {name for line in lines for name in line.split(",")} <= {*extras}
+    assert [
+        name for name in extras if f"`{name}`" not in install and f"[{name}]" not in install
+    ] == []
 
 
 def defaults() -> list[tuple[str, str]]:

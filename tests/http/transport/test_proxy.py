@@ -266,3 +266,23 @@ async def test_a_client_with_a_proxy_is_not_pickled(connect: Callable[..., Refol
         with pytest.raises(TypeError):
             pickle.dumps(refold._transport.wire.connections.proxy)
     assert issubclass(ConfigError, RefoldError)
+
+
+async def test_a_certificate_of_the_clients_own_is_shown(
+    connect: Callable[..., RefoldClient],
+    authority: trustme.CA,
+    certificate: ssl.SSLContext,
+    trusting: ssl.SSLContext,
+) -> None:
+    """A server that asks for one refuses who has none, and nothing was sent."""
+    certificate.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(certificate)
+    # With TLS 1.3 a client is refused after it has begun to write.
+    certificate.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with wire(STARTS, tls=certificate) as server:
+        with pytest.raises(ConnectionFailedError) as caught:
+            await connect(server, ssl=trusting, retry=at_once("never")).execute("wf_1", slug="s")
+        assert (server.seen, caught.value.sent) == ([], False)
+        authority.issue_cert("jane@example.com").configure_cert(trusting)
+        handle = await connect(server, ssl=trusting).execute("wf_1", slug="s")
+    assert handle.execution_id == RUN
