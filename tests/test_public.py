@@ -25,6 +25,7 @@ from refold_async import (
     ExecutionStatus,
     NodeRun,
     RetryPolicy,
+    dask,
     emulator,
     webhooks,
     workflow,
@@ -33,7 +34,7 @@ from refold_async import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FACES = (refold_async, emulator, webhooks)
+FACES = (refold_async, dask, emulator, webhooks)
 """The modules whose `__all__` is the public surface."""
 
 NODE = NodeRun(node_id="n1", status="Errored")
