@@ -67,7 +67,7 @@ class Crew:
             batch=batch, connect=connect, lease=lease, profile=profile_of(client, batch)
         )
         self.news = asyncio.Event()
-        self._desk = Desk(self._parts.starter.deadline, self.news.set, self._call_off)
+        self._desk = Desk(self.clock, self._parts.starter.deadline, self.news.set, self._call_off)
         self.read = self._parts.services.api.timeouts.read
         """Seconds after which a request that has left is over."""
         self._missing = Missing(self._parts.reconciler, self.clock, self.read)
@@ -77,7 +77,6 @@ class Crew:
         self._number = 0
         self._reads = reads
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
 
     # -- what a batch sees -------------------------------------------------------------------
 
@@ -130,12 +129,11 @@ class Crew:
 
     async def aclose(self) -> None:
         """Let the workers go. What may still run is in the journal, if there is one."""
-        self._closed = True
-        await asyncio.gather(*(m.leave() for m in self._members.values() if m.seat is not None))
         for task in [*self._tasks]:
             task.cancel()
         if self._tasks:
             await asyncio.wait([*self._tasks])
+        await asyncio.gather(*(m.leave() for m in self._members.values() if m.seat is not None))
         self._parts.transport.budget.pace.share = None
 
     def _spawn(self, doing: Coroutine[Any, Any, None]) -> None:
@@ -190,7 +188,9 @@ class Crew:
         ceiling = pace.own_ceiling
         if ceiling is None or self._parts.sharing.shared is not None:
             return None
-        here = pace.share = ceiling * self._reads
+        here = ceiling * self._reads
+        if pace.share != here:
+            pace.share = here
         others = sum(m.told_share for m in self._members.values() if m is not member)
         equal = (ceiling - here) / max(len(self._members), 1)
         return max(min(equal, ceiling - here - others), ceiling / 1000)
@@ -209,7 +209,7 @@ class Crew:
                 size = self._chunk if self._number else 1
                 if member is None:
                     break
-                if orders := self._desk.take(size, self.clock.monotonic()):
+                if orders := self._desk.take(size):
                     self._number += 1
                     self._send(member, self._number, orders)
 
@@ -237,7 +237,7 @@ class Crew:
                 for order in wanted:
                     order.again(absent=False)
                 return
-            if wanted and not self._closed:
+            if wanted:
                 await self._out(member, flight, wanted)
         finally:
             del member.flights[flight.number]

@@ -197,9 +197,9 @@ class Member:
         self._take(pulse)
         self.off -= off
         self._void -= void
-        for number in void:
+        for number in void:  # what it had allowed by then may leave while its lease lasts
             if number in self.flights:
-                self.flights[number].lose(self._clock.monotonic())
+                self.flights[number].lose(self.over_at)
         return True
 
     async def leave(self) -> None:

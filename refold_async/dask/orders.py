@@ -14,6 +14,7 @@ from refold_async._transport import outcome_unknown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from refold_async._clock import Clock
     from refold_async._config import RetryPolicy
     from refold_async._errors import RefoldError
     from refold_async._handle import ExecutionHandle
@@ -81,6 +82,9 @@ class Order:
         self._done.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.deadline = self._desk.deadline(self._limit)
         self._desk.add(self)
+        left, timer = self.left(self._desk.clock.monotonic()), None
+        if left is not None:
+            timer = self._desk.clock.call_later(left, self._expire)
         try:
             handle = await asyncio.shield(self._done)
         except asyncio.CancelledError:
@@ -89,6 +93,9 @@ class Order:
                 self._settle(None)
             self._desk.call_off(self)
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         assert handle is not None  # noqa: S101 - only of one that is unwanted there is none
         return handle
 
@@ -188,6 +195,12 @@ class Order:
         else:
             self._desk.add(self, first=True)
 
+    def _expire(self) -> None:
+        """End it, if nobody has it: what a worker has ends there, by the same time."""
+        if self.flight is None:
+            late = "no worker could take it within the item's timeout; nothing was sent"
+            self.fail(RequestTimeoutError(late, sent=False))
+
     def _settle(self, handle: ExecutionHandle[Any] | None) -> None:
         if self._done is not None and not self._done.done():
             self._done.set_result(handle)
@@ -197,6 +210,7 @@ class Desk:
     """Orders that wait for a worker, in their turn.
 
     Args:
+        clock: what tells the time.
         deadline: gives the monotonic second by which a start of so many seconds ends.
         news: told of an order that waits.
         called_off: told of one that nobody wants any more.
@@ -204,10 +218,12 @@ class Desk:
 
     def __init__(
         self,
+        clock: Clock,
         deadline: Callable[[float | None], float | None],
         news: Callable[[], object],
         called_off: Callable[[Order], object],
     ) -> None:
+        self.clock = clock
         self.deadline = deadline
         self.call_off = called_off
         self._news = news
@@ -224,21 +240,17 @@ class Desk:
             self._waiting.append(order)
         self._news()
 
-    def take(self, count: int, now: float) -> list[Order]:
-        """Take so many that are still wanted, and whose time is not over."""
+    def take(self, count: int) -> list[Order]:
+        """Take so many that are still wanted."""
         taken: list[Order] = []
         size = 0
         while self._waiting and len(taken) < count:
             order = self._waiting[0]
-            left = order.left(now)
             length = len(order.request.body or b"")
             if taken and size + length > _BYTES:
                 break
             self._waiting.popleft()
-            if left is not None and left <= 0:
-                late = "no worker could take it within the item's timeout; nothing was sent"
-                order.fail(RequestTimeoutError(late, sent=False))
-            elif not order.done:
+            if not order.done:
                 taken.append(order)
                 size += length
         return taken

@@ -206,6 +206,7 @@ class Seat:
             self._watching.cancel()
         if self._tasks:
             await asyncio.wait([*self._tasks], timeout=_GRACE)
+        self._parts.transport.budget.pace.share = None
         await self._client.aclose()
         if self._tasks:
             await asyncio.wait([*self._tasks])

@@ -76,11 +76,11 @@ async def cleared_up(
 ) -> tuple[Desk, Order, asyncio.Task[Any]]:
     """Let a worker be lost, and wait until all is done about it."""
     clock = lists.clock
-    desk = Desk(lambda _: None, lambda: None, lambda _: None)
+    desk = Desk(clock, lambda _: None, lambda: None, lambda _: None)
     lost = order(desk, mode, label=label)
     waiting = asyncio.create_task(lost.handle())
     await asyncio.sleep(0)
-    assert desk.take(9, 0.0) == [lost]
+    assert desk.take(9) == [lost]
     missing = Missing(cast("Reconciler", lists), clock, READ)
     if witness_at is not None:
         missing.started(order(desk), "run_9", witness_at)
