@@ -20,7 +20,7 @@ export PYTHONMALLOC := pymalloc
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check side-by-side quick pytest test-all loops format captures docs build bench soak crashes clean
+.PHONY: demo test check side-by-side quick pytest test-all loops format captures docs build bench soak openapi crashes clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -43,7 +43,7 @@ $(VENV)/.uvloop: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e ".[cli]" --group docs
+	$(BIN)/python -m pip install -q -e ".[cli,otel]" --group docs
 	@touch $@
 
 $(VENV)/.build: pyproject.toml | $(BIN)/python
@@ -110,6 +110,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.simulate_waiting --plot docs/images
 	$(BIN)/python tests/bench/waiting.py
 	$(BIN)/python tests/bench/map_memory.py
+	$(BIN)/python tests/bench/batch_memory.py
 	$(BIN)/python -m tests.bench.journal
 	$(BIN)/python -m tests.bench.shedding --plot docs/images/goodput.svg
 	$(BIN)/python -m tests.bench.chance
@@ -120,6 +121,10 @@ bench: $(VENV)/.dev
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak $(ARGS)
 
+# 2,000 requests made from the description of the emulator's endpoints; fails at an answer that isn't in it.
+openapi: $(VENV)/.dev
+	REFOLD_TEST_CASES=2000 $(BIN)/python -m pytest -s -q tests/http/emulator/test_openapi.py $(ARGS)
+
 # Batches whose process is killed 20 times at random moments; fails if an item ran twice or never.
 crashes: $(VENV)/.dev
 	$(BIN)/python -m tests.soak.crashes $(ARGS)
@@ -128,9 +133,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The pictures of the command line in the documentation.
+# The pictures of the command line and of the emulator's page in the documentation; the latter needs
+# chromium.
 captures: $(VENV)/.dev
 	$(BIN)/python -m tests.captures
+	$(BIN)/python -m tests.captures.page
 
 # Built anew each time: Sphinx does not see that a docstring has changed.
 docs: $(VENV)/.docs

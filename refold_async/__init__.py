@@ -19,8 +19,13 @@ from refold_async._batch import (
     BatchReport,
     ExecutionRequest,
     FailureGroup,
+    JournalFailures,
+    JournalItem,
+    JournalReport,
+    StopReport,
+    read_journal,
 )
-from refold_async._bound import BoundWorkflow, StartOptions
+from refold_async._bound import BoundWorkflow, CallOptions, StartOptions
 from refold_async._checks import Seconds
 from refold_async._client import ExecuteOptions, RefoldClient
 from refold_async._clock import Clock, SystemClock, Timer
@@ -104,6 +109,7 @@ __all__ = [
     "BodyForm",
     "BoundWorkflow",
     "BudgetStats",
+    "CallOptions",
     "ClientClosedError",
     "Clock",
     "ConfigError",
@@ -128,6 +134,9 @@ __all__ = [
     "Executions",
     "FailureGroup",
     "JournalError",
+    "JournalFailures",
+    "JournalItem",
+    "JournalReport",
     "NodeErrored",
     "NodeFinished",
     "NodeRetried",
@@ -161,6 +170,7 @@ __all__ = [
     "StartOptions",
     "Stats",
     "StatusChanged",
+    "StopReport",
     "SystemClock",
     "Timeouts",
     "Timer",
@@ -176,6 +186,7 @@ __all__ = [
     "Workflow",
     "Workflows",
     "__version__",
+    "read_journal",
     "workflow",
 ]
 

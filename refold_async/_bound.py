@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, Unpack
 
 from refold_async._batch import ExecutionRequest
 from refold_async._caller import Caller, failing, named
+from refold_async._checks import Seconds  # noqa: TC001 - for who resolves `CallOptions`
 from refold_async._config import RetryPolicy  # noqa: TC001 - for who resolves `StartOptions`
 from refold_async._errors import ConfigError, RefoldError
 from refold_async._handle import read_by
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
-    from refold_async._checks import Seconds
     from refold_async._handle import ExecutionHandle
     from refold_async._models import ExecutionRef
     from refold_async._typed import In, Out
@@ -34,6 +34,15 @@ class StartOptions(TypedDict, total=False):
     unique_tag: bool
     include_headers: bool
     retry: RetryPolicy | None
+
+
+class CallOptions(StartOptions, total=False):
+    """The arguments of `execute` beside the payload that the call of a bound workflow passes on."""
+
+    once: str | None
+    once_within: Seconds
+    once_scope: Literal["shared", "process"]
+    once_fallback: Literal["look"] | None
 
 
 class BoundWorkflow(Generic[In_contra, Out_co]):
@@ -59,7 +68,7 @@ class BoundWorkflow(Generic[In_contra, Out_co]):
         payload: In_contra,
         *,
         timeout: Seconds | None = None,
-        **options: Unpack[StartOptions],
+        **options: Unpack[CallOptions],
     ) -> Coroutine[None, None, Out_co]:
         """Start the workflow, wait for it, and give its output.
 
@@ -90,7 +99,7 @@ class BoundWorkflow(Generic[In_contra, Out_co]):
         payload: In_contra,
         *,
         timeout: Seconds | None = None,
-        **options: Unpack[StartOptions],
+        **options: Unpack[CallOptions],
     ) -> Coroutine[None, None, ExecutionHandle[Out_co]]:
         """Start the workflow and give the handle of the run, which reads its output by its type.
 
@@ -128,7 +137,8 @@ class BoundWorkflow(Generic[In_contra, Out_co]):
             payload: the input; don't change it before its item is yielded.
             timeout: seconds (or a timedelta) for all of the item.
             key: your own id for the item.
-            options: the other arguments of `RefoldClient.execute`.
+            options: the other arguments of `RefoldClient.execute`, but for `once` and what belongs
+                to it: items of a batch have a journal for that.
         """
         options.setdefault("linked_account_id", self._caller.account)
         untyped: Any = payload
@@ -178,7 +188,7 @@ class BoundWorkflow(Generic[In_contra, Out_co]):
         return f"<BoundWorkflow {spec.workflow_id} {spec.slug} linked_account_id={account!r}>"
 
     def _planned(
-        self, payload: In_contra, timeout: Seconds | None, options: StartOptions
+        self, payload: In_contra, timeout: Seconds | None, options: CallOptions
     ) -> Callable[[], Coroutine[Any, Any, ExecutionHandle[Out_co]]]:
         start = self._caller.planned(
             self._workflow.workflow_id,

@@ -197,6 +197,7 @@ class Caller:
             slug=_plain_or_none(ref.slug),
             linked_account_id=account,
             instance_tag=_plain_or_none(ref.instance_tag),
+            traceparent=_plain_or_none(ref.traceparent),
         )
         return handle_of_ref(self.parts.services, ref)
 

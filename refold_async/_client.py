@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import attrs
 
 from refold_async._batch import FanOut
-from refold_async._bound import StartOptions, bind
+from refold_async._bound import CallOptions, bind
 from refold_async._caller import DAY, Caller, failing, named
 from refold_async._checks import (
     check_count,
@@ -58,14 +58,10 @@ if TYPE_CHECKING:
     from refold_async._typed import In, Out, TypedWorkflow
 
 
-class ExecuteOptions(StartOptions, total=False):
+class ExecuteOptions(CallOptions, total=False):
     """The arguments of `execute` that `run` passes on."""
 
     payload: Payload
-    once: str | None
-    once_within: Seconds
-    once_scope: Literal["shared", "process"]
-    once_fallback: Literal["look"] | None
 
 
 class RefoldClient(FanOut):
@@ -98,8 +94,8 @@ class RefoldClient(FanOut):
             environment.
         dialect: how your deployment speaks where the documentation leaves it open.
         shared: one Redis for what all processes with this credential share, as its URL or a
-            `Shared`: the rate limit, pauses that the service asks for, and the keys of `once`.
-            Needs the extra `redis`.
+            `Shared`: the rate limit, pauses that the service asks for, what refusals teach, what
+            webhooks tell, and the keys of `once`. Needs the extra `redis`.
         max_payload_bytes: largest payload, serialised.
         max_reply_bytes: largest reply, after decompression.
         allow_insecure_http: allow http beyond loopback, for self-hosting in a private network.
@@ -332,7 +328,7 @@ class RefoldClient(FanOut):
             include_headers: have the sanitised request headers in the result.
             once: a key of your own for what is started, as `invoice-4711`: start it, or attach to
                 the run that was started under this key, by whichever process, whatever came of it.
-                Needs `shared=`; the limits are in "Many workers, one budget".
+                Needs `shared=`; the limits are in "Many workers, many machines".
             once_within: seconds (or a timedelta) for which a key counts; the same in all processes.
             once_scope: `"process"` asks for no Redis: calls of this process share one start, and
                 a run with the key's tag among the newest 20 pages of the list is attached to. Best
@@ -521,7 +517,8 @@ class RefoldClient(FanOut):
         The event is a hint, never the outcome: the run is read, at once, and settles by what is
         read. It may come before anybody waits, it is kept for ten minutes then; it may come twice,
         late, or for a run that is none of this client's: that changes nothing, and costs no
-        request. `refold_async.webhooks` calls this for what it has verified.
+        request. `refold_async.webhooks` calls this for what it has verified. With `shared=` all
+        processes hear of it; so give it nothing that was not verified.
 
         Args:
             event: what `refold_async.webhooks.parse` gave. Of events other than the ends of runs
@@ -545,7 +542,7 @@ class RefoldClient(FanOut):
         tells_an_end = event.kind is None or event.kind in WORKFLOW_EVENTS
         if not isinstance(event, WorkflowEvent) or not tells_an_end or self._transport.closed:
             return False
-        return self._services.tracker.notify(event.execution_id, event.linked_account_id)
+        return self._caller.parts.told(event.execution_id, event.linked_account_id)
 
     @property
     def webhook_keys(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
+from refold_async import _telemetry as seam
 from refold_async._checks import positive_seconds
 from refold_async._errors import ConfigError
 from refold_async._models import ExecutionRef, Out_co, changes, created_at
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from refold_async._config import PollPolicy, RetryPolicy
     from refold_async._models import Execution, ExecutionEvent, ExecutionResult, ExecutionStatus
     from refold_async._protocol import Request, Started
+    from refold_async._telemetry import Telemetry
     from refold_async._transport import Api
     from refold_async._waiting import Tracker, Watch
 
@@ -67,6 +69,7 @@ class ExecutionHandle(Generic[Out_co]):
         "_read",
         "_result",
         "_services",
+        "_traceparent",
         "_watch",
         "attached",
         "attempts",
@@ -105,22 +108,24 @@ class ExecutionHandle(Generic[Out_co]):
         linked_account_id: str | None = None,
         instance_tag: str | None = None,
         started: Started | None = None,
+        traceparent: str | None = None,
     ) -> None:
         self._services = services
+        self._traceparent = traceparent
         self.execution_id = execution_id
         self.workflow_id = workflow_id
         self.slug = slug
         self.linked_account_id = linked_account_id
         self.instance_tag = instance_tag
-        self._result: ExecutionResult[Any] | None = None
+        self._result: ExecutionResult[Any] | None
         self._read: Callable[[ExecutionResult[Any]], ExecutionResult[Out_co]] | None = None
         self._watch: Watch | None = None
         self._known_at = services.clock.monotonic()
         self._fresh = started is not None
-        self.attempts = 0
         self.attached = False
-        self.possible_duplicate = False
-        if started is not None:
+        if started is None:
+            self._result, self.attempts, self.possible_duplicate = None, 0, False
+        else:
             self._result = started.result
             self.attempts = started.attempts
             self.possible_duplicate = started.possible_duplicate
@@ -134,6 +139,7 @@ class ExecutionHandle(Generic[Out_co]):
             slug=self.slug,
             linked_account_id=self.linked_account_id,
             instance_tag=self.instance_tag,
+            traceparent=self._traceparent,
         )
 
     @property
@@ -201,11 +207,38 @@ class ExecutionHandle(Generic[Out_co]):
         result = self._known() if output else self._ending()
         if result is None:
             tracker, watch = self._services.tracker, self._watched()
-            if limit is None:
+            if seam.telemetry is not None:
+                result = await self._wait_seen(seam.telemetry, watch, limit, output=output)
+            elif limit is None:
                 result = await tracker.wait(watch, output=output)
             else:
                 result = await tracker.wait_within(watch, limit, output=output)
         return result if self._read is None else self._read(result)
+
+    async def _wait_seen(
+        self, telemetry: Telemetry, watch: Watch, limit: float | None, *, output: bool
+    ) -> ExecutionResult[Any]:
+        names = {
+            "execution_id": self.execution_id,
+            "workflow_id": self.workflow_id,
+            "slug": self.slug,
+            "linked_account_id": self.linked_account_id,
+            "instance_tag": self.instance_tag,
+        }
+        news = self._fresh and watch.ending is None
+        with telemetry.wait(
+            names,
+            self._services.clock,
+            traceparent=self._traceparent,
+            started_at=self._known_at if news else None,
+        ) as scope:
+            tracker = self._services.tracker
+            if limit is None:
+                result = await tracker.wait(watch, output=output)
+            else:
+                result = await tracker.wait_within(watch, limit, output=output)
+            scope.note(status=str(result.status))
+            return result
 
     def done(self) -> bool:
         """Whether the end of the run is known; makes no request.
@@ -376,13 +409,14 @@ def handle_of_ref(services: Services, ref: ExecutionRef) -> ExecutionHandle[Any]
         slug=ref.slug,
         linked_account_id=ref.linked_account_id,
         instance_tag=ref.instance_tag,
+        traceparent=ref.traceparent,
     )
 
 
 def handle_of_started(
-    services: Services, started: Started, request: Request
+    services: Services, started: Started, request: Request, traceparent: str | None
 ) -> ExecutionHandle[Any]:
-    """Make the handle of a run that was just started."""
+    """Make the handle of a run that was just started, by a call of that name in traces."""
     return ExecutionHandle(
         services,
         started.execution_id,
@@ -391,4 +425,5 @@ def handle_of_started(
         linked_account_id=request.account,
         instance_tag=request.instance_tag,
         started=started,
+        traceparent=traceparent,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from functools import cached_property
+import functools
 from typing import TYPE_CHECKING
 
 import attrs
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         Shared,
         Timeouts,
     )
-    from refold_async._shared import Once, Rate
+    from refold_async._shared import Ear, Once, Rate
 
 
 class Sharing:
@@ -45,8 +46,9 @@ class Sharing:
         self._budget = budget
         self._clock = clock
         self._rate: Rate | None = None
+        self.ear: Ear | None = None
 
-    @cached_property
+    @functools.cached_property
     def once(self) -> Once:
         """The keys of `once`."""
         from refold_async._shared import Once  # noqa: PLC0415
@@ -60,8 +62,31 @@ class Sharing:
         assert self.shared is not None  # noqa: S101 - or there is nobody to share it with
         self._rate = Rate.enter(self._budget, self.shared, self.name, self._clock)
 
+    def listen(self, tracker: Tracker) -> None:
+        """Hear what others are told, from the first wait on, or the first thing to tell them."""
+        from refold_async._shared import Ear  # noqa: PLC0415
+
+        assert self.shared is not None  # noqa: S101 - or there is nobody to listen to
+        if self.ear is None:
+            self.ear = Ear(self.shared, self.name, self._clock, tracker)
+        self.ear.listen()
+
+    def pass_on(self, execution_id: str, account: str | None, tracker: Tracker) -> None:
+        """Let the others know what was told here; without a running loop it stays here."""
+        if self.shared is None:
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self.listen(tracker)
+        assert self.ear is not None  # noqa: S101 - made just now
+        self.ear.tell(execution_id, account)
+
     async def aclose(self) -> None:
         """Let the others know."""
+        if self.ear is not None:
+            await self.ear.aclose()
         if "once" in vars(self):
             await self.once.aclose()
         if self._rate is not None:
@@ -98,6 +123,12 @@ class Parts:
         starter = self.starter.viewed(services)
         services.start = starter.start
         return attrs.evolve(self, services=services, starter=starter)
+
+    def told(self, execution_id: str, account: str | None) -> bool:
+        """Take a hint that a run has ended, here and in all processes that share what they hear."""
+        tracker = self.services.tracker
+        self.sharing.pass_on(execution_id, account, tracker)
+        return tracker.notify(execution_id, account)
 
     def stats(self) -> Stats:
         """Give the counters as they stand, and what waits where."""
@@ -157,8 +188,6 @@ def put_together(
         counters=counters,
     )
     sharing = Sharing(shared, name, transport.budget, clock)
-    if shared is not None:
-        transport.opened = sharing.share_rate
     api = Api(transport)
     tracker = Tracker(
         api,
@@ -168,6 +197,9 @@ def put_together(
         at_once=max(1, connections.limit // 4),
         patience=retry.patience,
     )
+    if shared is not None:
+        transport.opened = sharing.share_rate
+        tracker.waited = functools.partial(sharing.listen, tracker)
     services = Services(api, tracker, polling, clock)
     reconciler = Reconciler(api, clock, polling.page_size)
     starter = Starter(services, reconciler, counters)

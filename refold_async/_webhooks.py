@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
@@ -16,6 +15,7 @@ from refold_async._errors import (
     ServerError,
     TransportError,
 )
+from refold_async._logs import Log
 from refold_async._models import WORKFLOW_EVENTS, Webhook
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from refold_async._handle import Services
     from refold_async._models import WebhookEventKind
 
-logger = logging.getLogger("refold_async.webhooks")
+logger = Log("webhooks")
 
 _ONCE = RetryPolicy(mode="never")
 """Making one is not repeatable; `ensure` looks for what a lost answer has made."""
@@ -224,13 +224,21 @@ class Webhooks:
             try:
                 await self.delete(made.webhook_id)
             except NotFoundError:
-                logger.info("webhook %s was removed by somebody else", made.webhook_id)
+                logger.info(
+                    "webhook %s was removed by somebody else",
+                    made.webhook_id,
+                    extra={"webhook_id": made.webhook_id},
+                )
             return None
         return made
 
     async def _widened(self, hook: Webhook, wanted: Mapping[str, Any]) -> Webhook:
         if not hook.is_enabled:
-            logger.warning("webhook %s is switched off, and stays so", hook.webhook_id)
+            logger.warning(
+                "webhook %s is switched off, and stays so",
+                hook.webhook_id,
+                extra={"webhook_id": hook.webhook_id},
+            )
         if _delivers(hook, wanted):
             return hook
         events = [*hook.events, *(e for e in wanted["webhook_events"] if e not in hook.events)]

@@ -27,6 +27,8 @@ from refold_async import (
     RetryPolicy,
     dask,
     emulator,
+    otel,
+    probe,
     webhooks,
     workflow,
 )
@@ -34,7 +36,7 @@ from refold_async import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FACES = (refold_async, dask, emulator, webhooks)
+FACES = (refold_async, dask, emulator, otel, probe, webhooks)
 """The modules whose `__all__` is the public surface."""
 
 NODE = NodeRun(node_id="n1", status="Errored")

@@ -2,6 +2,12 @@
 
 from refold_async._batch.batches import Batches
 from refold_async._batch.fanout import FanOut
+from refold_async._batch.journal_report import (
+    JournalFailures,
+    JournalItem,
+    JournalReport,
+    read_journal,
+)
 from refold_async._batch.models import (
     BatchItem,
     BatchOutcome,
@@ -9,6 +15,7 @@ from refold_async._batch.models import (
     ExecutionRequest,
 )
 from refold_async._batch.report import BatchReport, FailureGroup
+from refold_async._batch.stopping import StopReport
 
 __all__ = [
     "BatchItem",
@@ -19,4 +26,9 @@ __all__ = [
     "ExecutionRequest",
     "FailureGroup",
     "FanOut",
+    "JournalFailures",
+    "JournalItem",
+    "JournalReport",
+    "StopReport",
+    "read_journal",
 ]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,28 +13,33 @@ import attrs
 from refold_async._batch.carrier import Carrier
 from refold_async._batch.fan import Fan, Submission
 from refold_async._batch.journal import Journal
+from refold_async._batch.journal_files import check_there
 from refold_async._batch.journaled import JournaledCarrier
+from refold_async._batch.kept import KeptInput
 from refold_async._batch.models import ExecutionRequest
 from refold_async._batch.preflight import Preflight
-from refold_async._batch.recovery import Recovery, is_uncertain
+from refold_async._batch.recovery import Recovery
+from refold_async._batch.results import Results
 from refold_async._batch.running import Tally, check_all, run
 from refold_async._batch.source import Input
-from refold_async._checks import check_count
+from refold_async._batch.stopping import StopFile, Stopping, StopReport
 from refold_async._clock import Clock, to_the_end
-from refold_async._errors import ConfigError
 from refold_async._handle import ExecutionHandle
+from refold_async._logs import Log
 from refold_async._models import ExecutionRef, RequestStructure
 from refold_async._starting import Reconciler
 
 if TYPE_CHECKING:
+    import asyncio
     import os
     from collections.abc import AsyncGenerator
 
-    from refold_async._batch.models import BatchItem, BatchProgress
+    from refold_async._batch.models import BatchItem
     from refold_async._batch.report import BatchReport
     from refold_async._batch.source import Requests
+    from refold_async._batch.wishes import Wishes
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 
 @attrs.frozen(kw_only=True)
@@ -93,60 +96,67 @@ class Batches:
             if preflight is not None:
                 await preflight.aclose()
 
-    async def run(
-        self,
-        requests: Requests,
-        *,
-        journal: str | os.PathLike[str] | None,
-        concurrency: int | None,
-        wait: bool,
-        output: bool,
-        stop_after_failures: int | None,
-        progress: Callable[[BatchProgress], object] | None,
-        validate: bool,
-        stop: asyncio.Event | None,
-    ) -> BatchReport:
+    async def run(self, requests: Requests | None, wishes: Wishes) -> BatchReport:
         """Run many workflows and report; see `RefoldClient.run_batch`."""
         self.check_usable()
-        source = Input(requests)
-        if concurrency is not None:
-            check_count(concurrency, "concurrency")
-        if stop_after_failures is not None:
-            check_count(stop_after_failures, "stop_after_failures")
-        if stop is not None and not isinstance(stop, asyncio.Event):
-            raise ConfigError(
-                f"must be an asyncio.Event, not {type(stop).__name__}; set it to stop the batch",
-                field="stop",
-            )
-        if progress is not None:
-            _check_progress(progress)
-        preflight = Preflight(self.structure) if validate else None
-        tally = Tally(self.clock, progress)
+        journal = None if wishes.journal is None else Journal(wishes.journal)
+        if wishes.retry and journal is not None:
+            check_there(journal.path)  # a retry makes none
+        kept = KeptInput(journal) if requests is None and journal is not None else None
+        source = kept or Input(requests)
+        results = None if wishes.out is None else Results(wishes.out)
+        preflight = Preflight(self.structure) if wishes.validate else None
+        tally = Tally(self.clock, wishes.progress)
         before = Counter(self.requests_made())
-        opened, recovery = None if journal is None else Journal(journal), None
-        carrier = Carrier(prepare=self.prepare, wait=wait, output=output)
+        recovery, stopping = self._recovery(), None
+        carrier = Carrier(prepare=self.prepare, wait=wishes.wait, output=wishes.output)
         try:
-            if opened is not None:
-                recovery = self._recovery()
-                carrier = await self._journaled(opened, recovery, wait=wait, output=output)
-            fan = self._fan(source, carrier, concurrency, on_start=tally.started)
+            if journal is not None:
+                journal.results = results
+                carrier = await self._journaled(journal, recovery, wishes)
+            elif results is not None:
+                results.open()
+            if kept is not None:
+                await kept.check()
+            fan = self._fan(
+                source, carrier, wishes.concurrency, on_start=tally.started, drain=wishes.drain
+            )
             if preflight is not None:
-                await self._check_first(source, fan, carrier, preflight, stop)
-            if stop is not None and stop.is_set():
+                await self._check_first(source, fan, carrier, preflight, wishes.stop)
+            if wishes.stop is not None and wishes.stop.is_set():
                 fan.stop("it was asked to stop")
+            if journal is not None:
+                told = partial(fan.stop, "a file beside its journal asked it to")
+                stopping = StopFile(journal.path, self.clock, told)
             report = await run(
                 fan,
                 tally,
                 requests_made=lambda: Counter(self.requests_made()) - before,
-                stop=stop,
-                stop_after_failures=stop_after_failures,
+                wishes=wishes,
+                results=results,
             )
+            if results is not None:
+                report = await _close_results(results, journal, report)
         finally:
-            await to_the_end(_close(source, opened, carrier, recovery, preflight))
-        if opened is not None:
-            _mention_what_is_left(opened)
-            report = attrs.evolve(report, journal_error=opened.broken)
+            if stopping is not None:
+                stopping.close()
+            await to_the_end(_close(source, journal, carrier, recovery, preflight, results))
+        if journal is not None:
+            if kept is None:
+                _mention_what_is_left(journal)
+            report = attrs.evolve(report, journal_error=journal.broken)
         return report
+
+    async def stop(self, journal: str | os.PathLike[str]) -> StopReport:
+        """Stop what runs of a batch; see `RefoldClient.stop_batch`."""
+        self.check_usable()
+        return await Stopping(
+            journal=journal,
+            meta=self.meta,
+            recovery=self._recovery(),
+            reattach=self.reattach,
+            clock=self.clock,
+        ).stop()
 
     def _fan(
         self,
@@ -156,6 +166,7 @@ class Batches:
         *,
         ordered: bool = False,
         on_start: Callable[[], object] = lambda: None,
+        drain: float | None = None,
     ) -> Fan:
         return Fan(
             source,
@@ -166,6 +177,7 @@ class Batches:
             ordered=ordered,
             orphaned=self.orphaned,
             on_start=on_start,
+            drain=drain,
         )
 
     async def _check_first(
@@ -186,65 +198,65 @@ class Batches:
         return Recovery(lists=self.reconciler, clock=self.clock)
 
     async def _journaled(
-        self, journal: Journal, recovery: Recovery, *, wait: bool, output: bool
+        self, journal: Journal, recovery: Recovery, wishes: Wishes
     ) -> JournaledCarrier:
         await journal.open(dict(self.meta))
-        known = [row for row in journal.rows.values() if row.execution_id is not None]
-        for row in known:
-            self.reconciler.remember(row.execution_id or "", row.tag)
+        if journal.results is not None:
+            journal.results.open(journal.results_end)
+        for execution_id, tag in journal.known:
+            self.reconciler.remember(execution_id, tag)
         await recovery.begin(journal)
         return JournaledCarrier(
             prepare=self.prepare,
-            wait=wait,
-            output=output,
+            wait=wishes.wait,
+            output=wishes.output,
             journal=journal,
             recovery=recovery,
             reattach=self.reattach,
-            has_runs=bool(known),
+            has_runs=bool(journal.known),
+            retry=wishes.retry,
+            keeps=wishes.keep_payloads,
         )
 
 
-def _check_progress(progress: object) -> None:
-    if not callable(progress):
-        raise ConfigError(
-            f"must be a function that takes a BatchProgress, and is a {type(progress).__name__}",
-            field="progress",
-        )
-    call = getattr(progress, "__call__", None)  # noqa: B004 - of an object of a class
-    if inspect.iscoroutinefunction(progress) or inspect.iscoroutinefunction(call):
-        raise ConfigError(
-            "must be a plain function: nobody awaits it; in one, asyncio.create_task(...) or"
-            " queue.put_nowait(...) hands the figures on",
-            field="progress",
-        )
+async def _close_results(
+    results: Results, journal: Journal | None, report: BatchReport
+) -> BatchReport:
+    """End the file of results; one that was begun anew has all that is settled only now."""
+    begun_anew = not results.goes_on
+    results.close(complete=report.input_ended)
+    if begun_anew and journal is not None:
+        await journal.remember_all()
+    return attrs.evolve(report, out_error=results.broken)
 
 
 async def _close(
     source: Input,
     journal: Journal | None,
     carrier: Carrier,
-    recovery: Recovery | None,
+    recovery: Recovery,
     preflight: Preflight | None,
+    results: Results | None,
 ) -> None:
     await source.aclose()
     if preflight is not None:
         await preflight.aclose()
-    if recovery is not None:
-        await recovery.aclose()
+    await recovery.aclose()
     if isinstance(carrier, JournaledCarrier):
         await carrier.collect()
     if journal is not None:
         await journal.aclose()
+    if results is not None:
+        results.close(complete=False)
 
 
 def _mention_what_is_left(journal: Journal) -> None:
     """Say that the journal has items the input did not have."""
-    left = journal.rows.values()
-    if left:
-        open_ones = sum(row.state == "started" or is_uncertain(row) for row in left)
+    count, unended = journal.left
+    if count:
         logger.warning(
             "the journal %s has %d items that this input did not have, %d of them without an end",
             journal.path,
-            len(left),
-            open_ones,
+            count,
+            unended,
         )

@@ -10,6 +10,7 @@ import attrs
 
 from refold_async._batch.fan import Submission
 from refold_async._batch.models import BatchOutcome, ExecutionRequest
+from refold_async._batch.patience import ImpatientError
 from refold_async._batch.preflight import Preflight
 from refold_async._batch.source import not_a_request
 from refold_async._checks import positive_seconds
@@ -24,10 +25,11 @@ from refold_async._errors import (
     TransportError,
     UnexpectedReplyError,
 )
-from refold_async._models import ExecutionError
+from refold_async._models import ExecutionError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from refold_async._batch.fan import Entry, Fan
+    from refold_async._handle import ExecutionHandle
     from refold_async._models import ExecutionResult
 
 Ending: TypeAlias = tuple[BatchOutcome, "ExecutionResult[Any] | None", "Exception | None"]
@@ -109,7 +111,7 @@ class Carrier:
             _check_key(request.key)
         return self.prepare(request)
 
-    def is_over(self, entry: Entry) -> bool:  # noqa: ARG002 - where there is a journal, it tells
+    async def is_over(self, entry: Entry) -> bool:  # noqa: ARG002 - where there is a journal, it tells
         """Whether the item need not be checked any more."""
         return False
 
@@ -130,9 +132,14 @@ class Carrier:
         """Wait for the run that has begun, if that is wanted."""
         if not self.wait:
             return BatchOutcome.SUCCEEDED, None, None
-        assert entry.handle is not None  # noqa: S101 - it has begun
+        handle = entry.handle
+        assert handle is not None  # noqa: S101 - it has begun
         try:
-            result = await entry.handle.wait(timeout=self._left(entry, fan), output=self.output)
+            result = await fan.patience.bear(
+                lambda: handle.wait(timeout=self._left(entry, fan), output=self.output)
+            )
+        except ImpatientError:
+            return BatchOutcome.UNKNOWN, None, _left_running(handle)
         except RefoldError as error:
             return BatchOutcome.UNKNOWN, None, error
         return ending_of(result)
@@ -142,6 +149,13 @@ class Carrier:
         if limit is None or entry.began is None or entry.resumed:
             return limit
         return max(limit - (fan.clock.monotonic() - entry.began), 1e-9)
+
+
+def _left_running(handle: ExecutionHandle[Any]) -> WaitTimeoutError:
+    return WaitTimeoutError(
+        f"execution {handle.execution_id}: the batch ended before it did, and it goes on",
+        execution_id=handle.execution_id,
+    )
 
 
 def _check_key(key: object) -> None:

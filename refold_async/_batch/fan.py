@@ -7,28 +7,29 @@ the help of the fan, which says whether anything may still be sent.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from refold_async._batch.models import BatchItem, BatchOutcome, ExecutionRequest
+from refold_async._batch.patience import ImpatientError, Patience
 from refold_async._batch.source import END, Input
 from refold_async._checks import check_count, plain
-from refold_async._errors import NotSentError, RefoldError
+from refold_async._errors import ExecutionOutcomeUnknownError, NotSentError, RefoldError, clip
 from refold_async._handle import ExecutionHandle, read_by
+from refold_async._logs import Log, about
 from refold_async._models import OutputError
 from refold_async._typed import TypedWorkflow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from refold_async._clock import Clock
+    from refold_async._clock import Clock, Timer
     from refold_async._config import RetryPolicy
     from refold_async._protocol import Request
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 CONCURRENCY = 10_000
 """Items under way at most, unless the caller says otherwise.
@@ -54,10 +55,11 @@ class Entry:
     interrupted: bool = False  # cancelled by `Fan.stop`, and by nobody else
 
     @classmethod
-    def of(cls, index: int, request: Any) -> Entry:
+    def of(cls, index: int, request: Any, place: str | None = None) -> Entry:
         """Make the entry of a request, or of what stands in the place of one."""
         key = request.key if isinstance(request, ExecutionRequest) else None
-        return cls(index, plain(key) if isinstance(key, str) and key else str(index), request)
+        named = plain(key) if isinstance(key, str) and key else place or str(index)
+        return cls(index, named, request)
 
     @property
     def types(self) -> TypedWorkflow[Any, Any] | None:
@@ -131,6 +133,7 @@ class Fan:
         ordered: bool = False,
         orphaned: Callable[[ExecutionHandle[Any]], object],
         on_start: Callable[[], object] = lambda: None,
+        drain: float | None = None,
     ) -> None:
         places = CONCURRENCY if concurrency is None else check_count(concurrency, "concurrency")
         self._input = source
@@ -139,6 +142,9 @@ class Fan:
         self._ordered = ordered
         self._orphaned = orphaned
         self._on_start = on_start
+        self.patience = Patience(clock)
+        self._drain = drain
+        self._draining: Timer | None = None
         self._places = asyncio.Semaphore(places)
         self._permits = asyncio.Semaphore(min(at_once, places))
         self._entries: dict[int, Entry] = {}  # under way
@@ -177,7 +183,7 @@ class Fan:
             raise self.input_error
 
     def stop(self, reason: str) -> None:
-        """Send nothing more; what runs is waited for, and what was pulled is unsent.
+        """Send nothing more; what runs is waited for (`drain`), and what was pulled is unsent.
 
         The rest of the input is unsent too if it is at hand. Else it is not read: it may be slow to
         come, or have no end.
@@ -186,6 +192,8 @@ class Fan:
             return
         self.stopped = reason
         logger.warning("the batch sends nothing more: %s", reason)
+        if self._drain is not None:
+            self._draining = self.clock.call_later(self._drain, self.patience.end)
         if self._input.at_hand:
             self._permits.release()  # for the puller, which may wait for one
         elif self._pulling is not None:
@@ -219,12 +227,29 @@ class Fan:
             if self._leaving or entry.task is None or not entry.interrupted:
                 raise
             entry.task.uncancel()
-            handle = await submission.rest()
-            if handle is None:
-                raise self.not_sent() from None
-            return handle
+            return await self._rest(submission)
         finally:
             entry.sending = False
+
+    async def _rest(self, submission: Submission) -> ExecutionHandle[Any]:
+        """Give the run of a start that may have left before the batch was stopped."""
+        if not submission.has_left:
+            raise self.not_sent()
+        try:
+            handle = await self.patience.bear(submission.rest)
+        except ImpatientError:
+            request = submission.request
+            raise ExecutionOutcomeUnknownError(
+                "the batch ended before its start was answered; before sending it again,"
+                f" await refold.find({request.instance_tag!r},"
+                f" workflow_id={request.workflow_id!r}) looks for it",
+                instance_tag=request.instance_tag,
+                workflow_id=request.workflow_id,
+                attempts=1,
+            ) from None
+        if handle is None:
+            raise self.not_sent()
+        return handle
 
     @property
     def input_ended(self) -> bool:
@@ -283,7 +308,7 @@ class Fan:
             self._news.set()
 
     def _begin(self, request: ExecutionRequest) -> None:
-        entry = Entry.of(self._input.pulled - 1, request)
+        entry = Entry.of(self._input.pulled - 1, request, self._input.place)
         self._entries[entry.index] = entry
         if self.stopped is None:
             self._starting += 1
@@ -302,33 +327,41 @@ class Fan:
                 self._settle(entry, BatchOutcome.UNKNOWN, None, cut)
             raise
         except Exception as broken:
-            logger.exception("item %s of the batch broke", entry.key)
+            logger.exception(
+                "item %s of the batch broke", clip(entry.key, 80), extra=about(key=entry.key)
+            )
             outcome, result, error = BatchOutcome.UNKNOWN, None, broken
         self._settle(entry, outcome, result, error)
 
-    def _settle(
+    def item(
         self, entry: Entry, outcome: BatchOutcome, result: Any, error: Exception | None
-    ) -> None:
-        began = entry.began
+    ) -> BatchItem:
+        """Give an entry that ends so as an item."""
+        handle = entry.handle
         if (types := entry.types) is not None:
             # Here, where all else is done: journals keep JSON, and that a run went well.
-            if entry.handle is not None:
-                entry.handle = read_by(entry.handle, types.read)
+            if handle is not None:
+                handle = read_by(handle, types.read)
             try:
                 result = None if result is None else types.read(result)
             except OutputError as misfit:
                 error = misfit
-        item = BatchItem(
+        return BatchItem(
             index=entry.index,
             key=entry.key,
             request=entry.request,
             outcome=outcome,
-            handle=entry.handle,
+            handle=handle,
             result=result,
             error=error,
-            seconds=None if began is None else self.clock.monotonic() - began,
+            seconds=None if entry.began is None else self.clock.monotonic() - entry.began,
             resumed=entry.resumed,
         )
+
+    def _settle(
+        self, entry: Entry, outcome: BatchOutcome, result: Any, error: Exception | None
+    ) -> None:
+        item = self.item(entry, outcome, result, error)
         del self._entries[entry.index]
         self._give_permit_back(entry)
         if self._ordered:
@@ -358,6 +391,8 @@ class Fan:
     async def _leave(self, pulling: asyncio.Task[None]) -> None:
         """End what is left when the reader goes: nothing is sent, and no run is lost."""
         self._leaving = True
+        if self._draining is not None:
+            self._draining.cancel()
         tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
         for task in (pulling, *tasks):
             task.cancel()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from refold_async._batch.wishes import Wishes
+
 if TYPE_CHECKING:
     import asyncio
     import os
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from refold_async._batch.batches import Batches
     from refold_async._batch.models import BatchItem, BatchProgress, ExecutionRequest
     from refold_async._batch.report import BatchReport
+    from refold_async._batch.stopping import StopReport
+    from refold_async._checks import Seconds
     from refold_async._typed import Out
 
 
@@ -93,13 +97,20 @@ class FanOut(ABC):
         progress: Callable[[BatchProgress], object] | None = None,
         validate: bool = False,
         stop: asyncio.Event | None = None,
+        timeout: Seconds | None = None,
+        drain: Seconds | None = None,
+        keep_payloads: bool = False,
+        out: str | os.PathLike[str] | None = None,
     ) -> BatchReport[Out]:
         """Run many workflows and report what became of each; failures don't raise.
 
-        Keeps every item for the report: for inputs without end there is `map`. With a journal it
-        may be repeated after a crash, with the same input: what is done is not run again. Without
-        one, repeating it starts everything again. Cancelling it cancels no run and sends nothing
-        more.
+        Keeps every item for the report, unless they go to a file (`out`): for inputs without end
+        there is `map`. With a journal it may be repeated after a crash, with the same input: what
+        is done is not run again. Without one, repeating it starts everything again. Cancelling it
+        cancels no run and sends nothing more.
+
+        Items without a `key` of their own are known to a journal by their places: a row added in
+        front, or taken away, makes each of those after it another item, which is `rejected`.
 
         Args:
             requests: as of `map`; what it raises ends up in `report.input_error`.
@@ -116,6 +127,19 @@ class FanOut(ABC):
             validate: read the whole input first and check every payload against its workflow's
                 JSON Schema (needs the extra `validate`); if one does not fit, nothing is sent.
             stop: set it to stop the batch as `stop_after_failures` does.
+            timeout: seconds (or a timedelta) after which the batch is stopped so; None for no
+                limit. What runs then is waited for, for `drain` seconds.
+            drain: seconds (or a timedelta) for which a batch that was stopped, by whatever, waits
+                for what runs; None for as long as it takes, 0 for not at all. Runs that go on then
+                are `unknown`, with their handles and a `WaitTimeoutError`; with a journal the next
+                run with it waits for them.
+            keep_payloads: have the journal keep what each item asks for, so that `retry_batch`
+                needs no input. Payloads may be personal data: the file is its owner's alone.
+            out: a file that is written as items end, one JSON line each as of `to_jsonl`, instead
+                of keeping them: so memory does not grow with the input, and the report has counts,
+                reasons and the slowest items alone. It is replaced; with a journal that knows it,
+                it is gone on with. An item that is tried again has a further line: the last one
+                of a key counts.
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.
@@ -126,12 +150,100 @@ class FanOut(ABC):
         """
         return await self._batches().run(
             requests,
-            journal=journal,
-            concurrency=concurrency,
-            wait=wait,
-            output=output,
-            stop_after_failures=stop_after_failures,
-            progress=progress,
-            validate=validate,
-            stop=stop,
+            Wishes(
+                journal=journal,
+                concurrency=concurrency,
+                wait=wait,
+                output=output,
+                stop_after_failures=stop_after_failures,
+                progress=progress,
+                validate=validate,
+                stop=stop,
+                timeout=timeout,
+                drain=drain,
+                out=out,
+                keep_payloads=keep_payloads,
+            ),
         )
+
+    async def retry_batch(
+        self,
+        journal: str | os.PathLike[str],
+        requests: Iterable[ExecutionRequest[Out]]
+        | AsyncIterable[ExecutionRequest[Out]]
+        | None = None,
+        *,
+        concurrency: int | None = None,
+        wait: bool = True,
+        output: bool = True,
+        stop_after_failures: int | None = None,
+        progress: Callable[[BatchProgress], object] | None = None,
+        stop: asyncio.Event | None = None,
+        timeout: Seconds | None = None,
+        drain: Seconds | None = None,
+        out: str | os.PathLike[str] | None = None,
+    ) -> BatchReport[Out]:
+        """Start again what failed in a batch with a journal, and nothing that may have gone well.
+
+        Items that failed, were rejected or could not be sent are started anew. Those of which
+        nobody knows whether they ran are looked for first, and started only where it is proven that
+        they did not. What succeeded stays as it is, what runs is waited for, and what the batch had
+        not begun is left to `run_batch`. A run that failed may have had effects: whoever retries
+        takes that upon them. Repeating it retries what has failed by then.
+
+        Args:
+            journal: the journal of the batch; with `requests`, those of its input.
+            requests: the input of the batch, as it was; without it, the journal has to keep what
+                its items ask for (`run_batch(keep_payloads=True)`), but for `retry` and `types`.
+            concurrency: as of `run_batch`; likewise all others.
+            wait: see there.
+            output: see there.
+            stop_after_failures: see there.
+            progress: see there.
+            stop: see there.
+            timeout: see there.
+            drain: see there.
+            out: see there.
+
+        Raises:
+            ConfigError: an argument is wrong, or an extra is missing.
+            JournalError: the journal can't be used; nothing was sent.
+            ClientClosedError: the client is closed, or belongs to another loop.
+
+        See: "Execute Workflow".
+        """
+        return await self._batches().run(
+            requests,
+            Wishes(
+                journal=journal,
+                retry=True,
+                concurrency=concurrency,
+                wait=wait,
+                output=output,
+                stop_after_failures=stop_after_failures,
+                progress=progress,
+                stop=stop,
+                timeout=timeout,
+                drain=drain,
+                out=out,
+            ),
+        )
+
+    async def stop_batch(self, journal: str | os.PathLike[str]) -> StopReport:
+        """Stop all that runs of a batch with a journal, in whichever process it runs.
+
+        A batch that is at the journal, in another process, sends nothing more: it is told by a file
+        beside the journal, which it looks for once a second. Then each run that the journal knows
+        is asked to stop, by one request each, and those whose ids it does not know are looked for
+        by their tags. The input is not needed, and the journal is not written to: it learns how the
+        runs ended when its batch is resumed. May be repeated.
+
+        A batch in this very process is stopped by `run_batch(stop=...)`.
+
+        Raises:
+            JournalError: the journal can't be read, or is another service's or account's.
+            ClientClosedError: the client is closed, or belongs to another loop.
+
+        See: "Stop Execution".
+        """
+        return await self._batches().stop(journal)

@@ -13,65 +13,94 @@ tells.
 from __future__ import annotations
 
 import asyncio
-import logging
+import json
 import os
 import sqlite3
 import time
+from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from refold_async._batch.journal_files import (
+    APPLICATION_ID,
+    CORRUPT,
+    MAGIC,
+    NOT_WHOLE,
+    OPEN,
+    check_kind,
+    check_meta,
+    identity,
+    in_use,
+    journal_error,
+    journal_path,
+)
 from refold_async._batch.journal_rows import (
+    CLAIM,
+    CLAIMED,
+    FIND,
+    LACKING,
+    LEFT,
+    OUT,
     READ,
+    RETRIABLE,
     SCHEMA,
     SCHEMA_VERSION,
     SUM,
     WRITE,
     WRITE_META,
     Row,
+    is_uncertain,
     read_row,
     total,
     values,
     weigh,
 )
-from refold_async._checks import plain
 from refold_async._clock import to_the_end
 from refold_async._errors import ConfigError, JournalError, clip
+from refold_async._logs import Log
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import aiosqlite
 
-logger = logging.getLogger("refold_async")
+    from refold_async._batch.results import Results
 
-APPLICATION_ID = 0x52464C44  # "RFLD"
-_MAGIC = b"SQLite format 3\x00"
+logger = Log("batch")
 
-_CORRUPT = (
-    "keep it for a look by hand, and run the batch with the journal's backup, if there is one"
-)
-
-_OPEN: set[tuple[int, int]] = set()
-"""Journals open in this process: to open such a file once more and close it, even to look at its
-first bytes, would drop the locks of all (as POSIX has it)."""
+_GROUP = 500
+"""Rows that are read at one time."""
+_KNOWN = 10_000
+"""Runs that are told to the reconciler, which remembers as many."""
+_LOCK = 0.25
+"""Seconds for a lock: `read_journal` takes one for a moment; a batch, for hours."""
 
 
 class Journal:
-    """An open journal: its rows as they were found, and a writer.
+    """An open journal: its rows, asked for one by one, and a writer.
+
+    However many rows it has, those alone are in memory of which nobody knows whether they ran.
 
     Attributes:
         path: the file.
-        rows: what earlier openings wrote, by key.
+        size: rows that earlier openings wrote.
+        uncertain: those of them of which nobody knows whether they ran.
+        known: runs of others, and their tags; the last ten thousand.
+        left: rows that no item of this batch has claimed, and how many of them have no end; told
+            as it is closed.
         broken: why nothing can be written any more, if so.
+        results: the file of the results, if there is one: each commit remembers its length.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        try:
-            self.path = str(Path(plain(os.fsdecode(path))).absolute())
-        except TypeError:
-            raise ConfigError(
-                f"must be the path of a file, not {type(path).__name__}", field="journal"
-            ) from None
+        self.path = journal_path(path)
         self._sum = 0  # of all rows, those that are pending included
-        self.rows: dict[str, Row] = {}
+        self.size = 0
+        self.uncertain: list[Row] = []
+        self.known: deque[tuple[str, str | None]] = deque(maxlen=_KNOWN)
+        self.left = (0, 0)
+        self.results: Results | None = None
+        self._remembered: tuple[str, str] | None = None  # the file and its length, as meta has it
         self.broken: JournalError | None = None
         self._connection: aiosqlite.Connection | None = None
         self._pending: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
@@ -99,39 +128,35 @@ class Journal:
             ) from None
         try:
             self._check_file()
-            self._identity = _identity(self.path)
+            self._identity = identity(self.path)
             if self._identity is not None:
-                _OPEN.add(self._identity)
-            # Errors at once instead of waiting for a lock that is held for hours.
-            self._connection = aiosqlite.connect(self.path, timeout=0.0)
+                OPEN.add(self._identity)
+            self._connection = aiosqlite.connect(self.path, timeout=_LOCK)
             # Cancelled, it would go on in its thread, and close the file when others have it open.
             await to_the_end(self._connection)
             await self._read(self._connection, meta)
         except (sqlite3.Error, OSError) as error:
             await to_the_end(self.aclose())
-            raise self._error(error) from error
+            raise journal_error(self.path, error) from error
         except BaseException:
             await to_the_end(self.aclose())
             raise
 
     def _check_file(self) -> None:
         """Refuse what is no SQLite file, before SQLite touches it; make a private one if none."""
-        if _identity(self.path) in _OPEN:
-            raise self._in_use()
+        if identity(self.path) in OPEN:
+            raise in_use(self.path)
         try:
             with Path(self.path).open("rb") as file:
-                head = file.read(len(_MAGIC))
+                head = file.read(len(MAGIC))
         except FileNotFoundError:
             # It holds the outputs of runs: for its owner alone.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             return
-        if head and head != _MAGIC:
-            self._refuse("this file is no journal", "choose another path; it was left as it is")
-
-    def _in_use(self) -> JournalError:
-        return JournalError(
-            self.path, "another batch uses it", "wait for that batch to end, or stop it"
-        )
+        if head and head != MAGIC:
+            raise JournalError(
+                self.path, "this file is no journal", "choose another path; it was left as it is"
+            )
 
     async def _read(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
         await connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -141,20 +166,14 @@ class Journal:
         tables = await connection.execute_fetchall("SELECT name FROM sqlite_master")
         if (kind, version) == (0, 0) and not tables:
             await self._make(connection, meta)
+            await connection.execute(CLAIMED)
             return
-        if kind != APPLICATION_ID:
-            self._refuse(
-                "this is another program's database", "choose another path; it was left as it is"
-            )
-        if version != SCHEMA_VERSION:
-            self._refuse(
-                f"it has schema version {version}, and this release writes {SCHEMA_VERSION}",
-                "finish it with the release that began it, or choose another path",
-            )
+        check_kind(self.path, kind, version)
         for (said,) in await connection.execute_fetchall("PRAGMA quick_check(1)"):
             if said != "ok":
-                self._refuse(f"it is corrupt ({clip(said, 200)})", _CORRUPT)
+                raise JournalError(self.path, f"it is corrupt ({clip(said, 200)})", CORRUPT)
         await self._load(connection, meta)
+        await connection.execute(CLAIMED)
         # So it is known to be writable before anything is sent.
         await connection.execute(WRITE_META, (SUM, str(self._sum)))
         await connection.commit()
@@ -163,18 +182,33 @@ class Journal:
         """Read all of it, once it is proven whole and to be for this batch."""
         named = [*await connection.execute_fetchall("SELECT name, value FROM meta")]
         held = {name: value for name, value in named}  # noqa: C416 - sqlite rows are no pairs to mypy
-        stored = [*await connection.execute_fetchall(READ)]
         told = held.pop(SUM, None)
-        self._sum = total(map(weigh, [*held.items(), *stored]))
+        self._sum = total(map(weigh, held.items()))
+        async with connection.execute(READ) as cursor:
+            while group := [*await cursor.fetchmany(_GROUP)]:
+                for row in map(read_row, group):
+                    self._note_found(row)
         if told != str(self._sum):
-            self._refuse("it is corrupt (something was changed or lost beside SQLite)", _CORRUPT)
-        for name, wanted in meta.items():
-            if held.get(name) != wanted:
-                self._refuse(
-                    f"it belongs to a batch with {name} {held.get(name)!r}, not {wanted!r}",
-                    "use the settings of that batch, or choose another path",
-                )
-        self.rows = {row.key: row for row in map(read_row, stored)}
+            raise JournalError(self.path, NOT_WHOLE, CORRUPT)
+        check_meta(self.path, held, meta)
+        if OUT in held:
+            self._remembered = (OUT, held[OUT] or "")
+
+    @property
+    def results_end(self) -> int | None:
+        """The length of the file of results, as it is remembered; None if it was another file."""
+        if self.results is None or self._remembered is None:
+            return None
+        path, end = json.loads(self._remembered[1])
+        return int(end) if path == self.results.path else None
+
+    def _note_found(self, row: Row) -> None:
+        self.size += 1
+        self._sum = total((self._sum, row.weight))
+        if is_uncertain(row):
+            self.uncertain.append(row)
+        elif row.execution_id is not None:
+            self.known.append((row.execution_id, row.tag))
 
     async def _make(self, connection: aiosqlite.Connection, meta: dict[str, str | None]) -> None:
         """Make the tables, in the transaction that is open: a kill leaves all of them or none."""
@@ -196,6 +230,48 @@ class Journal:
     def closed(self) -> bool:
         """Whether nothing can be written, because it is not open."""
         return self._connection is None
+
+    # -- reading ----------------------------------------------------------------------------
+
+    async def claim(self, key: str) -> Row | None:
+        """Give the row of an item, if an earlier opening wrote one; each key is claimed once.
+
+        Raises:
+            KeyError: it has been claimed.
+            JournalError: the file can't be read.
+        """
+        try:
+            if not await self._fetch(CLAIM, key):
+                raise KeyError(key)
+            return await self.find(key)
+        except sqlite3.Error as error:
+            self.broken = journal_error(self.path, error)
+            raise self.broken.fresh() from error
+
+    async def find(self, key: str) -> Row | None:
+        """Give the row that an earlier opening wrote."""
+        found = await self._fetch(FIND, key) if self.size else ()
+        return read_row(found[0]) if found else None
+
+    async def lacks_requests(self) -> bool:
+        """Tell whether it does not keep what some items asked for that may be tried again."""
+        return bool(await self._fetch(LACKING))
+
+    async def retriable(self, after: str, most: int) -> list[tuple[str, str]]:
+        """Give keys and requests of items that may be tried again, in the order of their keys."""
+        try:
+            return [tuple(row) for row in await self._fetch(RETRIABLE, after, most)]
+        except sqlite3.Error as error:
+            raise journal_error(self.path, error) from error
+
+    async def _fetch(self, statement: str, *values: Any) -> Sequence[Any]:
+        assert self._connection is not None  # noqa: S101 - it is open
+        return [*await self._connection.execute_fetchall(statement, values)]
+
+    async def _count_left(self) -> None:
+        if self.size and self.broken is None:
+            ((count, unended),) = await self._fetch(LEFT)
+            self.left = count, unended or 0
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -232,11 +308,12 @@ class Journal:
         while self._pending:
             group, self._pending = self._pending, []
             try:
-                await self._commit([stored for stored, _ in group], self._sum)
+                named = self._remember_results()
+                await self._commit([stored for stored, _ in group], named, self._sum)
             except Exception as error:
                 if not isinstance(error, sqlite3.Error):
                     logger.exception("the journal %s broke", self.path)
-                self.broken = self._error(error)
+                self.broken = journal_error(self.path, error)
                 group, self._pending = [*group, *self._pending], []
             for _, done in group:
                 if done.done():  # who waited was cancelled
@@ -247,15 +324,40 @@ class Journal:
                     done.set_exception(self.broken.fresh())
         self._writer = None
 
-    async def _commit(self, rows: list[tuple[Any, ...]], said: int) -> None:
+    def _remember_results(self) -> list[tuple[str, str]]:
+        """Give what is to be remembered of the file of results, whose lines are on their way."""
+        if self.results is None:
+            return []
+        named = (OUT, json.dumps([self.results.path, self.results.flush()]))
+        before = 0 if self._remembered is None else weigh(self._remembered)
+        self._sum, self._remembered = total((self._sum, -before, weigh(named))), named
+        return [named]
+
+    async def _commit(
+        self, rows: list[tuple[Any, ...]], named: list[tuple[str, str]], said: int
+    ) -> None:
         assert self._connection is not None  # noqa: S101 - `open` made it
         await self._connection.executemany(WRITE, rows)
-        await self._connection.execute(WRITE_META, (SUM, str(said)))
+        await self._connection.executemany(WRITE_META, [*named, (SUM, str(said))])
         await self._connection.commit()
+
+    async def remember_all(self) -> None:
+        """Remember that the file of results, which was begun anew, has all that is settled."""
+        if self._connection is None or self.broken is not None:
+            return
+        try:
+            await self._commit([], self._remember_results(), self._sum)
+        except sqlite3.Error as error:
+            self.broken = journal_error(self.path, error)
 
     async def aclose(self) -> None:
         """Write what is pending, and let go of the file; safe to call again."""
-        if self._writer is not None:
+        try:
+            if self._connection is not None:
+                await self._count_left()
+        except sqlite3.Error as error:
+            logger.info("what is left in %s can't be told: %s", self.path, error)
+        while self._writer is not None:  # last, so that nothing is noted between it and the end
             await self._writer
         connection, self._connection = self._connection, None
         try:
@@ -263,35 +365,5 @@ class Journal:
                 await connection.close()
         finally:
             if self._identity is not None:
-                _OPEN.discard(self._identity)
+                OPEN.discard(self._identity)
                 self._identity = None
-
-    # -- errors ------------------------------------------------------------------------------
-
-    def _refuse(self, problem: str, remedy: str) -> NoReturn:
-        raise JournalError(self.path, problem, remedy)
-
-    def _error(self, error: Exception) -> JournalError:
-        """Say what an error of SQLite or of the file system means."""
-        text = clip(error, 200)
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return self._in_use()
-        if code is not None and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return JournalError(self.path, f"it is corrupt ({text})", _CORRUPT)
-        if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
-            return JournalError(self.path, "the disk is full", "make room, then run it again")
-        return JournalError(
-            self.path,
-            f"it can't be read or written ({text})",
-            "see that the folder exists, is writable and has room, then run it again",
-        )
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Tell files apart, whatever their names; None for one that is not there."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -12,7 +12,7 @@ from refold_async._checks import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -33,7 +33,8 @@ CREATE TABLE items (
     possible_duplicate INTEGER NOT NULL,
     outcome TEXT,
     result TEXT,                     -- JSON
-    error TEXT                       -- JSON
+    error TEXT,                      -- JSON
+    request TEXT                     -- JSON, where payloads are kept
 ) WITHOUT ROWID;
 """
 
@@ -59,6 +60,7 @@ class Row:
     outcome: str | None = None
     result: str | None = None
     error: str | None = None
+    request: str | None = None
     weight: int = 0
     """What it adds to the sum as it stands in the file; 0 for one that is not there yet."""
 
@@ -68,9 +70,29 @@ WRITE = (
     f"INSERT OR REPLACE INTO items ({', '.join(COLUMNS)})"  # noqa: S608 - our own names
     f" VALUES ({', '.join('?' * len(COLUMNS))})"
 )
-READ = f"SELECT {', '.join(COLUMNS)} FROM items ORDER BY position"  # noqa: S608
+READ = f"SELECT {', '.join(COLUMNS)} FROM items"  # noqa: S608
+FIND = f"{READ} WHERE key = ?"
+CLAIMED = "CREATE TEMP TABLE claimed (key TEXT PRIMARY KEY) WITHOUT ROWID"
+"""Keys of this batch's items; SQLite keeps them, in a file of its own where they are many."""
+CLAIM = "INSERT INTO claimed VALUES (?) ON CONFLICT DO NOTHING RETURNING 1"
+_UNENDED = "execution_id IS NULL AND (state != 'settled' OR outcome = 'unknown')"
+_RETRIABLE = (
+    f"({_UNENDED} OR (state = 'settled'"
+    " AND outcome IN ('failed', 'rejected', 'unknown', 'unsent')))"
+)
+RETRIABLE = (
+    "SELECT key, request FROM items"  # noqa: S608
+    f" WHERE key > ? AND {_RETRIABLE} ORDER BY key LIMIT ?"
+)
+LACKING = f"SELECT 1 FROM items WHERE request IS NULL AND {_RETRIABLE} LIMIT 1"  # noqa: S608
+LEFT = (
+    f"SELECT count(*), sum(state = 'started' OR ({_UNENDED})) FROM items"  # noqa: S608
+    " WHERE key NOT IN (SELECT key FROM claimed)"
+)
 WRITE_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _REAL = {"intended_at", "since", "settled_at"}
+OUT = "out"
+"""The name under which it holds the file of results and how long that was."""
 SUM = "sum"
 """The name under which `meta` holds the sum of all rows, its own aside."""
 
@@ -105,3 +127,8 @@ def weigh(stored: Sequence[Any]) -> int:
 def total(weights: Iterable[int]) -> int:
     """Add weights up: in any order, and one at a time as rows change."""
     return sum(weights) % 2**64
+
+
+def is_uncertain(row: Row) -> bool:
+    """Whether a run of this row may exist whose id is not known."""
+    return row.execution_id is None and (row.state != "settled" or row.outcome == "unknown")

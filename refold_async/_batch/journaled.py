@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from refold_async._batch.carrier import Carrier, UnsentError, outcome_of_start
 from refold_async._batch.journal import Journal
-from refold_async._batch.journal_rows import Row
+from refold_async._batch.journal_rows import Row, is_uncertain
 from refold_async._batch.journal_values import dump_error, dump_result, load_failure, load_result
+from refold_async._batch.kept import dump_request
 from refold_async._batch.models import BatchOutcome
-from refold_async._batch.recovery import PATIENCE, Recovery, is_uncertain
+from refold_async._batch.patience import ImpatientError
+from refold_async._batch.recovery import PATIENCE, Recovery
 from refold_async._clock import done_within
 from refold_async._errors import (
     ConfigError,
     ExecutionOutcomeUnknownError,
     JournalError,
+    NotSentError,
     RefoldError,
+    clip,
 )
 from refold_async._handle import ExecutionHandle
+from refold_async._logs import Log, about
 from refold_async._models import ExecutionRef
 from refold_async._transport import Finding
 
@@ -32,8 +37,9 @@ if TYPE_CHECKING:
 
     from refold_async._batch.carrier import Ending
     from refold_async._batch.fan import Entry, Fan, Submission
+    from refold_async._starting import Found
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 
 _LAST_ANSWERS = 1.0
@@ -49,13 +55,17 @@ class JournaledCarrier(Carrier):
         recovery: finds runs whose ids the journal never learned.
         reattach: gives the handle of a run that was started before.
         has_runs: whether the journal knows of runs from earlier processes.
+        retry: whether items that failed are started anew, and those not begun are left.
+        keeps: whether the journal keeps what items ask for.
     """
 
     journal: Journal
     recovery: Recovery
     reattach: Callable[[ExecutionRef], ExecutionHandle[Any]]
-    _keys: set[str] = attrs.field(factory=set)
     has_runs: bool = False
+    retry: bool = False
+    keeps: bool = False
+    _mentioned: bool = False
     _missing: int = 0  # answers, when the batch was cancelled
     _all_told: asyncio.Future[None] | None = None
     _led: asyncio.Future[None] | None = None  # done once the journal's first start is through
@@ -64,7 +74,7 @@ class JournaledCarrier(Carrier):
         """Do what is left to do for the item."""
         try:
             submission = self.prepared(entry)
-            row = self._claim(entry, submission)
+            row = await self._claim(entry, fan, submission)
         except UnsentError as unsent:
             return BatchOutcome.UNSENT, None, unsent.error
         except RefoldError as error:
@@ -79,22 +89,28 @@ class JournaledCarrier(Carrier):
             return await self._clear_up(entry, fan, row, submission)
         return await self._start(entry, fan, row, submission)
 
-    def is_over(self, entry: Entry) -> bool:
+    async def is_over(self, entry: Entry) -> bool:
         """Whether an earlier process has seen the item begin: its payload was sent as it is."""
-        row = self.journal.rows.get(entry.journal_key)
+        row = await self.journal.find(entry.journal_key)
         return row is not None and (row.execution_id is not None or row.outcome == "succeeded")
 
-    def _claim(self, entry: Entry, submission: Submission) -> Row:
+    async def _claim(self, entry: Entry, fan: Fan, submission: Submission) -> Row:
         """Give the item's row; a new one has the state "new" until it is written."""
-        key = entry.journal_key
-        if key in self._keys:
+        key, request = entry.journal_key, submission.request
+        try:
+            row = await self.journal.claim(key)
+        except KeyError:
             raise ConfigError(
                 f"{entry.key!r} appears twice in this input; a journal needs one key per item",
                 field="key",
-            )
-        self._keys.add(key)
-        request, row = submission.request, self.journal.rows.get(key)
+            ) from None
+        except JournalError as error:
+            fan.stop(str(error))
+            raise UnsentError(error) from None
+        if self.retry and row is None:
+            raise UnsentError(NotSentError("not sent: a retry does not begin what has not begun"))
         if row is None:
+            self._mention_keys(entry)
             return Row(
                 key=key,
                 position=entry.index,
@@ -105,14 +121,43 @@ class JournaledCarrier(Carrier):
                 account=request.account,
                 state="new",
                 intended_at=self.recovery.clock.time(),
+                request=dump_request(entry.request, submission) if self.keeps else None,
             )
         if row.fingerprint != submission.fingerprint:
             if row.execution_id is not None:
                 entry.handle = self._handle(row, slug=None)
             raise self._was_another(entry, row)
-        del self.journal.rows[key]
+        if self.retry and row.state == "settled" and row.outcome == BatchOutcome.FAILED:
+            return self._anew(row, submission)
         if row.findable and row.tag is not None and row.tag != request.instance_tag:
             submission.retag(row.tag)
+        return row
+
+    def _mention_keys(self, entry: Entry) -> None:
+        """Say once what it costs that items have no keys of their own."""
+        if entry.request.key is None and not self._mentioned:
+            self._mentioned = True
+            logger.info(
+                "items without a key are known to the journal %s by their places in the input: run"
+                " it again with exactly that input; ExecutionRequest(key=...) lifts that",
+                self.journal.path,
+            )
+
+    def _anew(self, row: Row, submission: Submission) -> Row:
+        """Give the row of an item that failed for another run, with a tag of its own.
+
+        In the file it stays as it is until the start is intended.
+        """
+        request = submission.request
+        if request.unique_tag and row.findable and row.tag == request.instance_tag:
+            raise ConfigError(
+                f"{row.tag!r} is the tag of the run that failed, and can't be that of another;"
+                " leave the tag out to have items retried",
+                field="instance_tag",
+            )
+        row.tag, row.findable, row.state = request.instance_tag, request.unique_tag, "new"
+        row.execution_id = row.outcome = row.result = row.error = row.settled_at = None
+        row.attempts, row.possible_duplicate = 0, False
         return row
 
     def _was_another(self, entry: Entry, row: Row) -> JournalError:
@@ -137,6 +182,8 @@ class JournaledCarrier(Carrier):
         if self.wait and row.execution_id is not None and not has_all:
             return None  # it was not waited for then, or without its output, and is now
         entry.resumed = True
+        if self.journal.results is not None:
+            self.journal.results.skip(entry.index)
         if row.execution_id is not None:
             fan.acknowledged(entry, self._handle(row, slug=entry.request.slug))
             fan.started()
@@ -155,31 +202,46 @@ class JournaledCarrier(Carrier):
         mode = submission.policy.mode
         if mode == "never" or not row.findable:
             why = "its tag is a label" if mode != "never" else "the mode `never` does not look"
-            return await self._unknown(fan, row, why)
+            return await self._unknown(entry, fan, row, why)
         found = self.recovery.known(row)
         if found is None:
             settle = submission.policy.settle
             self.recovery.expect(row, settle=settle, is_safe=mode == "safe")
-            await fan.step_aside(entry)
-            found = await self.recovery.look_again(row)
+            try:
+                found = await fan.patience.bear(partial(self._look_again, entry, fan, row))
+            except ImpatientError:
+                return await self._unknown(
+                    entry, fan, row, "the batch ended before it was looked for"
+                )
         finding = Finding.UNPROVEN if found is None else found.finding
         if found is not None and found.execution_id is not None:
             return await self._adopt(entry, fan, row, found.execution_id)
         if finding is not Finding.ABSENT or submission.request.sync:
-            return await self._unknown(fan, row, finding.value)
+            return await self._unknown(entry, fan, row, finding.value)
         if fan.stopped is not None:
-            return await self._unknown(fan, row, "the batch was stopped before it was sent again")
+            return await self._unknown(
+                entry, fan, row, "the batch was stopped before it was sent again"
+            )
         return await self._start(entry, fan, row, submission)
 
+    async def _look_again(self, entry: Entry, fan: Fan, row: Row) -> Found | None:
+        await fan.step_aside(entry)
+        return await self.recovery.look_again(row)
+
     async def _adopt(self, entry: Entry, fan: Fan, row: Row, execution_id: str) -> Ending:
-        logger.info("item %s: its run %s was found by its tag", entry.key, execution_id)
+        logger.info(
+            "item %s: its run %s was found by its tag",
+            clip(entry.key, 80),
+            execution_id,
+            extra=_about_item(row) | {"execution_id": execution_id},
+        )
         row.execution_id = execution_id
         row.attempts = max(row.attempts, 1)
         row.state = "started"
         await self._keep(fan, row)
         return await self._go_on(entry, fan, row)
 
-    async def _unknown(self, fan: Fan, row: Row, why: str) -> Ending:
+    async def _unknown(self, entry: Entry, fan: Fan, row: Row, why: str) -> Ending:
         look = "look through refold.executions.list(start_date=...)"
         if row.findable:
             look = f"await refold.find({row.tag!r}, workflow_id={row.workflow_id!r}) looks for it"
@@ -190,7 +252,7 @@ class JournaledCarrier(Carrier):
             workflow_id=row.workflow_id,
             attempts=max(row.attempts, 1),
         )
-        return await self._settled(fan, row, (BatchOutcome.UNKNOWN, None, error))
+        return await self._settled(entry, fan, row, (BatchOutcome.UNKNOWN, None, error))
 
     # -- from intent to end ------------------------------------------------------------------
 
@@ -211,7 +273,7 @@ class JournaledCarrier(Carrier):
                 self.recovery.started(row)
                 await self._keep(fan, row)
         except (UnsentError, RefoldError) as error:
-            return await self._not_started(fan, row, error, again=again)
+            return await self._not_started(entry, fan, row, error, again=again)
         fan.started()
         return await self._finish(entry, fan, row)
 
@@ -233,14 +295,22 @@ class JournaledCarrier(Carrier):
         except JournalError as error:
             fan.stop(str(error))
             raise UnsentError(error) from None
+        except ExecutionOutcomeUnknownError:
+            if fan.patience.is_over and submission.has_left:
+                self._await_answer(row, submission)
+            raise
         except asyncio.CancelledError:
             if intended and submission.has_left:
-                self._missing += 1
-                submission.later(lambda handle: self._told(row, handle))
+                self._await_answer(row, submission)
             elif intended and not again:
                 row.state, row.outcome = "settled", BatchOutcome.UNSENT
                 self.journal.note(row)
             raise
+
+    def _await_answer(self, row: Row, submission: Submission) -> None:
+        """Have the id of a run written down that comes after its item has ended."""
+        self._missing += 1
+        submission.later(lambda handle: self._told(row, handle))
 
     def _told(self, row: Row, handle: ExecutionHandle[Any] | None) -> None:
         """Note the id that came after the batch was cancelled, if the journal is still open."""
@@ -260,17 +330,17 @@ class JournaledCarrier(Carrier):
             await done_within(self.recovery.clock, self._all_told, _LAST_ANSWERS)
 
     async def _not_started(
-        self, fan: Fan, row: Row, error: UnsentError | RefoldError, *, again: bool
+        self, entry: Entry, fan: Fan, row: Row, error: UnsentError | RefoldError, *, again: bool
     ) -> Ending:
         """Say what it means that a start failed; one that was uncertain before stays so."""
         if again:
-            return await self._unknown(fan, row, f"sent again it came to: {error}")
+            return await self._unknown(entry, fan, row, f"sent again it came to: {error}")
         if isinstance(error, UnsentError):
             ending: Ending = BatchOutcome.UNSENT, None, error.error
         else:
             row.attempts += getattr(error, "attempts", 0)
             ending = outcome_of_start(error), None, error
-        return ending if row.state == "new" else await self._settled(fan, row, ending)
+        return ending if row.state == "new" else await self._settled(entry, fan, row, ending)
 
     @asynccontextmanager
     async def _turn(self, row: Row, submission: Submission) -> AsyncIterator[None]:
@@ -301,10 +371,11 @@ class JournaledCarrier(Carrier):
             logger.warning(
                 "item %s is sent again: its run is proven not to be in the list"
                 " (workflow_id=%s, instance_tag=%s)%s",
-                row.key.removeprefix("#"),
+                clip(row.key.removeprefix("#"), 80),
                 row.workflow_id,
                 row.tag,
                 ": possible duplicate" if row.possible_duplicate else "",
+                extra=_about_item(row),
             )
         else:
             row.since, row.intended_at = (
@@ -314,12 +385,17 @@ class JournaledCarrier(Carrier):
         row.state, row.outcome, row.result, row.error = "intended", None, None, None
 
     async def _finish(self, entry: Entry, fan: Fan, row: Row) -> Ending:
-        return await self._settled(fan, row, await self.end(entry, fan))
+        ending = await self.end(entry, fan)
+        if fan.patience.is_over and ending[0] is BatchOutcome.UNKNOWN:
+            return ending  # in the journal it runs, and is waited for another time
+        return await self._settled(entry, fan, row, ending)
 
-    async def _settled(self, fan: Fan, row: Row, ending: Ending) -> Ending:
+    async def _settled(self, entry: Entry, fan: Fan, row: Row, ending: Ending) -> Ending:
         outcome, result, error = ending
         row.state, row.outcome, row.settled_at = "settled", outcome, self.recovery.clock.time()
         row.result, row.error = dump_result(result), dump_error(error)
+        if self.journal.results is not None:
+            self.journal.results.write_early(fan.item(entry, outcome, result, error))
         await self._keep(fan, row)
         return ending
 
@@ -342,3 +418,14 @@ class JournaledCarrier(Carrier):
         )
         handle.attempts, handle.possible_duplicate = row.attempts, row.possible_duplicate
         return handle
+
+
+def _about_item(row: Row) -> dict[str, object]:
+    """Give the `extra` of a line that tells of an item."""
+    return about(
+        key=row.key.removeprefix("#"),
+        execution_id=row.execution_id,
+        workflow_id=row.workflow_id,
+        linked_account_id=row.account,
+        instance_tag=row.tag,
+    )

@@ -9,11 +9,11 @@ See: "Get Workflow Request Structure".
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from typing import TYPE_CHECKING, Any
 
 from refold_async._errors import ConfigError, PayloadError, clip
+from refold_async._logs import Log, about
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from refold_async._batch.models import ExecutionRequest
     from refold_async._models import RequestStructure
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 _LONGEST = 300
 """Characters of a complaint, which quotes the value at fault."""
@@ -97,7 +97,10 @@ def _validator(workflow_id: str, schema: Mapping[str, Any]) -> Any:
         kind.check_schema(dict(schema))
     except (jsonschema.SchemaError, RecursionError) as error:
         logger.warning(
-            "the schema of workflow %s is none, payloads go unchecked: %s", workflow_id, clip(error)
+            "the schema of workflow %s is none, payloads go unchecked: %s",
+            workflow_id,
+            clip(error),
+            extra=about(workflow_id=workflow_id),
         )
         return None
     # An empty registry: nothing a schema refers to is fetched.
@@ -111,7 +114,12 @@ def _complain(name: str, validator: Any, payload: Any) -> None:
     try:
         worst = best_match(validator.iter_errors(payload))
     except (Unresolvable, RecursionError, re.error) as error:
-        logger.warning("the payload of item %s can't be checked: %s", name, clip(error))
+        logger.warning(
+            "the payload of item %s can't be checked: %s",
+            clip(name, 80),
+            clip(error),
+            extra=about(key=name),
+        )
         return
     if worst is not None:
         raise PayloadError(f"item {name}: {clip(worst.message, _LONGEST)}", path=worst.json_path)

@@ -7,7 +7,6 @@ Their tags are looked for in the list of runs, all at once. One that is not ther
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -15,6 +14,7 @@ import attrs
 from refold_async._batch.journal_rows import Row
 from refold_async._clock import Clock, done_within
 from refold_async._errors import RefoldError
+from refold_async._logs import Log, about
 from refold_async._starting import Found
 from refold_async._transport import Finding
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from refold_async._batch.journal import Journal
     from refold_async._starting import Sightings
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 _WITNESSES = 1_000
 """Runs started now that are remembered, to see whether the list has caught up."""
@@ -84,10 +84,9 @@ class Recovery:
     async def begin(self, journal: Journal) -> None:
         """Look for all rows of which nobody knows whether they have run."""
         self._opened_at = self.clock.monotonic()
-        rows = journal.rows.values()
-        lost = {row.tag: row for row in rows if is_uncertain(row) and row.findable and row.tag}
+        lost = {row.tag: row for row in journal.uncertain if row.findable and row.tag}
         if lost:
-            await self._look(lost)
+            await self.look(lost)
             # What is not there yet is looked for again.
             self._found = {tag: self._found[tag] for tag in lost if self._is_settled(tag)}
 
@@ -123,7 +122,11 @@ class Recovery:
         try:
             await self.lists.meet(account)
         except RefoldError as error:
-            logger.info("the list of runs does not tell the service's time: %s", error)
+            logger.info(
+                "the list of runs does not tell the service's time: %s",
+                error.describe(),
+                extra=about(linked_account_id=account, request_id=error.request_id),
+            )
 
     async def aclose(self) -> None:
         """End what is under way."""
@@ -139,14 +142,14 @@ class Recovery:
             if wait > 0 and await self.lists.pause(wait):
                 return
             left = {tag: row for tag, row in self._waiting.items() if not self._is_settled(tag)}
-            if not left or await self._look(left):
+            if not left or await self.look(left):
                 return
 
     def _is_settled(self, tag: str) -> bool:
         found = self._found.get(tag)
         return found is not None and found.finding in {Finding.FOUND, Finding.AMBIGUOUS}
 
-    async def _look(self, lost: dict[str, Row]) -> bool:
+    async def look(self, lost: dict[str, Row]) -> bool:
         """Look for rows, account by account; tell whether every list has caught up with us."""
         caught_up = True
         for (account, is_dated), rows in _readings(lost.values()).items():
@@ -162,7 +165,11 @@ class Recovery:
                     witnesses=witnesses,
                 )
             except RefoldError as error:
-                logger.info("the list of runs could not be read: %s", error.describe())
+                logger.info(
+                    "the list of runs could not be read: %s",
+                    error.describe(),
+                    extra=about(linked_account_id=account, request_id=error.request_id),
+                )
                 for row in rows:
                     self._found.pop(row.tag or "", None)
                 caught_up = False
@@ -181,11 +188,6 @@ class Recovery:
             for execution_id, row in self._witnesses.items()
             if row.account == account and (len(workflow_ids) > 1 or row.workflow_id in workflow_ids)
         }
-
-
-def is_uncertain(row: Row) -> bool:
-    """Whether a run of this row may exist whose id is not known."""
-    return row.execution_id is None and (row.state != "settled" or row.outcome == "unknown")
 
 
 def _readings(rows: Iterable[Row]) -> dict[tuple[str | None, bool], list[Row]]:

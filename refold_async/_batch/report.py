@@ -47,12 +47,42 @@ class FailureGroup:
         return f"{self.count:,} {self.outcome}: {self.error}{where}{why}"
 
 
+@attrs.define(eq=False)
+class Summary:
+    """What a report says of its items, gathered one by one."""
+
+    counts: Counter[BatchOutcome] = attrs.field(factory=Counter)
+    resumed: int = 0
+    slowest: list[BatchItem] = attrs.field(factory=list)
+    reasons: dict[tuple[BatchOutcome, str, str | None], tuple[int, BatchItem]] = attrs.field(
+        factory=dict
+    )
+
+    def take(self, item: BatchItem) -> None:
+        """Count an item."""
+        self.counts[item.outcome] += 1
+        self.resumed += item.resumed
+        is_slow = len(self.slowest) < _SLOWEST or _time(item) > _time(self.slowest[-1])
+        if item.handle is not None and not item.resumed and is_slow:
+            self.slowest = sorted([*self.slowest, item], key=lambda each: -_time(each))
+            del self.slowest[_SLOWEST:]
+        if item.error is not None:
+            reason = (item.outcome, type(item.error).__name__, item.failed_node)
+            count, first = self.reasons.get(reason, (0, item))
+            self.reasons[reason] = count + 1, min(first, item, key=lambda each: each.index)
+
+
+def _time(item: BatchItem) -> float:
+    return item.seconds or 0.0
+
+
 @attrs.define(frozen=True, kw_only=True, slots=False, repr=False, eq=False)
 class BatchReport(Generic[Out_co]):
     """What a batch came to; `print(report)` shows it as a table.
 
     Attributes:
-        all_items: every item, in input order.
+        all_items: every item, in input order; none if the results went to a file (`out`).
+        out: the file the results went to, if they did.
         duration: seconds the batch took.
         requests: requests the client made meanwhile, by operation; other calls of the same client
             are counted too.
@@ -60,6 +90,7 @@ class BatchReport(Generic[Out_co]):
         input_ended: whether the input was read to its end. Not if it raised, nor if the batch was
             stopped, unless it is a list or a tuple: what was not read is not in the report.
         journal_error: why the journal could not be written any more, if so.
+        out_error: why the file of results could not be written any more, if so.
         stopped: why nothing more was sent from some point on, if so.
     """
 
@@ -70,15 +101,27 @@ class BatchReport(Generic[Out_co]):
     input_ended: bool = True
     journal_error: Exception | None = None
     stopped: str | None = None
+    out: str | None = None
+    out_error: OSError | None = None
+    _gathered: Summary | None = None
 
     @cached_property
+    def _summary(self) -> Summary:
+        if self._gathered is not None:
+            return self._gathered
+        summary = Summary()
+        for item in self.all_items:
+            summary.take(item)
+        return summary
+
+    @property
     def _counts(self) -> Counter[BatchOutcome]:
-        return Counter(item.outcome for item in self.all_items)
+        return self._summary.counts
 
     @property
     def total(self) -> int:
         """Items of the input."""
-        return len(self.all_items)
+        return self._counts.total()
 
     @property
     def succeeded(self) -> int:
@@ -108,13 +151,12 @@ class BatchReport(Generic[Out_co]):
     @property
     def resumed(self) -> int:
         """Items whose run was started by an earlier process."""
-        return sum(item.resumed for item in self.all_items)
+        return self._summary.resumed
 
     @property
     def slowest(self) -> tuple[BatchItem[Out_co], ...]:
         """The items whose runs were started now and took longest; five at most, slowest first."""
-        timed = [item for item in self.all_items if item.handle is not None and not item.resumed]
-        return tuple(sorted(timed, key=lambda item: -(item.seconds or 0.0))[:_SLOWEST])
+        return tuple(self._summary.slowest)
 
     @cached_property
     def failures(self) -> tuple[FailureGroup, ...]:
@@ -122,19 +164,19 @@ class BatchReport(Generic[Out_co]):
 
         Those that were never sent are among them, and those that succeeded with an `OutputError`.
         """
-        groups: dict[tuple[BatchOutcome, str, str | None], list[BatchItem]] = {}
-        for item in self.all_items:
-            if item.error is not None:
-                reason = (item.outcome, type(item.error).__name__, item.failed_node)
-                groups.setdefault(reason, []).append(item)
         found = (
-            FailureGroup(outcome=outcome, error=error, node=node, count=len(g), example=g[0])
-            for (outcome, error, node), g in groups.items()
+            FailureGroup(outcome=outcome, error=error, node=node, count=count, example=first)
+            for (outcome, error, node), (count, first) in self._summary.reasons.items()
         )
         return tuple(sorted(found, key=lambda group: -group.count))
 
     def items(self, outcome: BatchOutcome | str | None = None) -> list[BatchItem[Out_co]]:
-        """Give the items in input order, those of one outcome or all."""
+        """Give the items in input order, those of one outcome or all.
+
+        Raises:
+            ConfigError: there is no such outcome, or the items went to a file.
+        """
+        self._check_kept()
         try:
             wanted = None if outcome is None else BatchOutcome(outcome)
         except ValueError:
@@ -147,15 +189,23 @@ class BatchReport(Generic[Out_co]):
 
         Raises:
             ExceptionGroup: the error of each item that has one, with the item's key as a note, what
-                the input raised, if it did, and that it was not read to its end.
+                the input raised, if it did, and that it was not read to its end. Where the items
+                went to a file, one error for each reason.
         """
-        errors = [_noted(item) for item in self.all_items if item.error is not None]
-        others = [e for e in (self.input_error, self.journal_error) if e is not None]
+        failed = [item for item in self.all_items if item.error is not None]
+        if self.out is not None:
+            failed = [group.example for group in self.failures]
+        errors = [_noted(item) for item in failed]
+        others: list[Exception] = [
+            e for e in (self.input_error, self.journal_error, self.out_error) if e is not None
+        ]
         if self.input_error is None and not self.input_ended:
             others.append(RefoldError(f"the input was not read to its end: {self.stopped}"))
         if errors or others:
-            misfits = sum(isinstance(error, OutputError) for error in errors)
-            words = f"{len(errors) - misfits:,} of {self.total:,} items did not succeed"
+            groups = self.failures
+            misfits = sum(g.count for g in groups if g.error == OutputError.__name__)
+            failed_ones = sum(g.count for g in groups) - misfits
+            words = f"{failed_ones:,} of {self.total:,} items did not succeed"
             if misfits:
                 words += f"; the output of {misfits:,} others, which ran, does not fit its type"
             raise ExceptionGroup(words, [*errors, *others])
@@ -168,13 +218,21 @@ class BatchReport(Generic[Out_co]):
 
         Raises:
             OSError: the file can't be written.
+            ConfigError: the items went to a file already.
         """
+        self._check_kept()
         lines = (json.dumps(item.document()) + "\n" for item in self.all_items)
         if isinstance(path_or_file, str | os.PathLike):
             with Path(plain(os.fspath(path_or_file))).open("w", encoding="utf-8") as file:
                 file.writelines(lines)
         else:
             path_or_file.writelines(lines)
+
+    def _check_kept(self) -> None:
+        if self.out is not None:
+            raise ConfigError(
+                f"the items are not kept; they are in {self.out}, one JSON line each", field="out"
+            )
 
     def __str__(self) -> str:
         pace = f", {self.total / self.duration:,.1f} per second" if self.duration > 0 else ""
@@ -190,7 +248,11 @@ class BatchReport(Generic[Out_co]):
         slow = [f"{item.key} {item.seconds:,.1f} s" for item in self.slowest]
         if slow:
             lines.append("  slowest: " + ", ".join(slow))
-        trouble = {"input": self.input_error, "journal": self.journal_error}
+        trouble = {
+            "input": self.input_error,
+            "journal": self.journal_error,
+            "out": self.out_error,
+        }
         lines += [f"  {what}: {clip(why)}" for what, why in trouble.items() if why is not None]
         if self.stopped:
             rest = "" if self.input_ended else "; the input was not read to its end"

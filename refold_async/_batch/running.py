@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter, deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 from refold_async._batch.carrier import UnsentError
 from refold_async._batch.fan import Entry
 from refold_async._batch.models import BatchItem, BatchOutcome, BatchProgress
-from refold_async._batch.report import BatchReport
-from refold_async._errors import RefoldError
+from refold_async._batch.report import BatchReport, Summary
+from refold_async._errors import RefoldError, clip
+from refold_async._logs import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from refold_async._batch.carrier import Carrier
     from refold_async._batch.fan import Fan
     from refold_async._batch.preflight import Preflight
-    from refold_async._clock import Clock
+    from refold_async._batch.results import Results
+    from refold_async._batch.wishes import Wishes
+    from refold_async._clock import Clock, Timer
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 _LATELY = 10.0
 """Seconds over which the rate is taken."""
@@ -56,6 +58,11 @@ class Tally:
     def failures(self) -> int:
         """How many items have failed, were rejected, or are unknown."""
         return sum(self._counts[outcome] for outcome in _FAILURES)
+
+    @property
+    def done(self) -> int:
+        """How many items have ended."""
+        return self._counts.total()
 
     def started(self) -> None:
         """Count an item whose run is known to have begun."""
@@ -111,24 +118,37 @@ async def run(
     tally: Tally,
     *,
     requests_made: Callable[[], Mapping[str, int]],
-    stop: asyncio.Event | None,
-    stop_after_failures: int | None,
+    wishes: Wishes,
+    results: Results | None,
 ) -> BatchReport:
     """Run a batch to its end, and report; nothing that fails in an item is raised."""
     items: list[BatchItem] = []
-    watching = asyncio.get_running_loop().create_task(_watch(stop, fan))
+    summary = Summary()
+    watching = asyncio.get_running_loop().create_task(_watch(wishes.stop, fan))
+    ending = None if wishes.timeout is None else _end_after(wishes.timeout, tally, fan)
+    most = wishes.stop_after_failures
     try:
         async with aclosing(fan.items()) as settled:
             async for item in settled:
-                items.append(item)
+                if results is None:
+                    items.append(item)
+                else:
+                    summary.take(item)
+                    results.write(item)
+                    if results.broken is not None:
+                        fan.stop(f"the results can't be written: {results.broken}")
                 tally.settled(item)
-                if stop_after_failures is not None and tally.failures >= stop_after_failures:
+                if most is not None and tally.failures >= most:
                     fan.stop(f"{tally.failures} items have failed")
     except Exception as error:
         if error is not fan.input_error:
             raise
-        logger.error("the input of the batch raised after %d items: %r", len(items), error)  # noqa: TRY400 - it is raised to nobody, and is in the report
+        logger.error(  # noqa: TRY400 - it is raised to nobody, and is in the report
+            "the input of the batch raised after %d items: %s", tally.done, clip(repr(error), 200)
+        )
     finally:
+        if ending is not None:
+            ending.cancel()
         watching.cancel()
         await asyncio.wait([watching])
     return BatchReport(
@@ -138,6 +158,8 @@ async def run(
         input_error=fan.input_error,
         input_ended=fan.input_ended,
         stopped=fan.stopped,
+        out=None if results is None else results.path,
+        gathered=None if results is None else summary,
     )
 
 
@@ -145,6 +167,14 @@ async def _watch(stop: asyncio.Event | None, fan: Fan) -> None:
     if stop is not None:
         await stop.wait()
         fan.stop("it was asked to stop")
+
+
+def _end_after(timeout: float, tally: Tally, fan: Fan) -> Timer:
+    """Have nothing more sent once the batch has taken so long, what came before included."""
+    words = f"its time of {timeout:g} s is over"
+    if (left := timeout - tally.seconds) <= 0:
+        fan.stop(words)
+    return fan.clock.call_later(max(left, 0.0), lambda: fan.stop(words))
 
 
 async def check_all(
@@ -158,7 +188,7 @@ async def check_all(
         entry = Entry.of(index, request)
         try:
             submission = carrier.prepared(entry)
-            if not carrier.is_over(entry):
+            if not await carrier.is_over(entry):
                 await carrier.check(entry, submission, preflight)
         except (UnsentError, RefoldError) as error:
             wrong[index] = error

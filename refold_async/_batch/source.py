@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
 from types import CoroutineType
 from typing import Any, TypeAlias
 
 from refold_async._batch.models import ExecutionRequest
 from refold_async._errors import ConfigError
+from refold_async._logs import Log
 
-logger = logging.getLogger("refold_async")
+logger = Log("batch")
 
 Requests: TypeAlias = Iterable[ExecutionRequest] | AsyncIterable[ExecutionRequest]
 
@@ -57,7 +57,7 @@ class Input:
         ConfigError: it can't be iterated over.
     """
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests | None) -> None:
         _check(requests)
         self.pulled = 0
         self.ended = False
@@ -69,7 +69,7 @@ class Input:
             if isinstance(requests, AsyncIterable):
                 self._one_by_one: Any = aiter(requests)
             else:
-                self._many = iter(requests)
+                self._many = iter(requests)  # type: ignore[arg-type]
         except TypeError:
             raise ConfigError(
                 f"must be an iterable or async iterable, not {type(requests).__name__}; give"
@@ -77,6 +77,11 @@ class Input:
                 field="requests",
             ) from None
         self._source = self._one_by_one if self._many is None else self._many
+
+    @property
+    def place(self) -> str:
+        """What the request that was given last is called, if it has no key."""
+        return str(self.pulled - 1)
 
     async def next(self) -> Any:
         """Give the next request, or `END`."""

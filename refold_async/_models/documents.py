@@ -27,6 +27,8 @@ class ExecutionRef:
         slug: the application it was started with, if known.
         linked_account_id: for whom it runs, if known.
         instance_tag: its label, if known.
+        traceparent: the call that started it, as traces name it (W3C Trace Context); None without
+            telemetry. A wait for the run, in whatever process, is linked to it.
     """
 
     execution_id: str | None
@@ -34,6 +36,7 @@ class ExecutionRef:
     slug: str | None = None
     linked_account_id: str | None = None
     instance_tag: str | None = None
+    traceparent: str | None = None
 
     @property
     def created_at(self) -> datetime | None:

@@ -173,7 +173,7 @@ class Budget:
 
     def served(self, phase: int) -> None:
         """Tell that the service took a request."""
-        self.pace.throttle.serve(self._clock.monotonic(), phase)
+        self.pace.served(phase)
 
     def refused(self, phase: int, retry_after: float = 0.0, status: int = 429) -> None:
         """Tell that the service turned a request away as one too many.
@@ -201,15 +201,15 @@ class Budget:
 
     def stats(self) -> BudgetStats:
         """Show what is going on."""
-        now, throttle = self._clock.monotonic(), self.pace.throttle
+        now, pace = self._clock.monotonic(), self.pace
         names = [priority.name.lower() for priority in Priority]
         waiting = [sum(1 for _ in queue) for queue in self.queues]
         return BudgetStats(
-            rate=throttle.rate(now),
-            ceiling=throttle.ceiling,
+            rate=pace.rate(now),
+            ceiling=pace.ceiling,
             waiting=dict(zip(names, waiting, strict=True)),
             in_flight=self._places - self._free,
             granted=dict(zip(names, self._granted, strict=True)),
             refused=self._refused,
-            stopped_for=max(throttle.gate - now, 0.0),
+            stopped_for=max(pace.throttle.gate - now, 0.0),
         )

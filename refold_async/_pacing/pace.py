@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from refold_async._errors import api_error_class
+from refold_async._logs import Log
 from refold_async._pacing.throttle import TICK, Throttle
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refold_async._errors import ApiError
     from refold_async._pacing.turns import Priority, Turns, Waiter
 
-logger = logging.getLogger("refold_async")
+logger = Log("pacing")
 
 LONGEST_STOP = 120.0
 """Seconds for which a Retry-After holds everybody at most; then one request asks again."""
@@ -51,8 +51,7 @@ class Pace:
         self.throttle = Throttle(None)
         self.waiting: list[Member] = []  # those with callers in a queue; the first has its turn
         self._members: WeakSet[Member] = WeakSet()
-        self.news: Callable[[], object] = lambda: None  # told of a queue that begins, and of gates
-        self._share: float | None = None
+        self.news: Callable[[], object] = lambda: None  # told of queues that begin, gates, lessons
         self._burst = 0.0
         self._tokens = 0.0
         self._filled_at = clock.monotonic()  # when _tokens was true
@@ -63,15 +62,27 @@ class Pace:
         self._stop_told = -math.inf  # the end that was logged; -inf while the gate is open
 
     @property
-    def share(self) -> float | None:
-        """Requests per second that are ours of what others take too; None where nobody says so."""
-        return self._share
+    def part(self) -> float:
+        """The part of the rate that is ours, of what other processes take too; 1 without any."""
+        return self.throttle.part
 
-    @share.setter
-    def share(self, share: float | None) -> None:
-        self._share = share
-        self._set_ceiling()
-        self._start_again()
+    @part.setter
+    def part(self, part: float) -> None:
+        if part != self.throttle.part:
+            self.throttle.part = part
+            self._set_ceiling()
+            self.start_again()
+
+    def rate(self, now: float) -> float | None:
+        """Give the requests per second that may leave here now; None for any number."""
+        rate = self.throttle.rate(now)
+        return None if rate is None else rate * self.throttle.part
+
+    @property
+    def ceiling(self) -> float | None:
+        """The most that this ever is."""
+        ceiling = self.throttle.ceiling
+        return None if ceiling is None else ceiling * self.throttle.part
 
     def enter(self, member: Member) -> None:
         """Let a client's callers in; the strictest ceiling holds for all."""
@@ -87,9 +98,10 @@ class Pace:
         self._set_ceiling()
         if member in self.waiting:
             self.waiting.remove(member)
-        self._start_again()
+        self.start_again()
 
-    def _start_again(self) -> None:
+    def start_again(self) -> None:
+        """Serve who can be served, now that the rate may be another."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -104,12 +116,9 @@ class Pace:
         return [member.limit for member in self._members if member.limit is not None]
 
     def _set_ceiling(self) -> None:
-        ceiling, share = self.own_ceiling, self._share
         self._burst = min((float(limit.burst) for limit in self._limits()), default=1.0)
-        if share is not None and ceiling is not None and share < ceiling:
-            self._burst = max(self._burst * share / ceiling, 1.0)
-            ceiling = share
-        self.throttle.ceiling = ceiling if share is None else min(share, ceiling or share)
+        self._burst = max(self._burst * self.throttle.part, 1.0)
+        self.throttle.ceiling = self.own_ceiling
         self._tokens = min(self._tokens, self._burst)
 
     def take(self, now: float) -> bool:
@@ -120,7 +129,7 @@ class Pace:
         if self._stop_told > 0:
             self._stop_told = -math.inf
             logger.info("the pause is over: requests leave again")
-        rate = throttle.rate(now)
+        rate = self.rate(now)
         if rate is None:
             return True
         # A service that sheds gets no bursts; but timers are late, which is made up for.
@@ -137,9 +146,17 @@ class Pace:
         """Return a token that was not used."""
         self._tokens += 1
 
+    def served(self, phase: int) -> None:
+        """Take note that the service took a request."""
+        throttle, known = self.throttle, self.throttle.changes
+        throttle.serve(self.clock.monotonic(), phase)
+        if throttle.changes != known:
+            self.news()
+
     def refuse(self, phase: int, pause: float, status: int) -> None:
         """Slow everybody down, because the service refused a request."""
         now, throttle = self.clock.monotonic(), self.throttle
+        known = throttle.changes
         if now >= throttle.gate:
             self._stop_ends = self._stop_told = -math.inf
         throttle.refuse(now, phase)
@@ -150,12 +167,30 @@ class Pace:
             self._tokens, self._filled_at = min(self._tokens, 0.0), now
         if now + pause > self._stop_ends:
             self._stop_ends, self._stop_status = max(now + pause, throttle.gate), status
-        if now < throttle.gate:
+        if now < throttle.gate or throttle.changes != known:
             self.news()
         # Requests that were under way come back one after another, each with the same pause.
         if now < throttle.gate and self._stop_ends > self._stop_told + 1:
             self._stop_told = self._stop_ends
             self._tell(now)
+
+    def learn(self, lesson: str, told_at: float) -> None:
+        """Take what refusals have taught another process.
+
+        Args:
+            lesson: as of `Throttle.tell`.
+            told_at: monotonic seconds.
+
+        Raises:
+            ValueError: it is none.
+        """
+        now, throttle = self.clock.monotonic(), self.throttle
+        before = throttle.rate(now) or math.inf
+        throttle.learn(lesson, told_at)
+        if (throttle.rate(now) or math.inf) < before:
+            # As if we had been refused, but not all processes at once.
+            self._tokens, self._filled_at = min(self._tokens, random.random()), now
+        self.start_again()
 
     def stop(self, pause: float) -> None:
         """Let nothing leave for so long, because another process was told to wait."""
@@ -167,7 +202,7 @@ class Pace:
             self._stop_ends, self._stop_status = throttle.gate, 429
         self._stop_told = self._stop_ends
         self._tell(now)
-        self._start_again()
+        self.start_again()
 
     def _tell(self, now: float) -> None:
         """Let everybody know of a gate: who can't outlast it is told at once."""
@@ -179,8 +214,8 @@ class Pace:
             if error is not None:
                 waiter.granted.set_exception(error)
         length = self.throttle.gate - now
-        logger.log(
-            logging.WARNING if failed or length >= _LONG_STOP else logging.INFO,
+        tell = logger.warning if failed or length >= _LONG_STOP else logger.info
+        tell(
             "the service refused a request (HTTP %d): for %.3g s none leaves; %d queued calls wait,"
             " %d that would not wait so long fail",
             *(self._stop_status, length, waiting, failed),
@@ -236,7 +271,7 @@ class Pace:
             return
         delay = self.throttle.gate - now
         if delay <= 0:
-            rate = self.throttle.rate(now)
+            rate = self.rate(now)
             assert rate is not None  # noqa: S101 - or there had been a token
             delay = max((1 - self._tokens) / rate, 0.0)
             if self.throttle.learned:

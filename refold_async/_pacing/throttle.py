@@ -11,11 +11,16 @@
 4. A share of refusals that is no smaller at a third of the rate is chance, not load (a broken
    replica): the rate is what it was until the share doubles, for `MEMORY` seconds at most.
 5. At the ceiling, or `MEMORY` seconds after the rate was lowered, all is forgotten.
+
+Several that tell each other what they have learned, and what they have counted, are as one: each
+judges by the replies of all.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any
 
 import attrs
 
@@ -46,6 +51,18 @@ class Window:
     stopped: float  # seconds thereof behind a gate
     served: int = 0
     refused: int = 0
+    elsewhere: tuple[int, int] = (0, 0)  # of both, what others have told
+
+    @property
+    def own(self) -> tuple[int, int]:
+        """What was served and refused here."""
+        return self.served - self.elsewhere[0], self.refused - self.elsewhere[1]
+
+    def hear(self, served: int, refused: int) -> None:
+        """Count what others tell now, in place of what they told before."""
+        self.served += served - self.elsewhere[0]
+        self.refused += refused - self.elsewhere[1]
+        self.elsewhere = served, refused
 
     @property
     def sent(self) -> int:
@@ -73,7 +90,9 @@ class Throttle:
     def __init__(self, ceiling: float | None) -> None:
         self.ceiling = ceiling  # requests per second, or None; may be set from outside
         self.gate = -math.inf  # monotonic seconds before which nothing may leave; the same
+        self.part = 1.0  # of the rate; the rest leaves elsewhere
         self.phase = 0  # counts the decreases; a reply tells of the phase its request left in
+        self.changes = 0  # counts what others should be told of, decreases and judgements
         self._peak: float | None = None  # the rate it comes back to; None: nothing is learned
         self._fall = FALL  # how far below that it begins
         self._begun = 0.0  # when it began to come back
@@ -117,6 +136,7 @@ class Throttle:
                 self._lower(now, rate * (1 - (FALL if too_soon else FALL / 2)))
                 return
             self._window = self._new_window(now)
+            self.changes += 1
         self._window.refused += 1
         self._judge(now, self._window)
 
@@ -141,7 +161,8 @@ class Throttle:
         open_for = max(took - window.stopped + max(self.gate - now, 0.0), TICK)
         rate, by_chance = self.rate(now), self._by_chance(now)
         if rate is None or not self.learned:  # a high ceiling says less than what was sent
-            rate = min(rate or math.inf, max(window.sent / open_for, WINDOW / GLANCE))
+            sent = sum(window.own) / open_for / self.part
+            rate = min(rate or math.inf, max(sent, WINDOW / GLANCE))
         if not window.served and (self._pause or window.refused >= WINDOW):
             self._pause = min(max(2 * self._pause, GLANCE), BACK * THIRD)
             self.shut(now, now + self._pause)
@@ -152,6 +173,7 @@ class Throttle:
         seen = window.sent >= (WINDOW / THIRD if long else WINDOW) and took >= GLANCE
         if seen or (window.refused >= WINDOW and not by_chance):
             self._window = None
+            self.changes += 1
             self._weigh(now, window, rate, open_for / took)
 
     def _is_low(self, rate: float) -> bool:
@@ -189,9 +211,79 @@ class Throttle:
     def _lower(self, now: float, peak: float, *, fall: float = FALL) -> None:
         """Begin anew below a rate, and come back to it."""
         self.phase += 1
+        self.changes += 1
         self._peak = min(max(peak, SLOWEST), self.ceiling or math.inf)
         self._fall, self._begun = fall, max(now, self.gate)
         self._window = self._new_window(now)
+
+    # -- others that learn the same ----------------------------------------------------------
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """The replies here of what is being judged, served and refused."""
+        return (0, 0) if self._window is None else self._window.own
+
+    def hear(self, now: float, served: int, refused: int) -> None:
+        """Take note of all replies that others have had since they know what is known here."""
+        window = self._window
+        if window is not None and (served, refused) != window.elsewhere:
+            window.hear(served, refused)
+            if window.served:
+                self._pause = 0.0
+            self._judge(now, window)
+
+    def tell(self, now: float) -> str:
+        """Give all that was learned but for what is counted; times are seconds ago."""
+        window, trouble, chance = self._window, self._trouble, self._chance
+        told = (
+            self._peak,
+            self._fall,
+            now - self._begun,
+            window and (now - window.opened, window.stopped),
+            trouble and (trouble.rate, trouble.share, trouble.unlimited),
+            chance and (chance[0], chance[1] - now),
+            self._pause,
+        )
+        return json.dumps(told)
+
+    def learn(self, told: str, now: float) -> None:
+        """Take what another told now; what left here before says nothing about it.
+
+        Raises:
+            ValueError: nobody tells such a thing.
+        """
+        try:
+            peak, fall, begun, window, trouble, chance, pause = json.loads(told)
+            known = (
+                None if peak is None else _within(peak, SLOWEST, self.ceiling or math.inf),
+                _within(fall, 0.0, 1.0),
+                now - _within(begun, -MEMORY, MEMORY + BACK),
+                window
+                and Window(
+                    now - _within(window[0], -MEMORY, MEMORY), _within(window[1], 0.0, MEMORY)
+                ),
+                trouble
+                and Trouble(
+                    _within(trouble[0], SLOWEST, math.inf),
+                    _within(trouble[1], 0.0, 1.0),
+                    unlimited=bool(trouble[2]),
+                ),
+                chance
+                and (_within(chance[0], 0.0, 1.0), now + _within(chance[1], -MEMORY, MEMORY)),
+                _within(pause, 0.0, BACK * THIRD),
+            )
+        except (TypeError, LookupError, RecursionError) as error:
+            raise ValueError(told[:100]) from error
+        self._peak, self._fall, self._begun, self._window = known[:4]
+        self._trouble, self._chance, self._pause = known[4:]
+        self.phase += 1
+
+
+def _within(value: Any, least: float, most: float) -> float:
+    number = float(value)
+    if not number >= least:  # no number either
+        return least
+    return min(number, most)
 
 
 def _is_slow(rate: float) -> bool:

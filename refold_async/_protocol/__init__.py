@@ -19,6 +19,7 @@ from refold_async._protocol.replies import (
 )
 from refold_async._protocol.reply import Reply
 from refold_async._protocol.requests import (
+    STARTING,
     Operation,
     Request,
     create_session_token_request,
@@ -34,6 +35,7 @@ from refold_async._protocol.requests import (
     stop_request,
     trigger_event_request,
 )
+from refold_async._protocol.templates import TEMPLATES
 from refold_async._protocol.webhooks import (
     create_webhook_request,
     delete_webhook_request,
@@ -46,6 +48,8 @@ from refold_async._protocol.webhooks import (
 
 __all__ = [
     "MAX_EVENT_BYTES",
+    "STARTING",
+    "TEMPLATES",
     "Answer",
     "Evidence",
     "Operation",

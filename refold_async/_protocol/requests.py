@@ -99,6 +99,11 @@ class Request(NamedTuple):
         }
 
     @property
+    def ids(self) -> dict[str, str | None]:
+        """The same, for a line of the log: with the tag by which its run is found."""
+        return {**self.names, "instance_tag": self.instance_tag}
+
+    @property
     def payload(self) -> bytes:
         """The input of the workflow, as JSON."""
         return unwrapped(self.body or b"", bare=self.bare)

@@ -8,15 +8,11 @@ who says nothing more is looked for in the list of runs, and sent again only if 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import random
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from refold_async._clock import sleep
 from refold_async._errors import (
     ClientClosedError,
     ExecutionOutcomeUnknownError,
@@ -24,7 +20,9 @@ from refold_async._errors import (
     SharedStateError,
 )
 from refold_async._handle import handle_of_ref
+from refold_async._logs import Log, about
 from refold_async._models import ExecutionRef
+from refold_async._shared.claim import Claim
 from refold_async._shared.keys import SENT, STARTED
 from refold_async._starting import Care
 from refold_async._transport import Finding, outcome_unknown
@@ -38,10 +36,8 @@ if TYPE_CHECKING:
     from refold_async._shared.keys import Keys, KeyState
     from refold_async._starting import Found, Starter
 
-logger = logging.getLogger("refold_async")
+logger = Log("shared")
 
-CLAIM = 10.0
-"""Seconds for which a claim is good; who waits for a slot renews it."""
 _FIRST, _GROWTH, _LONGEST = 0.02, 1.6, 1.0
 """Seconds between two questions to Redis about a key that somebody else has."""
 _FORGETFUL = 3600.0
@@ -111,15 +107,16 @@ class Bringing:
         self._generations = generations
         # What may have started a run is never sent again without proof that it has not.
         self._policy = attrs.evolve(policy, mode="safe")
-        self._later = later
         self._hears = told
         self._doubt = doubt
-        self._nonce = os.urandom(8).hex()  # names us as the owner of a claim
         timeouts = starter.services.api.timeouts
         self._bound = timeouts.connect + timeouts.read  # by which our own request is over
         self._hold = self._bound + policy.settle  # and its run is in the list
         self._clock = starter.services.clock
         self._began = self._clock.monotonic()
+        self._claim: Claim | None = None
+        if keys is not None:
+            self._claim = Claim(keys, asked, hold=self._hold, clock=self._clock, later=later)
 
     @property
     def has_left(self) -> bool:
@@ -139,40 +136,33 @@ class Bringing:
             PayloadError: the key was used for another start.
             RefoldError: as `execute`.
         """
-        if self.keys is None:
+        if self._claim is None:
             return await self._by_looking()
         try:
-            return await self._by_state(self.keys)
+            return await self._by_state(self._claim)
         except SharedStateError:
             if not self.asked.options.looks or self.has_left:
                 raise
-            logger.warning("Redis is away: whether %s has started is looked up", self.asked.tag)
+            logger.warning(
+                "Redis is away: whether %s has started is looked up",
+                self.asked.tag,
+                extra=about(**self.asked.request.ids),
+            )
         return await self._by_looking()
 
     # -- with Redis --------------------------------------------------------------------------
 
-    async def _by_state(self, keys: Keys) -> ExecutionHandle[Any]:
+    async def _by_state(self, claim: Claim) -> ExecutionHandle[Any]:
         asked, cleared, pause = self.asked, "", _FIRST
         while True:
-            try:
-                state = await keys.claim(
-                    asked.tag,
-                    self._nonce,
-                    hold=CLAIM,
-                    fingerprint=asked.fingerprint,
-                    within=asked.options.within,
-                    cleared=cleared,
-                )
-            except BaseException:  # it may have been claimed all the same
-                self._later(self._persistently(partial(keys.free, asked.tag, self._nonce)))
-                raise
+            state = await claim.take(cleared)
             self._generations.note(state.generation, self._clock.monotonic())
             asked.check(state.fingerprint)
             if state.kind == STARTED:
                 return self._attached(state.execution_id)
-            if state.owner == self._nonce:
+            if state.owner == claim.owner:
                 self.elsewhere = False
-                handle = await self._own(keys, state)
+                handle = await self._own(claim, state)
                 if handle is not None:
                     return handle
                 continue
@@ -186,80 +176,40 @@ class Bringing:
             await self._pause(pause * random.uniform(0.5, 1))
             pause = min(pause * _GROWTH, _LONGEST)
 
-    async def _own(self, keys: Keys, state: KeyState) -> ExecutionHandle[Any] | None:
+    async def _own(self, claim: Claim, state: KeyState) -> ExecutionHandle[Any] | None:
         """Start what we have claimed; None if it was taken over before it left."""
-        renewing = asyncio.ensure_future(self._renew(keys))
+        renewing = asyncio.ensure_future(claim.renew())
         try:
             found = await self._after_a_loss(state)
             if found is not None:
                 return self._adopted(found)
-            handle = await self._send(lambda: self._leave(keys))
+            handle = await self._send(lambda: self._leave(claim))
         except _TakenOver:
             return None
-        except BaseException as error:
-            self._ended(keys, error)
+        except ExecutionOutcomeUnknownError:
+            raise  # it stays `sent`: whoever asks next looks
+        except BaseException:
+            if not self.left_here:
+                claim.free()
             raise
         finally:
             renewing.cancel()
         if handle.execution_id is not None:
-            self._record(keys, handle.execution_id)
+            claim.record(handle.execution_id)
         return handle
 
-    async def _leave(self, keys: Keys) -> None:
+    async def _leave(self, claim: Claim) -> None:
         """Move the key to `sent`, with the slot in hand; what took too long does not leave."""
         assert self.care is not None  # noqa: S101 - it called
         asked_at = self._clock.monotonic()
-        if not await keys.send(self.asked.tag, self._nonce, self._hold):
+        if not await claim.leave():
             raise _TakenOver("another process has the key")
         self.care.leaves_by = asked_at + self._bound / 2
 
-    def _ended(self, keys: Keys, error: BaseException) -> None:
-        """Free the key, if nothing has started for it and nothing will."""
-        if isinstance(error, ExecutionOutcomeUnknownError):
-            return  # it stays `sent`: whoever asks next looks
-        if not self.left_here:
-            self._later(self._persistently(partial(keys.free, self.asked.tag, self._nonce)))
-
     def _told(self, handle: ExecutionHandle[Any] | None) -> None:
-        if self.keys is not None and handle is not None and handle.execution_id is not None:
-            self._record(self.keys, handle.execution_id)
+        if self._claim is not None and handle is not None and handle.execution_id is not None:
+            self._claim.record(handle.execution_id)
         self._hears(handle)
-
-    def _record(self, keys: Keys, execution_id: str) -> None:
-        """Tell everybody which run it is. Nobody waits for it: the id is not lost with a caller."""
-        self._later(self._persistently(partial(self._write, keys, execution_id)))
-
-    async def _persistently(self, tell: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Tell Redis something; while it is away, later."""
-        for _ in range(max(int(self._hold), 1)):
-            try:
-                await tell()
-            except SharedStateError:
-                await sleep(self._clock, 1.0)
-            else:
-                return
-
-    async def _write(self, keys: Keys, execution_id: str) -> None:
-        asked = self.asked
-        alone = await keys.started(asked.tag, execution_id, asked.options.within, asked.fingerprint)
-        if not alone:
-            logger.error(
-                "two runs were started for one key (instance_tag=%s): execution %s is one of them."
-                " Was a process paused, or Redis emptied, for longer than %.3g s?",
-                asked.tag,
-                execution_id,
-                self._hold,
-            )
-
-    async def _renew(self, keys: Keys) -> None:
-        """Hold the claim for as long as we wait for a slot; it ends where the request leaves."""
-        while True:
-            await sleep(self._clock, CLAIM / 3)
-            try:
-                if not await keys.renew(self.asked.tag, self._nonce):
-                    return
-            except SharedStateError:
-                continue
 
     async def _after_a_loss(self, state: KeyState) -> Found | None:
         """Look before sending, if Redis may have forgotten that somebody has sent."""
@@ -272,6 +222,7 @@ class Bringing:
                 state.age,
                 self.asked.tag,
                 left,
+                extra=about(**self.asked.request.ids),
             )
             await self._pause(left)
         elif state.age >= _FORGETFUL and not self._generations.lost_within(
@@ -298,8 +249,8 @@ class Bringing:
         if found.execution_id is None:
             raise self._unknown(found)
         self._starter.counters.adopted += 1
-        if self.keys is not None:
-            self._record(self.keys, found.execution_id)
+        if self._claim is not None:
+            self._claim.record(found.execution_id)
         return self._attached(found.execution_id)
 
     # -- without it --------------------------------------------------------------------------

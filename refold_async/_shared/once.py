@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +15,14 @@ from refold_async._errors import (
     ExecutionOutcomeUnknownError,
     RefoldError,
     RequestTimeoutError,
+    clip,
 )
 from refold_async._handle import ExecutionHandle
+from refold_async._logs import Log
 from refold_async._shared.bringing import Bringing, Generations, attached
 from refold_async._shared.keys import Keys
 from refold_async._shared.link import Link
+from refold_async._telemetry import callers_trace
 from refold_async._transport import outcome_unknown
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from refold_async._shared.asked import Asked
     from refold_async._starting import Starter
 
-logger = logging.getLogger("refold_async")
+logger = Log("shared")
 
 _REMEMBERED = 10_000
 """Keys whose runs this process remembers itself: so many outlive a Redis that forgot."""
@@ -131,7 +133,7 @@ class Once:
         if bringing.keys is not None and not self._asked_about_memory:
             self._asked_about_memory = True
             self._later(self._check_memory(bringing.keys))
-        task = asyncio.get_running_loop().create_task(bringing.bring(), context=Context())
+        task = asyncio.get_running_loop().create_task(bringing.bring(), context=callers_trace())
         start = self._under_way[key] = _Start(bringing, task)
         task.add_done_callback(lambda task: self._ended(key, asked, task))
         return start, True
@@ -252,7 +254,7 @@ class Once:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.info("a key of `once` could not be tidied up: %s", error)
+            logger.info("a key of `once` could not be tidied up: %s", clip(error, 200))
 
     async def _check_memory(self, keys: Keys) -> None:
         policy = await keys.eviction()

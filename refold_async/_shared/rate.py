@@ -4,6 +4,10 @@ What is shared is the rate, not its tokens, so no call waits for Redis: the pace
 goes on as usual, at its share. Shares are fair by demand: who wants little has that, the others the
 rest in equal parts. A share grows only into what the others have let go, so that together they keep
 to the ceiling.
+
+What refusals teach is one lesson for all. Whoever lowers the rate, or has judged it, puts its own
+in place of the one it knew; who comes second takes the first one's. With each beat each adds the
+replies it had, and hears those of all.
 """
 
 from __future__ import annotations
@@ -17,12 +21,15 @@ from weakref import WeakKeyDictionary
 
 from refold_async._clock import done_within, sleep
 from refold_async._errors import SharedStateError
+from refold_async._logs import Log
 from refold_async._shared.link import Link
 
 if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async._config import Shared
     from refold_async._pacing import Budget, Pace
+
+logger = Log("shared")
 
 BEAT = 0.25
 """Seconds between two beats."""
@@ -35,6 +42,8 @@ _YOUNG = 1.0
 may be members that it has forgotten."""
 _ROOM = 1.25
 """How much more than it has used lately a process that doesn't queue may want next."""
+_FIRST = 0.1
+"""The part of the rate that a process takes at first, until Redis has answered, or is away."""
 _HUNGRY = -1
 
 _SCRIPT = """
@@ -86,7 +95,30 @@ if total < math.huge then
 end
 redis.call('HSET', KEYS[1], me, demand .. ':' .. share .. ':' .. now .. ':' .. ceiling)
 redis.call('PEXPIRE', KEYS[1], longest + gone)
-return {share, count, math.max(shut - now, 0)}
+
+local epoch, proposed, lesson, counted = unpack(ARGV, 9)
+local known = redis.call('HGET', KEYS[2], 'epoch') or ''
+if lesson ~= '' and (known == epoch or known == '') then
+    redis.call('DEL', KEYS[2])
+    redis.call('HSET', KEYS[2], 'epoch', proposed, 'lesson', lesson, 'at', now)
+    epoch, known = proposed, proposed
+end
+if known == '' then return {share, count, math.max(shut - now, 0), '', '', 0, 0, 0} end
+if known == epoch then redis.call('HSET', KEYS[2], 'of:' .. me, counted) end
+redis.call('PEXPIRE', KEYS[2], 2 * longest)
+local served, refused, at = 0, 0, 0
+local all = redis.call('HGETALL', KEYS[2])
+for i = 1, #all, 2 do
+    local id, value = all[i], all[i + 1]
+    if id == 'at' then at = value
+    elseif id == 'lesson' then lesson = value
+    elseif id ~= 'epoch' and id ~= 'of:' .. me then
+        local s, r = string.match(value, '(%d+):(%d+)')
+        served, refused = served + s, refused + r
+    end
+end
+return {share, count, math.max(shut - now, 0), known, known ~= epoch and lesson or '', now - at,
+    served, refused}
 """
 
 _LEAVE = "return redis.call('HDEL', KEYS[1], ARGV[1])"
@@ -107,7 +139,7 @@ class Rate:
 
     def __init__(self, shared: Shared, name: str, pace: Pace, clock: Clock) -> None:
         self._link = Link(shared.url, clock, "each process keeps to its last share of the rate")
-        self._key = f"refold:{name}:rate"
+        self._keys = [f"refold:{name}:rate", f"refold:{name}:lesson"]
         self._alone = shared.members
         self._pace = pace
         self._clock = clock
@@ -120,6 +152,9 @@ class Rate:
         self._heard_at = clock.monotonic()
         self._gate_told = 0.0  # the end of the last gate, monotonic seconds, that Redis knows of
         self._said = 0  # our demand, as Redis knows it
+        self._epoch = ""  # names the lesson that we know
+        self._lessons = 0  # that we have put forward
+        self._known = 0  # changes of the throttle that Redis knows of
         self._hurry: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -137,17 +172,17 @@ class Rate:
         return rate
 
     def _begin(self) -> None:
-        own = self._pace.own_ceiling
-        if self._alone is not None and own is not None:
-            self._pace.share = own / self._alone  # until Redis says more
+        self._pace.part = 1 / self._alone if self._alone else _FIRST
         self._pace.news = self._at_once
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._beat_on(), context=Context())
 
     def _at_once(self) -> None:
-        """Beat now: somebody queues, or a gate was shut; unless that is known."""
-        known = self._said == _HUNGRY and self._pace.throttle.gate <= self._gate_told
-        if self._hurry is not None and not self._hurry.done() and not known:
+        """Beat now, if there is something that Redis doesn't know."""
+        throttle = self._pace.throttle
+        known = throttle.gate <= self._gate_told and throttle.changes == self._known
+        news = self._said != _HUNGRY or not known
+        if news and self._hurry is not None and not self._hurry.done():
             self._hurry.set_result(None)
 
     async def _beat_on(self) -> None:
@@ -161,29 +196,56 @@ class Rate:
             await done_within(self._clock, self._hurry, BEAT * random.uniform(0.9, 1.1))
 
     async def _beat(self) -> None:
-        now, own = self._clock.monotonic(), self._pace.own_ceiling
-        gate = self._pace.throttle.gate
+        now, throttle = self._clock.monotonic(), self._pace.throttle
+        gate, changes = throttle.gate, throttle.changes
         untold = gate - now if gate > self._gate_told + 1e-3 else 0.0
+        rate = throttle.rate(now)
         self._said = self._demand(now)
-        share, members, shut = await self._link.run(
+        self._lessons += 1
+        share, members, shut, *lesson = await self._link.run(
             _SCRIPT,
-            [self._key],
+            self._keys,
             self._me,
             self._said,
-            0 if own is None else _milli(own),
+            0 if rate is None else _milli(rate),
             _milli(max(untold, 0.0)),
-            _milli(self._pace.share or 0.0) if self._members else 0,
+            _milli(self._pace.rate(now) or 0.0),
             _milli(_GONE),
             _milli(LONGEST_STOP),
             _milli(_YOUNG),
+            self._epoch,
+            f"{self._me}:{self._lessons}",
+            "" if changes == self._known else throttle.tell(now),
+            "{}:{}".format(*throttle.counted),
         )
         heard = self._clock.monotonic()
         self._heard_at, self._members = heard, members
         self._gate_told = max(self._gate_told, gate)
-        self._take(share / 1000 if share else None)
-        if shut and heard + shut / 1000 > self._pace.throttle.gate + BEAT / 10:
+        if shut and heard + shut / 1000 > throttle.gate + BEAT / 10:
             self._pace.stop(shut / 1000)
-            self._gate_told = self._pace.throttle.gate
+            self._gate_told = throttle.gate
+        self._heed(heard, changes, *lesson)
+        rate = throttle.rate(heard)
+        self._pace.part = 1 / members if rate is None else min(share / 1000 / rate, 1.0)
+
+    def _heed(
+        self, now: float, told: int, epoch: str, lesson: str, ago: int, served: int, refused: int
+    ) -> None:
+        """Take what all have learned, after having told of so many changes of our own."""
+        throttle = self._pace.throttle
+        self._epoch, self._known = epoch, told
+        if not epoch and throttle.learned:
+            self._known = -1  # forgotten: what we know is told anew
+        elif lesson:
+            try:
+                self._pace.learn(lesson, now - ago / 1000)
+            except ValueError:
+                logger.warning("what other processes have learned can't be read, and is ignored")
+            self._known = throttle.changes
+        if throttle.changes == told or lesson:
+            throttle.hear(now, served, refused)
+        if throttle.changes != self._known:
+            self._at_once()
 
     def _demand(self, now: float) -> int:
         """Say how many requests per second are wanted, or that callers queue."""
@@ -194,21 +256,14 @@ class Rate:
         self._granted, self._beaten_at = granted, now
         return _HUNGRY if self._pace.waiting else _milli(self._used * _ROOM)
 
-    def _take(self, share: float | None) -> None:
-        if share != self._pace.share:
-            self._pace.share = share
-
     def _without(self) -> None:
         """Keep the last share while the others count us in; then take an equal one.
 
         They have divided ours by then, if Redis is away for us alone: so all together exceed the
-        ceiling by no more than that.
+        ceiling by no more than that. Who never had one takes the part that was said, or all.
         """
-        own = self._pace.own_ceiling
-        if own is None or not self._members:
-            return
         if self._clock.monotonic() - self._heard_at > _GONE:
-            self._take(own / self._members)
+            self._pace.part = 1 / (self._members or self._alone or 1)
 
     async def leave(self, budget: Budget) -> None:
         """Let a client go; the share goes with the last one."""
@@ -222,9 +277,9 @@ class Rate:
         task.cancel()
         await asyncio.wait([task])
         self._pace.news = _nobody
-        self._take(None)
+        self._pace.part = 1.0
         try:
-            await self._link.run(_LEAVE, [self._key], self._me)
+            await self._link.run(_LEAVE, self._keys[:1], self._me)
         except SharedStateError:
             pass  # it lapses by itself
         finally:

@@ -9,7 +9,6 @@ See: "List Executions".
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from refold_async._errors import RefoldError
+from refold_async._logs import Log, about
 from refold_async._pacing import Priority
 from refold_async._starting.service_time import Moment, ServiceTime
 from refold_async._starting.together import Together
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from refold_async._protocol import Request
     from refold_async._transport import Api
 
-logger = logging.getLogger("refold_async")
+logger = Log("starting")
 
 _MARGIN = 5.0
 """Seconds before the first attempt from which on runs are looked at: clocks are never exact."""
@@ -192,7 +192,11 @@ class Reconciler:
             try:
                 found = await self._match(request, since, deadline)
             except RefoldError as error:
-                logger.info("reconcile could not read the list: %s", error.describe())
+                logger.info(
+                    "a start that may have been lost could not be looked up: %s",
+                    error.describe(),
+                    extra=about(**request.ids, request_id=error.request_id),
+                )
             if found.finding in {Finding.FOUND, Finding.AMBIGUOUS} or self._is_blind:
                 break
         return found

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import hashlib
 import json
-import logging
 import math
 import os
 from collections import deque
@@ -17,6 +16,7 @@ from refold_async import _protocol as protocol
 from refold_async._clock import done_within
 from refold_async._errors import RefoldError
 from refold_async._handle import handle_of_started
+from refold_async._logs import Log, about
 from refold_async._pacing import Priority
 from refold_async._transport import Finding, outcome_unknown
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from refold_async._starting.reconcile import Found, Reconciler
     from refold_async._stats import Counters
 
-logger = logging.getLogger("refold_async")
+logger = Log("starting")
 
 _KEPT = 1_000
 
@@ -57,7 +57,11 @@ class Orphans:
         self._handles.append(handle)
         if len(self._handles) > _KEPT:
             dropped = self._handles.popleft()
-            logger.warning("orphans are full, dropped execution %s", dropped.execution_id)
+            logger.warning(
+                "orphans are full, dropped execution %s",
+                dropped.execution_id,
+                extra=_about_run(dropped),
+            )
 
     def __iter__(self) -> Iterator[ExecutionHandle[Any]]:
         while self._handles:
@@ -122,6 +126,7 @@ class Starter:
             "the caller of %s: execution %s runs on, its handle is in refold.orphans",
             when,
             handle.execution_id,
+            extra=_about_run(handle),
         )
         self.counters.orphaned += 1
         self.orphans.add(handle)
@@ -249,6 +254,7 @@ class Care:
         "leaves_by",
         "resent",
         "told",
+        "traceparent",
         "uncertain",
     )
 
@@ -266,6 +272,7 @@ class Care:
         self.expecting = False  # an attempt goes on without its caller
         self.uncertain = False  # an attempt that is over may have started a run
         self.resent = False  # and the request was sent again nevertheless
+        self.traceparent: str | None = None  # the call's name in traces
         self._since = starter.reconciler.service_time.now()
         self.before: Callable[[], Awaitable[None]] | None = None
         self.leaves_by = math.inf  # monotonic seconds, for the attempt that is made next
@@ -282,7 +289,7 @@ class Care:
         """Make the handle of the run, and remember that it is ours."""
         if started.execution_id is not None:
             self._starter.reconciler.own(started.execution_id, self._request.instance_tag)
-        return handle_of_started(self._starter.services, started, self._request)
+        return handle_of_started(self._starter.services, started, self._request, self.traceparent)
 
     async def reconcile(self) -> Found:
         """Look for the run in the list."""
@@ -298,6 +305,7 @@ class Care:
                 found.execution_id,
                 self._request.workflow_id,
                 self._request.instance_tag,
+                extra=about(**self._request.ids | {"execution_id": found.execution_id}),
             )
         return found
 
@@ -333,7 +341,10 @@ class Care:
         except (RefoldError, asyncio.CancelledError):
             found = None
         except Exception:
-            logger.exception("looking a start up broke; that a run may exist is said all the same")
+            logger.exception(
+                "looking a start up broke; that a run may exist is said all the same",
+                extra=about(**self._request.ids),
+            )
             found = None
         if found is not None and found.finding is Finding.FOUND:
             self._keep(protocol.Started(execution_id=found.execution_id))
@@ -352,6 +363,7 @@ class Care:
                 self._request.operation,
                 self._request.workflow_id,
                 self._request.instance_tag,
+                extra=about(**self._request.ids),
             )
 
     def _keep(self, started: protocol.Started) -> None:
@@ -362,3 +374,14 @@ class Care:
             heir.set_result(handle)
         else:
             self._starter.orphan(handle, f"{self._request.operation} left after the request had")
+
+
+def _about_run(handle: ExecutionHandle[Any]) -> dict[str, object]:
+    """Give the `extra` of a line that tells of a run."""
+    return about(
+        execution_id=handle.execution_id,
+        workflow_id=handle.workflow_id,
+        slug=handle.slug,
+        linked_account_id=handle.linked_account_id,
+        instance_tag=handle.instance_tag,
+    )

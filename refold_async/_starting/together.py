@@ -7,12 +7,12 @@ its caller had asked. Accounts don't wait for each other.
 from __future__ import annotations
 
 import asyncio
-from contextvars import Context
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
 from refold_async._clock import done_within
+from refold_async._telemetry import shared_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,7 +61,7 @@ class Together(Generic[Q, R]):
         reading.waiting += 1
         if reading.task is None:  # it may begin at once, and needs the question
             reading.task = asyncio.get_running_loop().create_task(
-                self._run(account, reading), context=Context()
+                self._run(account, reading), context=shared_context()
             )
             # Those who waited may all have left in the moment it failed.
             reading.task.add_done_callback(lambda task: task.cancelled() or task.exception())

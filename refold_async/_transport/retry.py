@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +17,7 @@ from refold_async._errors import (
     RequestTimeoutError,
     clip,
 )
+from refold_async._logs import Log, about
 from refold_async._protocol import Answer, Evidence, Operation, Request
 from refold_async._stats import Counters
 from refold_async._transport.decision import Action, Finding, decide
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 
-logger = logging.getLogger("refold_async")
+logger = Log("transport")
 
 
 def prepare() -> None:
@@ -58,6 +58,8 @@ class Care(Protocol):
     """Whether an attempt that is over may have started a run."""
     resent: bool
     """Whether the request was sent again nevertheless."""
+    traceparent: str | None
+    """The call's name in traces, while there is telemetry."""
     before: Callable[[], Awaitable[None]] | None
     """What is to be done first, once a slot is there; if it raises, nothing leaves."""
 
@@ -157,6 +159,7 @@ class Call:
                 self.request.operation,
                 self.request.workflow_id,
                 self.request.instance_tag,
+                extra=about(**self.request.ids, attempts=self.attempts),
             )
         try:
             return await self.attempt()
@@ -230,6 +233,7 @@ class Call:
             clip(failed.describe(), 200),
             self.attempts + 1,
             state.upcoming_sleep,
+            extra=about(**self.request.ids, attempts=self.attempts, request_id=failed.request_id),
         )
 
     def _final(self, answer: Answer) -> RefoldError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING
 
 from refold_async._clock import done_within
+from refold_async._logs import Log, about
 from refold_async._transport import failures
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from refold_async._transport.attempt import Attempt
     from refold_async._transport.retry import Care
 
-logger = logging.getLogger("refold_async")
-
-_NOBODY_KNOWS = "nobody knows whether a run started"
+logger = Log("transport")
 
 
 class Starts:
@@ -31,7 +29,7 @@ class Starts:
     def __init__(self, clock: Clock, counters: Counters) -> None:
         self._clock = clock
         self._counters = counters
-        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._tasks: dict[asyncio.Task[Answer], Request] = {}
 
     def __bool__(self) -> bool:
         return bool(self._tasks)
@@ -63,7 +61,7 @@ class Starts:
         """
         # Nothing of the caller's is known to it, who may be gone when it ends.
         task = asyncio.get_running_loop().create_task(exchange, context=Context())
-        self._tasks.add(task)
+        self._tasks[task] = request
         task.add_done_callback(partial(self._over, ended))
         left = None if deadline is None else deadline - self._clock.monotonic()
         try:
@@ -77,7 +75,7 @@ class Starts:
         return failures.out_of_time(sent=attempt.sent)
 
     def _over(self, ended: Callable[[], None], task: asyncio.Task[Answer]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         ended()
 
     def _leave(
@@ -101,20 +99,25 @@ class Starts:
         if not task.cancelled():
             care.orphaned(task.result())
             return
-        logger.warning(
-            "the event loop ended with %s under way: %s (workflow_id=%s, instance_tag=%s)",
-            request.operation,
-            _NOBODY_KNOWS,
-            request.workflow_id,
-            request.instance_tag,
-        )
+        _tell_lost(request)
 
     def lost(self) -> None:
         """Say what was under way when the loop was closed."""
-        for _ in self._tasks:
-            logger.warning("the event loop ended with a start under way: %s", _NOBODY_KNOWS)
+        for request in self._tasks.values():
+            _tell_lost(request)
 
     async def aclose(self) -> None:
         """Wait until all have ended."""
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def _tell_lost(request: Request) -> None:
+    logger.warning(
+        "the event loop ended with %s under way: nobody knows whether a run started"
+        " (workflow_id=%s, instance_tag=%s)",
+        request.operation,
+        request.workflow_id,
+        request.instance_tag,
+        extra=about(**request.ids),
+    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
+from refold_async import _telemetry as seam
 from refold_async._clock import Clock, done_within, outside, waiting
 from refold_async._config import RetryPolicy
 from refold_async._errors import (
@@ -18,6 +21,7 @@ from refold_async._errors import (
     RefoldError,
     RequestTimeoutError,
 )
+from refold_async._logs import Log
 from refold_async._pacing import Budget, Priority
 from refold_async._protocol import Answer, Evidence, explained, judge
 from refold_async._stats import Counters
@@ -32,7 +36,10 @@ if TYPE_CHECKING:
     from refold_async._config import Secret, Timeouts
     from refold_async._protocol import Request
     from refold_async._transport.attempt import Attempt
+    from refold_async._transport.observed import Exchange
     from refold_async._transport.retry import Care
+
+logger = Log("transport")
 
 _ELSEWHERE = (
     "the client belongs to the event loop (and process) of its first call; make one client per"
@@ -51,6 +58,7 @@ class Sending(NamedTuple):
     deadline: float | None
     care: Care | None
     priority: Priority
+    observed: bool
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -84,8 +92,8 @@ class Transport:
         self,
         request: Request,
         *,
-        policy: RetryPolicy | None = None,
-        timeouts: Timeouts | None = None,
+        policy: RetryPolicy,
+        timeouts: Timeouts,
         deadline: float | None = None,
         care: Care | None = None,
         priority: Priority = Priority.RESULT,
@@ -94,8 +102,8 @@ class Transport:
 
         Args:
             request: what to send.
-            policy: how to retry; the client's own if None.
-            timeouts: of each attempt; the client's own if None.
+            policy: how to retry.
+            timeouts: of each attempt.
             deadline: monotonic seconds at which to give up, or None.
             care: who looks after a start whose answer is lost or whose caller leaves.
             priority: who goes first.
@@ -103,11 +111,10 @@ class Transport:
         Raises:
             RefoldError: see the table in `docs/explanation/outcomes.md`.
         """
-        sending = Sending(
-            request, policy or self.policy, timeouts or self.wire.timeouts, deadline, care, priority
-        )
+        observed = seam.telemetry is not None or logger.is_enabled_for(logging.DEBUG)
+        sending = Sending(request, policy, timeouts, deadline, care, priority, observed)
         try:
-            return await self._send(sending)
+            return await (self._send_seen(sending) if observed else self._send(sending))
         except RefoldError as error:
             failure = self.explained(error, request)
         raise failure  # out here: as its context the old one would bring all its frames along
@@ -116,12 +123,27 @@ class Transport:
         """Give a copy of an error that says whose call it ended, and what to do about it."""
         return explained(error, request, credential=self.auth.origin)
 
+    async def _send_seen(self, sending: Sending) -> Answer:
+        from refold_async._transport.observed import (  # noqa: PLC0415 - only who looks needs it
+            call_of,
+            tell_started,
+        )
+
+        request, care = sending.request, sending.care
+        with call_of(request, self.clock) as scope:
+            if care is not None and scope is not None:
+                care.traceparent = scope.traceparent
+            answer = await self._send(sending)
+            if care is not None:
+                tell_started(request, answer, scope)
+            return answer
+
     async def _send(self, sending: Sending) -> Answer:
         if self._idle is not None and sending.care is not None:
             raise ClientClosedError("the client is being closed, and starts nothing more")
         self._calls += 1
         try:
-            with waiting(self.clock, sending.request.operation.value):
+            with waiting(self.clock, sending.request.operation):
                 return await self._persist(sending)
         finally:
             self._calls -= 1
@@ -131,10 +153,11 @@ class Transport:
         answer = await self._try(sending)
         if answer.error is None:
             return answer
+        resends = count(1)
         call = Call(
             request=sending.request,
             policy=sending.policy,
-            attempt=partial(self._try, sending, again=True),
+            attempt=lambda: self._try(sending, next(resends)),
             clock=self.clock,
             counters=self.counters,
             deadline=sending.deadline,
@@ -143,23 +166,26 @@ class Transport:
         )
         return await call.persist(answer)
 
-    async def _try(self, sending: Sending, *, again: bool = False) -> Answer:
-        """Make one attempt; a refused token is renewed, and the request sent once more."""
+    async def _try(self, sending: Sending, resends: int = 0) -> Answer:
+        """Make one attempt; a refused token is renewed, and the request sent once more.
+
+        `resends` says how many attempts of the call there were before.
+        """
         self.check_usable()
         auth, deadline = self.auth, sending.deadline
         try:
             secret = auth.current or await auth.renewed(None, deadline)
-            answer = await self._attempt(sending, secret, again=again)
+            answer = await self._attempt(sending, secret, resends)
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
                 renewed = await auth.renewed(secret, deadline)
                 if renewed is not secret:
-                    answer = await self._attempt(sending, renewed, again=True)
+                    answer = await self._attempt(sending, renewed, resends + 1)
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
         return answer
 
-    async def _attempt(self, sending: Sending, secret: Secret, *, again: bool) -> Answer:
+    async def _attempt(self, sending: Sending, secret: Secret, resends: int) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
         request, deadline, care = sending.request, sending.deadline, sending.care
         priority, account = sending.priority, request.account
@@ -167,14 +193,19 @@ class Transport:
         if phase is None:
             patience = sending.policy.patience
             phase = await self.budget.acquire(
-                priority, deadline, account=account, patience=patience, again=again
+                priority, deadline, account=account, patience=patience, again=resends > 0
             )
         if phase is None:
             return failures.no_slot()
+        exchange: Exchange = self._exchange
+        if sending.observed:
+            from refold_async._transport.observed import observed  # noqa: PLC0415 - the same
+
+            exchange = observed(exchange, request, self.clock, self.wire.base_url, resends)
         if care is None:
             attempt = self.wire.attempt(request, sending.timeouts, deadline)
             try:
-                return await self._exchange(request, secret, phase, attempt)
+                return await exchange(request, secret, phase, attempt)
             finally:
                 self.budget.release(account)
         if care.before is not None:
@@ -186,7 +217,7 @@ class Transport:
         attempt = self.wire.attempt(request, sending.timeouts)
         attempt.leaves_by = care.leaves_by
         return await self._starts.make(
-            self._exchange(request, secret, phase, attempt),
+            exchange(request, secret, phase, attempt),
             attempt,
             request=request,
             care=care,
@@ -203,7 +234,7 @@ class Transport:
         self, request: Request, secret: Secret, phase: int, attempt: Attempt
     ) -> Answer:
         """Send, read, and tell the clock and the budget what the reply says."""
-        self.counters.requests[request.operation.value] += 1
+        self.counters.requests[str.__str__(request.operation)] += 1
         with outside(self.clock):
             reply = await self.wire.exchange(request, secret, attempt)
         if isinstance(reply, Answer):

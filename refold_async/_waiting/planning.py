@@ -213,7 +213,7 @@ class Planner:
         known = self._cadence.of(watch.workflow)
         seen = watch.progress.last_look_at is not None
         if not seen and known is UNKNOWN:
-            lost = self.pushes.lost(watch.account)
+            lost = self.pushes.lost(watch.account, now - watch.going_at)
             return watch.going_at + min(shortest / lost, max(shortest, self._policy.push_sweep))
         wait = self._pause([_group(watch, known, now)], watch.account, dearer, single=True)
         if known is UNKNOWN:
@@ -246,7 +246,8 @@ class Planner:
     ) -> float:
         """Give the pause that is worth it; with pushes one that leaves no run unseen for long."""
         longest, sweep = self._longest(dearer), self._policy.push_sweep
-        lost, seen = self.pushes.lost(account), max(group.since for group in groups)
+        seen = max(group.since for group in groups)
+        lost = self.pushes.lost(account, seen)
         if lost < 1.0:
             most = max(longest, sweep)
             wait = pause(groups, most, pressure=dearer, lost=lost, single=single)

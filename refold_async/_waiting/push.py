@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from refold_async._logs import Log
 from refold_async._models import ExecutionStatus
 from refold_async._waiting.trust import SILENT, Silence, Trust
 from refold_async._waiting.watch import Hint
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refold_async._config import PollPolicy
     from refold_async._waiting.watch import Watch
 
-logger = logging.getLogger("refold_async")
+logger = Log("waiting")
 
 _KEPT, _KEPT_FOR = 10_000, 600.0
 """Events that came before anybody waited for their run: so many, and for so many seconds."""
@@ -93,18 +93,26 @@ class Pushes:
         self._trust = Trust()
         self._silence = Silence()
         self._heard = False  # any push at all
+        self._deaf = False  # others may be told what is not heard here
+        self._whole_from = -math.inf  # monotonic seconds from which on nothing was missed
         self.by_push = self.by_looks = 0  # ends, by what told them first
         self._seen_first: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
         self._timer: Timer | None = None
 
     # -- what they are worth -----------------------------------------------------------------
 
-    def lost(self, account: str | None) -> float:
-        """Give the share of ends of an account whose push will not come, as expected."""
+    def lost(self, account: str | None, since: float = 0.0) -> float:
+        """Give the share of ends of an account whose push will not come, as expected.
+
+        Args:
+            account: the linked account.
+            since: seconds in which a run may have ended.
+        """
         if self._pinned is None and not self._heard:
             return 1.0
-        self._judge(self._clock.monotonic())
-        if self._silence.silent:
+        now = self._clock.monotonic()
+        self._judge(now)
+        if self._silence.silent or self._deaf or now - since < self._whole_from:
             return 1.0
         return self._trust.lost(account) if self._pinned is None else self._pinned
 
@@ -112,7 +120,7 @@ class Pushes:
     def lost_of_all(self) -> float:
         """The same share of the whole client."""
         self._judge(self._clock.monotonic())
-        if self._silence.silent:
+        if self._silence.silent or self._deaf:
             return 1.0
         return self._trust.of_all if self._pinned is None else self._pinned
 
@@ -124,8 +132,9 @@ class Pushes:
             return
         self.by_looks += 1
         # What had ended before this client knew of it was told to nobody here.
-        if self._heard and status in _TOLD and watch.going_at is not None:
-            now = self._clock.monotonic()
+        now, going_at = self._clock.monotonic(), watch.going_at
+        whole = not self._deaf and going_at is not None and going_at >= self._whole_from
+        if self._heard and status in _TOLD and whole:
             self._seen_first[watch.execution_id] = watch.account, now + _JUDGED_AFTER
             if len(self._seen_first) > _KEPT:
                 self._seen_first.popitem(last=False)
@@ -138,6 +147,16 @@ class Pushes:
                 break
             del self._seen_first[execution_id]
             self._trust.count(account, lost=True)
+
+    def deafen(self) -> None:
+        """Take note that others may be told what is not heard here."""
+        self._deaf = True
+
+    def hear_again(self, *, missed: bool) -> None:
+        """Take note that all is heard from now on; and before, unless something was missed."""
+        self._deaf = False
+        if missed:
+            self._whole_from = self._clock.monotonic()
 
     # -- what they tell ----------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from refold_async._errors import (
     ApiError,
@@ -15,7 +15,9 @@ from refold_async._errors import (
     PermissionDeniedError,
     RateLimitError,
     RefoldError,
+    clip,
 )
+from refold_async._logs import Log, about
 from refold_async._waiting.look import Look, without_output
 from refold_async._waiting.pool import SLACK, Page, created_of
 
@@ -24,14 +26,14 @@ if TYPE_CHECKING:
 
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
-    from refold_async._models import Execution
+    from refold_async._models import Execution, ExecutionResult
     from refold_async._stats import Counters
     from refold_async._waiting.planning import Planner
     from refold_async._waiting.pool import Account
     from refold_async._waiting.schedule import Schedule
     from refold_async._waiting.watch import Watch
 
-logger = logging.getLogger("refold_async")
+logger = Log("waiting")
 
 _UNLISTED_FOR = 60.0
 """Seconds for which a run is read by itself that a list should have shown and did not."""
@@ -108,7 +110,10 @@ class Rounds:
             for watch in [*page.runs.values()] if page.single else ():
                 await self._look_singly(watch, page.account)
         except Exception:
-            logger.exception("a list broke us; its runs are read singly for a while")
+            logger.exception(
+                "a list broke us; its runs are read singly for a while",
+                extra=about(linked_account_id=page.account.name),
+            )
             page.account.lists.failed(now, self._clock.monotonic(), passing=False)
 
     def _not_shown(self, watch: Watch, asked_at: float) -> None:
@@ -122,7 +127,11 @@ class Rounds:
         try:
             await self._read(watch, account)
         except Exception as error:
-            logger.exception("a look broke; the waits it was for fail")
+            logger.exception(
+                "a look at execution %s broke; the waits it was for fail",
+                watch.execution_id,
+                extra=_about(watch),
+            )
             watch.fail(broken(watch.execution_id, error))
         finally:
             watch.looking = False
@@ -151,8 +160,7 @@ class Rounds:
             self._weigh(watch, error)
         elif result is not None:
             self._planner.learn(watch, result.execution)
-            watch.settle(result)
-            self._counters.settled += 1
+            self._settle(watch, result)
         elif told is not None or progress.ended:  # whoever says less is asked again soon
             watch.contradicted += 1
             self._planner.back_off(watch, watch.contradicted)
@@ -162,6 +170,18 @@ class Rounds:
             self._planner.learn(watch, progress.document)
         if changed:
             watch.wake_readers()
+
+    def _settle(self, watch: Watch, result: ExecutionResult[Any]) -> None:
+        watch.settle(result)
+        self._counters.settled += 1
+        if logger.is_enabled_for(logging.DEBUG):
+            logger.debug(
+                "execution %s is %s, after %d looks at it alone",
+                watch.execution_id,
+                clip(result.status, 40),
+                watch.progress.looks,
+                extra=_about(watch),
+            )
 
     def _weigh(self, watch: Watch, error: RefoldError) -> None:
         """Tell the failures that end a wait from those that only delay it."""
@@ -238,8 +258,7 @@ class Rounds:
         else:
             self._planner.learn(watch, entry, listed=True)
             if watch.enders:
-                watch.settle(without_output(entry))
-                self._counters.settled += 1
+                self._settle(watch, without_output(entry))
         self._arrange(watch)
         return is_news and watch.progress.told is not None
 
@@ -261,3 +280,12 @@ def broken(execution_id: str, error: Exception) -> RefoldError:
     failure = RefoldError(f"tracking {execution_id} failed: {type(error).__name__}")
     failure.__cause__ = error
     return failure
+
+
+def _about(watch: Watch) -> dict[str, object]:
+    """Give the `extra` of a line that tells of a run."""
+    return about(
+        execution_id=watch.execution_id,
+        workflow_id=watch.workflow,
+        linked_account_id=watch.account,
+    )

@@ -6,13 +6,14 @@ import asyncio
 import functools
 import heapq
 import itertools
-import logging
 import math
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING
 
 from refold_async._clock import look_later
+from refold_async._logs import Log
+from refold_async._telemetry import shared_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock, Timer
     from refold_async._waiting.pool import Account, Page
 
-logger = logging.getLogger("refold_async")
+logger = Log("waiting")
 
 _SHARE = 2 / 3
 """Of the places that other accounts leave, an account takes no more: somebody else always finds
@@ -152,7 +153,7 @@ class Schedule:
         part = self._pick(page)
         part.looking = True
         page.account.in_flight += 1
-        task = asyncio.get_running_loop().create_task(self._look(part), context=Context())
+        task = asyncio.get_running_loop().create_task(self._look(part), context=shared_context())
         self._tasks.add(task)
         ended = functools.partial(self._look_ended, page, part)
         task.add_done_callback(ended, context=Context())

@@ -25,6 +25,8 @@ from refold_async._waiting.schedule import Schedule
 from refold_async._waiting.watch import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
     from refold_async._models import Execution, ExecutionResult
@@ -78,6 +80,7 @@ class Tracker:
             broken=self._fail,
         )
         self._closed = False
+        self.waited: Callable[[], object] = _nobody  # told that somebody begins to wait
 
     def find(self, execution_id: str, account: str | None) -> Watch | None:
         """Give the `Watch` of a run, if there is one."""
@@ -139,8 +142,21 @@ class Tracker:
             self._arrange(watch)
         return bool(told)
 
+    def deafen(self) -> None:
+        """Look as without pushes: those that are told elsewhere are not heard here."""
+        self._pushes.deafen()
+        self._plan_anew()
+
+    def hear_again(self, *, missed: bool) -> None:
+        """Rely on pushes again, but for runs that may have ended while some were missed."""
+        self._pushes.hear_again(missed=missed)
+        if missed:
+            self._plan_anew()
+
     def _plan_anew(self) -> None:
         """Set the next looks at all that is pending: what they are worth has changed at once."""
+        if self._closed:
+            return
         for watch in self._watches.values():
             watch.planned_until = 0.0
         for page in {watch.page for watch in self._watches.values()} - {None}:
@@ -264,6 +280,7 @@ class Tracker:
 
     def _begin(self, watch: Watch) -> None:
         if not watch.wanted:  # nobody has waited meanwhile: a new wait has a budget of its own
+            self.waited()
             watch.progress.forget_failures()
             self.planner.joined(watch)
 
@@ -372,6 +389,10 @@ class Tracker:
                 execution_id=watch.execution_id,
             )
             self._end(watch, error)
+
+
+def _nobody() -> None:
+    """Hear of nothing."""
 
 
 def _wake(waiter: asyncio.Future[None], _: object) -> None:

@@ -8,27 +8,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refold_async import RefoldError, __version__
+from refold_async.cli._commands import Commands
 from refold_async.cli._endings import BAD_USAGE, INTERRUPTED, advice, exit_code
 from refold_async.cli._interrupts import Interrupts
 from refold_async.cli._looking import list_runs, status, watch
+from refold_async.cli._probing import probe
 from refold_async.cli._starting import execute, rerun, run, stop
 from refold_async.cli._terminal import complain, make_console
 from refold_async.cli._types import types
 from refold_async.cli._webhooks import webhooks
-from refold_async.cli.batch import batch
+from refold_async.cli.batch import batch, batch_retry, batch_status, batch_stop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 app = typer.Typer(
     name="refold",
+    cls=Commands,
     no_args_is_help=True,
     # A traceback with local variables could show a key.
     pretty_exceptions_enable=False,
 )
 
-for command in (execute, run, status, watch, stop, rerun, batch, types):
+for command in (execute, run, status, watch, stop, rerun, batch):
     app.command()(command)
+app.command(name="batch status")(batch_status)
+app.command(name="batch stop")(batch_stop)
+app.command(name="batch retry")(batch_retry)
+app.command()(types)
+app.command()(probe)
 app.command(name="list")(list_runs)
 app.add_typer(webhooks, name="webhooks")
 

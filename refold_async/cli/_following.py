@@ -26,7 +26,14 @@ from refold_async import (
     StatusChanged,
 )
 from refold_async.cli import _documents as documents
-from refold_async.cli._terminal import clipped, duration, emit, make_console, moves
+from refold_async.cli._terminal import (
+    clipped,
+    drawing_on,
+    duration,
+    emit,
+    make_console,
+    moves,
+)
 from refold_async.cli._views import reason, run_view
 
 if TYPE_CHECKING:
@@ -49,7 +56,7 @@ async def drawn(live: Live, view: Callable[[], RenderableType]) -> AsyncIterator
             live.update(view(), refresh=True)
             await asyncio.sleep(1 / _FRAMES)
 
-    with live:
+    with live, drawing_on(live.console):
         drawing = asyncio.create_task(draw())
         try:
             yield

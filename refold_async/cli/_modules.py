@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from refold_async.cli._endings import BadUsageError
+from refold_async.cli._schemas import check_style, without_conditions
 from refold_async.cli._terminal import clean
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def module_of(
         name: what the workflow is called in it; without one a name is made of the id.
 
     Raises:
-        BadUsageError: the extra is missing, or the name can't be one.
+        BadUsageError: the extra is missing, the name can't be one, or the style can't say it.
     """
     name = _name(workflow_id) if name is None else name
     if not name.isidentifier() or keyword.iskeyword(name) or name == "workflow":
@@ -107,8 +108,12 @@ def _types(schema: Any, style: str) -> tuple[str, str]:
         from datamodel_code_generator.enums import DataModelType  # noqa: PLC0415
     except ModuleNotFoundError:
         raise BadUsageError("this command needs: pip install 'refold-async[cli,types]'") from None
+    plain = _without_formats(schema)
+    if style != "pydantic":
+        plain = without_conditions(plain)
+    check_style(plain, style)
     written = generator.generate(
-        {**_without_formats(schema), "title": "Payload"},
+        {**plain, "title": "Payload"},
         input_file_type=generator.InputFileType.JsonSchema,
         output_model_type=DataModelType(STYLES[style]),
         target_python_version=generator.PythonVersion.PY_311,

@@ -28,7 +28,15 @@ from refold_async.cli._endings import (
 )
 from refold_async.cli._interrupts import Interrupts
 from refold_async.cli._options import Settings
-from refold_async.cli._terminal import abandon_stdout, clean, complain, emit, prepare_streams, say
+from refold_async.cli._terminal import (
+    abandon_stdout,
+    clean,
+    complain,
+    emit,
+    prepare_streams,
+    say,
+    tell_likes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -62,7 +70,10 @@ def told(settings: Settings) -> Iterator[None]:
     """
     prepare_streams()
     try:
-        yield
+        try:
+            yield
+        finally:
+            tell_likes()
     except BadUsageError as error:
         code = _end(settings, "BadUsageError", str(error), BAD_USAGE)
     except RefoldError as error:

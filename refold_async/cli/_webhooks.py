@@ -8,6 +8,7 @@ from rich.text import Text
 
 from refold_async import ConnectionFailedError, ServerError, TransportError, Webhook
 from refold_async.cli import _documents as documents
+from refold_async.cli._commands import Commands
 from refold_async.cli._endings import OK
 from refold_async.cli._listening import Listener, listening
 from refold_async.cli._options import AsJson, BaseUrl, InsecureHttp, Settings
@@ -19,6 +20,7 @@ _URL_WIDTH = 60
 """Columns that a URL has at least before it is folded."""
 
 webhooks = typer.Typer(
+    cls=Commands,
     help="Make, find and remove webhooks, and see what they deliver.",
     no_args_is_help=True,
 )

@@ -49,6 +49,10 @@ async def run_batch(
     progress: Callable[[BatchProgress], object] | None = None,
     validate: bool = False,
     stop: asyncio.Event | None = None,
+    timeout: Seconds | None = None,
+    drain: Seconds | None = None,
+    keep_payloads: bool = False,
+    out: str | os.PathLike[str] | None = None,
 ) -> BatchReport[Out]:
     """Run many workflows and report, as `RefoldClient.run_batch`; a cluster's workers start them.
 
@@ -80,6 +84,10 @@ async def run_batch(
         progress: as of `RefoldClient.run_batch`.
         validate: as of `RefoldClient.run_batch`.
         stop: as of `RefoldClient.run_batch`.
+        timeout: as of `RefoldClient.run_batch`.
+        drain: as of `RefoldClient.run_batch`.
+        keep_payloads: as of `RefoldClient.run_batch`.
+        out: as of `RefoldClient.run_batch`.
 
     Raises:
         ConfigError: an argument is wrong, an extra is missing, or a worker has another release,
@@ -125,6 +133,10 @@ async def run_batch(
                 progress=progress,
                 validate=validate,
                 stop=stop,
+                timeout=timeout,
+                drain=drain,
+                keep_payloads=keep_payloads,
+                out=out,
             )
         finally:
             await to_the_end(crew.aclose())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import pickle
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from refold_async._checks import positive_seconds
 from refold_async._clock import done_within, sleep
 from refold_async._errors import ConfigError, NotSentError, RefoldError, clip
+from refold_async._logs import Log
 from refold_async.dask.connecting import profile_of
 from refold_async.dask.members import BEATS, Flight, Member, refused
 from refold_async.dask.messages import Head, Invitation, Sealed, Start
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from refold_async._client import RefoldClient
     from refold_async.dask.messages import Outcome, Report
 
-logger = logging.getLogger("refold_async")
+logger = Log("dask")
 
 _LINGER = 0.005
 """Seconds for which a chunk that is not full waits for more: they come in swarms."""
@@ -134,7 +134,7 @@ class Crew:
         if self._tasks:
             await asyncio.wait([*self._tasks])
         await asyncio.gather(*(m.leave() for m in self._members.values() if m.seat is not None))
-        self._parts.transport.budget.pace.share = None
+        self._parts.transport.budget.pace.part = 1.0
 
     def _spawn(self, doing: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(doing)
@@ -182,18 +182,14 @@ class Crew:
                 member = self._members[key] = Member(self._cluster, key[0], self)
                 self._spawn(self._live(member))
 
-    def share_of(self, member: Member) -> float | None:
-        """Divide the rate limit; nobody gets what another may still take for its own."""
-        pace = self._parts.transport.budget.pace
-        ceiling = pace.own_ceiling
-        if ceiling is None or self._parts.sharing.shared is not None:
+    def part_of(self, member: Member) -> float | None:
+        """Divide the rate limit, unless there is none, or Redis divides it."""
+        budget = self._parts.transport.budget
+        if budget.limit is None or self._parts.sharing.shared is not None:
             return None
-        here = ceiling * self._reads
-        if pace.share != here:
-            pace.share = here
-        others = sum(m.told_share for m in self._members.values() if m is not member)
-        equal = (ceiling - here) / max(len(self._members), 1)
-        return max(min(equal, ceiling - here - others), ceiling / 1000)
+        budget.pace.part = self._reads
+        others = [each.part for each in self._members.values() if each is not member]
+        return divided(1 - self._reads, others)
 
     # -- who gets what -----------------------------------------------------------------------
 
@@ -343,6 +339,11 @@ class Crew:
             if order.flight in member.flights:
                 member.off.add(order.tag)
                 member.hurry()
+
+
+def divided(whole: float, others: list[float]) -> float:
+    """Give a worker its part: an equal one, once the others have let go of it."""
+    return max(min(whole / (len(others) + 1), whole - sum(others)), whole / 1000)
 
 
 async def _result(future: Any) -> Report | None:

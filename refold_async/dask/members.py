@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +10,7 @@ import attrs
 
 from refold_async._clock import done_within
 from refold_async._errors import ConfigError, clip
+from refold_async._logs import Log
 from refold_async.dask.messages import Beat, Refused
 from refold_async.dask.orders import Order
 from refold_async.dask.working import beat, join, leave
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async.dask.messages import Invitation, Mark, Outcome, Pulse
 
-logger = logging.getLogger("refold_async")
+logger = Log("dask")
 
 BEATS = 5
 """Beats within a lease: some of them may be late or lost."""
@@ -68,8 +68,8 @@ class Crew(Protocol):
     clock: Clock
     news: asyncio.Event
 
-    def share_of(self, member: Member) -> float | None:
-        """Give the requests per second that a member may make."""
+    def part_of(self, member: Member) -> float | None:
+        """Give the part of the rate limit that is a member's; None if it is not divided."""
 
     def deliver(self, outcome: Outcome) -> None:
         """Take what became of a start."""
@@ -82,7 +82,7 @@ class Member:
         address: where it is.
         flights: the chunks it has, by number.
         over_at: the monotonic second at which any lease it may have is over.
-        told_share: the most it may take for its share.
+        part: of the rate limit that it may take for its own, at most.
         gone: whether the scheduler does not know it any more.
         requests: it has made, by operation.
         refused: why it can't take part, if so.
@@ -92,7 +92,7 @@ class Member:
         self.address = address
         self.flights: dict[int, Flight] = {}
         self.over_at = -math.inf
-        self.told_share = 0.0
+        self.part = 0.0
         self.gone = False
         self.requests: Mapping[str, int] = {}
         self.refused: str | None = None
@@ -180,20 +180,20 @@ class Member:
     async def beat(self) -> bool:
         """Renew the lease, and hear what happened; tell whether the worker knows of us."""
         void, off = frozenset(self._void), frozenset(self.off)
-        share = self._crew.share_of(self)
+        part = self._crew.part_of(self)
         if self._mark is not None:  # it may have it from now on, whether or not it answers
             self.over_at = max(self.over_at, self._mark_at + self._lease)
-        self.told_share = max(self.told_share, share or 0.0)
+        self.part = max(self.part, part or 0.0)
         assert self.seat is not None  # noqa: S101 - it has joined
         told = Beat(
-            seat=self.seat, mark=self._mark, heard=self._heard, share=share, off=off, void=void
+            seat=self.seat, mark=self._mark, heard=self._heard, part=part, off=off, void=void
         )
         pulse = await self._call(self._lease / BEATS, beat, self._crew.invitation.batch, told)
         if pulse.seat is None:  # it has forgotten us, and can start nothing
             self._leased, self.seat = False, None
             self._lose()
             return False
-        self.told_share = share or 0.0
+        self.part = part or 0.0
         self._take(pulse)
         self.off -= off
         self._void -= void

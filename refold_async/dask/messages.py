@@ -82,7 +82,7 @@ class Beat:
         seat: whom it is for.
         mark: the moment of the worker's last answer: its lease counts from then.
         heard: up to which of its outcomes it has been heard.
-        share: requests per second that are the worker's; None if nobody divides them.
+        part: of the rate limit that is the worker's; None if nobody divides it.
         off: tags of starts that nobody wants any more.
         void: numbers of chunks of which nothing more may be sent.
     """
@@ -90,7 +90,7 @@ class Beat:
     seat: str
     mark: Mark | None
     heard: int
-    share: float | None
+    part: float | None
     off: frozenset[str]
     void: frozenset[int]
 

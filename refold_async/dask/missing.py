@@ -7,12 +7,12 @@ of runs is asked for the tags, as after a crash: see `docs/explanation/batches.m
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from refold_async._clock import sleep
 from refold_async._errors import RefoldError
+from refold_async._logs import Log
 from refold_async._transport import Finding
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from refold_async._starting import Found, Reconciler
     from refold_async.dask.orders import Order
 
-logger = logging.getLogger("refold_async")
+logger = Log("dask")
 
 LOOKS = 3
 """Looks, each after a longer pause, until the list has caught up or there are no more."""

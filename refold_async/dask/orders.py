@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from refold_async._errors import RequestTimeoutError
+from refold_async._logs import Log
 from refold_async._protocol import Started
 from refold_async._transport import outcome_unknown
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from refold_async._transport import Finding
     from refold_async.dask.messages import Outcome
 
-logger = logging.getLogger("refold_async")
+logger = Log("dask")
 
 _BYTES = 4 * 2**20
 """Of payloads in a chunk at most, unless one alone is larger."""

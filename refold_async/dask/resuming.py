@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from refold_async._clock import sleep
+from refold_async._logs import Log
 
 if TYPE_CHECKING:
     from refold_async._batch import Batches
     from refold_async._clock import Clock
     from refold_async._starting import Reconciler, Sightings
 
-logger = logging.getLogger("refold_async")
+logger = Log("dask")
 
 
 class HeldBackLists:

@@ -6,7 +6,6 @@ Everything here is imported by its name; Dask sends no code of ours.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import pickle
 from collections import deque
@@ -17,6 +16,7 @@ import attrs
 
 from refold_async._clock import sleep
 from refold_async._errors import NotSentError, RefoldError
+from refold_async._logs import Log
 from refold_async._starting import Care
 from refold_async._transport import outcome_unknown
 from refold_async.dask.connecting import connected, profile_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from refold_async._client import RefoldClient
     from refold_async.dask.messages import Beat, Head, Invitation, Sealed, Start
 
-logger = logging.getLogger("refold_async")
+logger = Log("dask")
 
 _FORGOTTEN = 10.0
 """Leases after which a batch that says nothing more is forgotten, and its client closed."""
@@ -126,8 +126,8 @@ class Seat:
         while self._unheard and self._unheard[0][0] <= told.heard:
             self._unheard.popleft()
         pace = self._parts.transport.budget.pace
-        if told.share is not None and told.share != pace.share:
-            pace.share = told.share
+        if told.part is not None:
+            pace.part = told.part
         return self.pulse()
 
     def pulse(self, *, leased: bool | None = None) -> Pulse:
@@ -206,7 +206,7 @@ class Seat:
             self._watching.cancel()
         if self._tasks:
             await asyncio.wait([*self._tasks], timeout=_GRACE)
-        self._parts.transport.budget.pace.share = None
+        self._parts.transport.budget.pace.part = 1.0
         await self._client.aclose()
         if self._tasks:
             await asyncio.wait([*self._tasks])

@@ -123,6 +123,7 @@ def _welcome(emulator: Emulator) -> str:
   base URL    {emulator.base_url}
   API key     {emulator.api_key}
   account     any linked_account_id
+  page        {emulator.page_url}
 
 Workflows of the application "{_SLUG}":
 {samples}

@@ -22,6 +22,7 @@ from ._replies import RefusedError, Reply, Silence, http_date, refusal
 from ._service import Call, Service
 from ._starts import Held
 from ._time import VirtualTime
+from ._traffic import Exchange, Traffic
 
 Handler = Callable[[Service, Call], Reply | Held]
 
@@ -81,6 +82,7 @@ class App:
         self.requests = Requests()
         self.counts: Counter[str] = Counter()
         self.recording = True
+        self.traffic = Traffic(service.now)
         self._service = service
         self._prefix = prefix
         self._time = time
@@ -92,6 +94,17 @@ class App:
         """Answer one request."""
         handler, ids = self._find(request)
         operation = "unknown" if handler is None else handler.__name__
+        with self.traffic.noted(operation, request, kept=self.recording) as exchange:
+            return await self._answer(request, exchange, handler, ids)
+
+    async def _answer(
+        self,
+        request: web.BaseRequest,
+        exchange: Exchange,
+        handler: Handler | None,
+        ids: Mapping[str, str],
+    ) -> web.StreamResponse:
+        operation = exchange.operation
         body, refused = await self._read(request)
         self.counts[operation] += 1
         if self.recording:
@@ -102,10 +115,14 @@ class App:
         if fault is None:
             answer = self._perform(handler, call)
             reply = await self._finished(answer, ours=_is_ours(request))
+            exchange.status = reply.status
             return web.Response(
                 body=reply.body, status=reply.status, headers=self._headers(reply.headers)
             )
-        return await self._fail(request, fault, handler, call)
+        exchange.fault = str(fault)
+        response = await self._fail(request, fault, handler, call)
+        exchange.status = None if fault.drop else response.status
+        return response
 
     async def _read(self, request: web.BaseRequest) -> tuple[bytes, Reply | Silence | None]:
         """The body, or why nothing can be made of the request."""

@@ -217,7 +217,7 @@ def _latest_output(run: Run, index: int, status: str, behaviour: Behaviour) -> A
     name = run.workflow.nodes[index]
     about = {"status": status, "node_id": node_id(index), "node_name": name}
     if status == "Errored":
-        return {**about, "body": {"error": _ending(run)}}
+        return {**about, "body": {"error": ending_text(run)}}
     if status != "Success":
         return None
     if name == "Start":
@@ -232,11 +232,12 @@ def _latest_output(run: Run, index: int, status: str, behaviour: Behaviour) -> A
 def _execution_error(run: Run, behaviour: Behaviour) -> Any:
     if behaviour.sync_error_shape == "null":
         return None
-    text = _ending(run)
+    text = ending_text(run)
     return text if behaviour.sync_error_shape == "text" else {"message": text}
 
 
-def _ending(run: Run) -> str:
+def ending_text(run: Run) -> str:
+    """Why a run ended badly."""
     if run.ending == run.outcome.status and run.outcome.error is not None:
         return run.outcome.error
     return f"Workflow ended {run.ending}"

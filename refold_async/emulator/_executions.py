@@ -28,9 +28,7 @@ def stop(service: Service, call: Call) -> Reply:
     run, now = service.run(call), service.now()
     if run.is_over(now):
         raise RefusedError(refusal(400, "Execution has already ended"))
-    run.stop(now, takes=service.behaviour.stop_takes)
-    service.state.changed(run)
-    service.performances.cancel(run)
+    service.stop(run)
     return json_reply({"message": "Stopping instance"})
 
 

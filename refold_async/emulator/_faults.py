@@ -2,12 +2,13 @@
 
 import random
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
 
 from ._replies import Reply, html_reply, json_reply, raw_reply, refusal
+from ._seconds import check_seconds
 
 OPERATIONS = frozenset(
     {
@@ -50,6 +51,10 @@ def _one_line_each(_: object, __: object, headers: Mapping[str, str]) -> None:
             raise ValueError(f"a header is one line of text, not {name!r}: {value!r}")
 
 
+def _seconds(_: object, __: object, seconds: float) -> None:
+    check_seconds(seconds, "an answer is delayed by")
+
+
 @attrs.frozen(kw_only=True)
 class Fault:
     """One thing that goes wrong with one request.
@@ -75,7 +80,7 @@ class Fault:
     body: Any = None
     headers: Mapping[str, str] = attrs.field(factory=dict, validator=_one_line_each)
     html: bool = False
-    delay: float = 0.0
+    delay: float = attrs.field(default=0.0, validator=_seconds)
     drop: Literal["before", "after"] | None = None
     truncate: bool = False
     perform: bool = False
@@ -86,6 +91,19 @@ class Fault:
             raise ValueError("a dropped connection carries no answer: leave the rest out")
         if self.drop == "before" and self.perform:
             raise ValueError('an operation that is performed is dropped "after"')
+
+    def __str__(self) -> str:
+        """Say what goes wrong: `503`, `502 as a page, performed`, `answer lost`."""
+        if self.drop is not None:
+            said = "reset before it happened" if self.drop == "before" else "answer lost"
+        elif (reply := self.false_reply()) is not None:
+            kind = " as a page" if self.html else ""
+            said = f"{reply.status}{kind}{', performed' if self.perform else ''}"
+        else:
+            said = "cut in half" if self.truncate else "true answer"
+        later = f", {self.delay:g} s late" if self.delay else ""
+        headers = "".join(f", {name}: {value}" for name, value in self.headers.items())
+        return f"{said}{later}{headers}"
 
     @property
     def performs(self) -> bool:
@@ -105,18 +123,24 @@ class Fault:
         return None if self.status is None else refusal(self.status)
 
 
+_Share = tuple[str, Fault, float, random.Random]
+"""Whose requests, what they meet, how many of them (0 to 1), and what draws them."""
+
+
 class Faults:
     """The script of what goes wrong, looked up once per request.
 
     Operations are named as in `Emulator.requests`; `"*"` stands for all. The first rule that has
-    something to say decides: `script` (the operation's, then that of `"*"`), `first_reads`,
-    `always` (the operation's, then that of `"*"`), `share` in the order they were given.
+    something to say decides: those switched on in the emulator's page, `script` (the operation's,
+    then that of `"*"`), `first_reads`, `always` (the operation's, then that of `"*"`), `share` in
+    the order they were given. `print(emulator.faults)` lists them.
     """
 
     def __init__(self) -> None:
         self._scripts: dict[str, deque[Fault | None]] = {}
         self._always: dict[str, Fault] = {}
-        self._shares: list[tuple[str, Fault, float, random.Random]] = []
+        self._shares: list[_Share] = []
+        self._switched: dict[str, _Share] = {}
         self._first_reads: tuple[int, Fault] | None = None
         self._reads: Counter[str] = Counter()
 
@@ -137,8 +161,40 @@ class Faults:
         self._first_reads = (reads, fault)
         self._reads.clear()
 
+    def switch(self, name: str, operation: str, fault: Fault | None, *, share: float = 1.0) -> None:
+        """Let a share (0 to 1) meet this fault before any other rule, or none any more: None.
+
+        Args:
+            name: What switches it off again.
+            operation: Whose requests.
+            fault: What goes wrong, or None.
+            share: How many of them.
+        """
+        self._switched.pop(name, None)
+        if fault is not None:
+            self._switched[name] = (_known(operation), fault, share, random.Random(1))
+
+    @property
+    def switched(self) -> Mapping[str, float]:
+        """What is switched on, by name, with its share."""
+        return {name: share for name, (_, _, share, _) in [*self._switched.items()]}
+
+    def __str__(self) -> str:
+        """List all rules, one a line, but for those that are switched on."""
+        lines = [
+            f"next {operation}: {'none' if fault is None else fault}"
+            for operation, script in [*self._scripts.items()]
+            for fault in [*script]
+        ]
+        if self._first_reads is not None:
+            lines.append("first {} reads of each run: {}".format(*self._first_reads))
+        lines += [f"every {operation}: {fault}" for operation, fault in [*self._always.items()]]
+        lines += [f"{share:.0%} of {name}: {fault}" for name, fault, share, _ in [*self._shares]]
+        return "\n".join(lines)
+
     def clear(self) -> None:
-        """Forget all rules: nothing goes wrong any more."""
+        """Forget all rules: nothing goes wrong any more, what the page switched on included."""
+        self._switched.clear()
         self._scripts.clear()
         self._always.clear()
         self._shares.clear()
@@ -147,6 +203,8 @@ class Faults:
 
     def next(self, operation: str, execution_id: str | None = None) -> Fault | None:
         """The fault this request meets, or None; takes it off the script."""
+        if self._switched and (met := _drawn(self._switched.values(), operation)):
+            return met
         for name in (operation, ANY):
             if script := self._scripts.get(name):
                 return script.popleft()
@@ -155,15 +213,17 @@ class Faults:
             self._reads[execution_id] += 1
             if self._reads[execution_id] <= reads:
                 return fault
-        return self._always.get(operation) or self._always.get(ANY) or self._drawn(operation)
+        always = self._always.get(operation) or self._always.get(ANY)
+        return always or _drawn(self._shares, operation)
 
-    def _drawn(self, operation: str) -> Fault | None:
-        met = None
-        for name, fault, share, draw in self._shares:
-            # Every rule draws for every request of its own, so that none shifts another's sequence.
-            if name in {operation, ANY} and draw.random() < share and met is None:
-                met = fault
-        return met
+
+def _drawn(shares: Iterable[_Share], operation: str) -> Fault | None:
+    met = None
+    for name, fault, share, draw in shares:
+        # Every rule draws for every request of its own, so that none shifts another's sequence.
+        if name in {operation, ANY} and draw.random() < share and met is None:
+            met = fault
+    return met
 
 
 def _known(operation: str) -> str:

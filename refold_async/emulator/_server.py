@@ -16,7 +16,8 @@ from ._app import App
 from ._behaviour import Behaviour
 from ._events import Event, Fired
 from ._faults import Faults
-from ._listening import CountingServer, make_request
+from ._listening import CountingServer, make_request, stop_listening
+from ._page import PATH, Page
 from ._performing import Performances
 from ._pushing import Pusher, Pushes
 from ._quiet import running_loop
@@ -31,13 +32,15 @@ from ._verdicts import check_started, left_behind
 from ._workflows import Duration, Workflow, WorkflowFunction
 
 _AN_HOUR = 3600.0
+_ALL_ADDRESSES = ("", "0.0.0.0", "::")  # noqa: S104 - to be told from one that a browser can open
 _Function = TypeVar("_Function", bound=WorkflowFunction)
 
 
 class Emulator:
     """A Refold that runs on this machine and speaks real HTTP.
 
-    Use it with `async with`, or `start` and `aclose` it.
+    Use it with `async with`, or `start` and `aclose` it. A browser on this machine sees it at work
+    at `page_url`.
 
     Args:
         api_key: The one key it takes.
@@ -79,10 +82,16 @@ class Emulator:
         self._state.changed = self._performances.decided = self._changed
         self._prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
         self._app = App(self._service, self._prefix, self._time)
+        self._page = Page(
+            *(self._service, self._app, self._pusher, self._time),
+            prefix=self._prefix,
+            finish=self.finish,
+        )
         self._host = host
         self._port = port
         self._server: CountingServer | None = None
         self._runner: web.ServerRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # on which it listens
         self._reporting: asyncio.Task[None] | None = None
 
@@ -109,19 +118,21 @@ class Emulator:
             raise RuntimeError("the emulator has been started already")
         keepalive = self.behaviour.keepalive
         self._server = CountingServer(
-            self._app,
+            self._page,
             request_factory=make_request,
             handler_cancellation=True,
             access_log=None,
             keepalive_timeout=_AN_HOUR if keepalive is None else keepalive,
             auto_decompress=False,  # it depends on what is installed, and knows no limit
         )
+        self._loop = asyncio.get_running_loop()
+        self._listener = await self._loop.create_server(
+            self._server, self._host, self._port, backlog=1024
+        )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.2)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
-        await site.start()
-        self._port = site.port
-        self._loop = asyncio.get_running_loop()
+        self._port = self._listener.sockets[0].getsockname()[1]
+        self._page.showing.base_url = self.base_url
         if isinstance(self._time, VirtualTime):
             self._time.home = self._loop
             self._time.agenda = Agenda(self._state, lambda: self._pusher.delivers)
@@ -131,13 +142,14 @@ class Emulator:
     async def aclose(self) -> None:
         """Stop listening and close every connection, held ones too; safe to repeat."""
         runner, self._runner = self._runner, None
-        if runner is None or self._server is None:
+        if runner is None or self._server is None or self._listener is None:
             return
+        self._server.ends = True
         announce(self.base_url, None)
         if self._reporting is not None:
             self._reporting.cancel()
-        for site in runner.sites:
-            await site.stop()
+        await stop_listening(self._listener)
+        await self._page.aclose()
         await self._performances.aclose()
         await self._app.end_waiting()
         await self._pusher.aclose()
@@ -154,8 +166,14 @@ class Emulator:
         return f"http://{self._host}:{self._port}{self._prefix}"
 
     @property
+    def page_url(self) -> str:
+        """Where a browser on this machine sees it at work; see the guide "Test your service"."""
+        host = "127.0.0.1" if self._host in _ALL_ADDRESSES else self._host
+        return f"http://{host}:{self._port}{self._prefix}{PATH}"
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """What a client of it takes: `RefoldClient(**emulator.settings)`."""
+        """What a client of it takes, as `RefoldClient(**emulator.settings)`."""
         accounts = sorted(self.behaviour.linked_accounts or {"acct_1"})
         return {
             "base_url": self.base_url,
@@ -187,6 +205,7 @@ class Emulator:
 
         Raises:
             RuntimeError: It skips no time.
+            ValueError: `seconds` is no number of seconds from 0 to 100 years.
         """
         await self.time.sleep(seconds)
 
@@ -250,7 +269,7 @@ class Emulator:
 
     @property
     def open_connections(self) -> int:
-        """How many connections clients hold open now."""
+        """How many connections clients hold open now, a browser with the page among them."""
         return len(self._server.transports) if self._server is not None else 0
 
     @property

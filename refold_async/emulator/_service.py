@@ -130,6 +130,12 @@ class Service:
             raise RefusedError(Silence() if hangs else refusal(404))
         return run
 
+    def stop(self, run: Run) -> None:
+        """Ask a run to stop."""
+        run.stop(self.now(), takes=self.behaviour.stop_takes)
+        self.state.changed(run)
+        self.performances.cancel(run)
+
     @property
     def oldest(self) -> float:
         """When the oldest run was made that is still kept, epoch seconds."""

@@ -31,6 +31,7 @@ import attrs
 
 from ._agenda import Agenda, Waiter
 from ._quiet import Loop, Quiet, running_loop
+from ._seconds import check_seconds
 from ._timers import NEVER, Timer, TimerQueue
 
 
@@ -107,7 +108,11 @@ class VirtualTime:
         """Let so many seconds pass, with all that is due in them; done when all is quiet again.
 
         What is due at its very end has happened too, webhooks that were delivered included.
+
+        Raises:
+            ValueError: `seconds` is no number of seconds from 0 to 100 years.
         """
+        seconds = check_seconds(seconds, "time passes by")
         woken = asyncio.get_running_loop().create_future()
         timer = self._timer(seconds, partial(_wake, woken))
         with self.waiting(f"a sleep of {seconds:g} s"):
@@ -118,7 +123,11 @@ class VirtualTime:
                 timer.cancel()
 
     async def advance(self, seconds: float) -> None:
-        """Let so many seconds pass: `sleep` by the name that tests use."""
+        """Let so many seconds pass: `sleep` by the name that tests use.
+
+        Raises:
+            ValueError: `seconds` is no number of seconds from 0 to 100 years.
+        """
         await self.sleep(seconds)
 
     def advance_blocking(self, seconds: float) -> None:
@@ -126,6 +135,7 @@ class VirtualTime:
 
         Raises:
             RuntimeError: the emulator runs on no loop, or on the caller's own.
+            ValueError: `seconds` is no number of seconds from 0 to 100 years.
         """
         home = self.home
         if home is None or not home.is_running() or home is running_loop():

@@ -32,7 +32,7 @@ def create_webhook(service: Service, call: Call) -> Reply:
     fields = _checked(service.json_object(call))
     if "webhook_url" not in fields:
         raise RefusedError(refusal(400, "webhook_url is required"))
-    if not fields.get("webhook_events"):
+    if "webhook_events" not in fields:
         raise RefusedError(refusal(400, "webhook_events must have at least 1 event"))
     return json_reply(service.webhooks.create(fields))
 
@@ -78,17 +78,36 @@ def _checked(document: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         if not isinstance(value, _FIELDS[name]):
             raise RefusedError(refusal(400, f"{name} has the wrong type"))
-    for event in fields.get("webhook_events", ()):
-        if event not in EVENTS:
-            raise RefusedError(_invalid_event(event))
-    address = urlsplit(fields.get("webhook_url", "http://here"))
-    if address.scheme not in {"http", "https"} or not address.hostname:
-        raise RefusedError(refusal(400, "webhook_url must be an http or https URL"))
+    _check_parts(fields)
     if fields.get("method", "POST") not in _METHODS:
         raise RefusedError(refusal(400, f"method must be one of {', '.join(_METHODS)}"))
     if fields.get("webhook_type", "default") not in _TYPES:
         raise RefusedError(refusal(400, f"webhook_type must be one of {', '.join(_TYPES)}"))
     return fields
+
+
+def _check_parts(fields: Mapping[str, Any]) -> None:
+    """Refuse what could be neither delivered nor shown."""
+    for name in ("webhook_headers", "workflow_ids"):
+        parts = fields.get(name, ())
+        texts = parts.values() if isinstance(parts, dict) else parts
+        if not all(isinstance(each, str) for each in texts):
+            raise RefusedError(refusal(400, f"{name} must hold text"))
+    if fields.get("webhook_events", EVENTS) == []:
+        raise RefusedError(refusal(400, "webhook_events must have at least 1 event"))
+    for event in fields.get("webhook_events", ()):
+        if event not in EVENTS:
+            raise RefusedError(_invalid_event(event))
+    if not _is_address(fields.get("webhook_url", "http://here")):
+        raise RefusedError(refusal(400, "webhook_url must be an http or https URL"))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+    except ValueError:  # half of an IPv6 address
+        return False
+    return address.scheme in {"http", "https"} and bool(address.hostname)
 
 
 def _invalid_event(event: Any) -> Reply:

@@ -1,18 +1,20 @@
 """Workflows as functions, plain or async: what they take, what they answer, how they fail."""
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
+from ._seconds import check_seconds
 from ._strict_json import plain
 
 WorkflowFunction = Callable[[dict[str, Any]], Any]
 Duration = float | None | Callable[[dict[str, Any]], float | None]
 
 RESPONSE_NODE = "Response"
-_LONGEST_DURATION = 100 * 365 * 86_400.0  # beyond it there are no dates to tell
+_PASSED_ON = (KeyboardInterrupt, SystemExit)  # they end the process, not a run
 
 
 def _final_status(_: object, __: object, status: int) -> None:
@@ -70,11 +72,8 @@ def check_duration(seconds: object) -> None:
     Raises:
         ValueError: It is neither None nor a number from 0 on.
     """
-    if seconds is None:
-        return
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not number or not 0 <= cast("float", seconds) <= _LONGEST_DURATION:
-        raise ValueError(f"a run takes a number of seconds from 0 on, or None, not {seconds!r}")
+    if seconds is not None:
+        check_seconds(seconds, "a run takes None or")
 
 
 class WorkflowError(ValueError):
@@ -203,7 +202,9 @@ class Workflow:
         """Call the function; give how the run will end, and the seconds it takes at least."""
         try:
             seconds = self.seconds(payload)
-        except Exception as error:  # noqa: BLE001 - a mistake in it is the run's ending, too
+        except _PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a mistake in it is the run's ending, too
             return self.failed(f"duration of workflow {self.workflow_id!r}: {error!r}"), 0.0
         return self.perform(payload), seconds
 
@@ -211,17 +212,21 @@ class Workflow:
         """Call the function and give how the run will end, once a coroutine has."""
         try:
             answer = self.function(plain(payload))  # its own, to do with as it likes
-        except Exception as error:  # noqa: BLE001 - whatever the function raises is the run's ending
+        except _PASSED_ON:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is the run's ending
             return self._raised(error)
         return self._awaited(answer) if inspect.isawaitable(answer) else self._returned(answer)
 
     async def _awaited(self, answer: Awaitable[Any]) -> Outcome:
         try:
             return self._returned(await answer)
-        except Exception as error:  # noqa: BLE001 - as above
+        except (*_PASSED_ON, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             return self._raised(error)
 
-    def _raised(self, error: Exception) -> Outcome:
+    def _raised(self, error: BaseException) -> Outcome:
         if isinstance(error, NodeFailed):
             return self.failed(error.message, error.node)
         return self.failed(str(error) or repr(error))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextvars import Context
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from refold_async._errors import ConfigError, WebhookBodyError, WebhookSignatureError
+from refold_async._errors import ConfigError, WebhookBodyError, WebhookSignatureError, clip
+from refold_async._logs import Log, about
 from refold_async._protocol import check_keys, read_event, signed_by
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from refold_async._models import WebhookEvent
 
-logger = logging.getLogger("refold_async.webhooks")
+logger = Log("webhooks")
 
 METHODS = ("POST", "PUT", "PATCH")
 """What a webhook can be set to use."""
@@ -93,7 +93,9 @@ class Receiver:
             logger.warning("a delivery was refused: %s", error)
             return Verdict.NO_EVENT
         if _contradicts(event.environment, key):
-            logger.warning("a delivery was refused: it is of environment %s", event.environment)
+            logger.warning(
+                "a delivery was refused: it is of environment %s", clip(event.environment, 40)
+            )
             return Verdict.NOT_SIGNED
         self._refold.notify(event)
         if self._on_event is None:
@@ -113,10 +115,19 @@ async def _pass_on(
     try:
         await on_event(event)
     except asyncio.CancelledError:
-        logger.warning("on_event was cancelled for %s", event)
+        logger.warning("on_event was cancelled for %s", clip(event, 300), extra=_about(event))
         raise
     except Exception:
-        logger.exception("on_event raised for %s", event)
+        logger.exception("on_event raised for %s", clip(event, 300), extra=_about(event))
+
+
+def _about(event: WebhookEvent) -> dict[str, object]:
+    """Give the `extra` of a line that tells of an event."""
+    return about(
+        execution_id=getattr(event, "execution_id", None),
+        workflow_id=getattr(event, "workflow_id", None),
+        linked_account_id=event.linked_account_id,
+    )
 
 
 def _contradicts(environment: str | None, key: str) -> bool:

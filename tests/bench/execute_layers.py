@@ -64,6 +64,7 @@ def contenders(
     credentials = {"x-api-key": "tk_bench", "linked_account_id": "acct_1"}
     url, headers = base_url + request.target, {**request.headers, **credentials}
     transport = free._caller.parts.transport
+    send = free._caller.parts.services.api.send
     wire, secret = transport.wire, transport.auth.current
     assert secret is not None
 
@@ -93,8 +94,8 @@ def contenders(
         "aiohttp": bare,
         "exchange": exchange,
         "task": own_task,
-        "send": lambda: transport.send(request),
-        "build": lambda: transport.send(build()),
+        "send": lambda: send(request),
+        "build": lambda: send(build()),
         "execute": lambda: free.execute("wf_1", slug="hubspot", payload=PAYLOAD),
         "budget": lambda: paced.execute("wf_1", slug="hubspot", payload=PAYLOAD),
     }

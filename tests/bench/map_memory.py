@@ -28,7 +28,7 @@ CHILD = """
 
     async def exchange(wire, request, secret, attempt):
         await asyncio.sleep(0)
-        attempt.begun = True
+        attempt.depart()
         return Reply(status=200, headers={}, body=BODY, received_at=1_781_615_700.0)
 
     Wire.exchange = exchange

@@ -1,4 +1,4 @@
-"""What `refold watch` and `refold batch` look like, captured for the documentation."""
+"""What commands and a trace look like, captured for the documentation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from refold_async import RefoldClient
 from refold_async.emulator import Behaviour, Emulator, NodeFailed
+from tests.captures.traces import capture_trace
 from tests.support.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ async def capture_batch() -> str:
     return _told(["refold", "batch", file.name, *options], going, ended)
 
 
-CAPTURES = {"watch": capture_watch, "batch": capture_batch}
+CAPTURES = {"watch": capture_watch, "batch": capture_batch, "trace": capture_trace}
 
 
 def skeleton(capture: str) -> list[str]:

@@ -136,6 +136,24 @@ async def test_failures_can_stop_it(here: Refold, emulator: Emulator, service: S
     assert len(emulator.runs) == 1
 
 
+async def test_time_can_end_it(
+    here: Refold, emulator: Emulator, service: Settings, tmp_path: Path
+) -> None:
+    """What runs is left, exit code 124; the line that resumes is told, and starts nothing twice."""
+    workflows = ["wf_endless", "wf_endless", "wf_some"]
+    file = lines_of(tmp_path / "in.jsonl", [{"workflow_id": w, "slug": "crm"} for w in workflows])
+    call = ("batch", file, "--concurrency", "2", "--journal", str(tmp_path / "j.sqlite"))
+    ended = await here(*call, "--timeout", "0.5", "--drain", "0.1", **service)
+    for run in emulator.runs:
+        emulator.finish(run.execution_id)
+    again = await here(*call, "--resume", **service)
+
+    assert ended.code == 124
+    assert ended.err.count("its time of 0.5 s is over") == 1
+    assert "What is left can be sent later: " in ended.err
+    assert (again.code, len(emulator.runs)) == (0, 3)
+
+
 async def test_unknown_outcome_is_exit_code_4(
     here: Refold, emulator: Emulator, service: Settings
 ) -> None:

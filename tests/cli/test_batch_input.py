@@ -9,7 +9,7 @@ import pytest
 
 from refold_async.cli._endings import BadUsageError
 from refold_async.cli.batch.source import BatchInput
-from tests.cli.conftest import PAYLOADS
+from tests.cli.conftest import FAST, PAYLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -181,3 +181,15 @@ async def test_out_under_another_name_overwrites_nothing(
     assert (ended.code, ended.out) == (2, "")
     assert "--out would overwrite" in ended.err
     assert not emulator.requests
+
+
+@pytest.mark.parametrize("before", ["\n", "\n\r\n", "  \n"])
+async def test_blank_lines_before_the_names_of_columns_are_left_out(
+    here: Refold, emulator: Emulator, service: Settings, before: str
+) -> None:
+    """Spreadsheets put them there."""
+    call = ("batch", "-", *PAYLOADS, *FAST, "--format", "csv")
+    ended = await here(*call, stdin=f"{before}n;name\n1;Jo\n".encode(), **service)
+
+    assert ended.code == 0
+    assert [run.payload for run in emulator.runs] == [{"n": "1", "name": "Jo"}]

@@ -154,20 +154,26 @@ async def test_second_interrupt_leaves_with_the_ids(
 async def test_second_interrupt_names_the_journal(
     on_terminal: Start, emulator: Emulator, service: Settings, tmp_path: Path
 ) -> None:
-    """With one, the command that resumes is all there is to know; SIGTERM does as Ctrl-C does."""
+    """With one, the command that resumes is all there is to know, and is never broken into lines.
+
+    SIGTERM does as Ctrl-C does.
+    """
     file = lines_of(tmp_path / "in.jsonl", [{"n": n} for n in range(5)])
     journal = str(tmp_path / "j.sqlite")
     call = ("batch", file, "--workflow", "wf_endless", "--slug", "crm", *FAST)
-    terminal = on_terminal(*call, "--journal", journal, columns=500, variables=service)
+    terminal = on_terminal(*call, "--journal", journal, columns=60, variables=service)
     await asyncio.to_thread(terminal.wait_for, "5 running")
     terminal.interrupt(signal.SIGTERM)
     await asyncio.to_thread(terminal.wait_for, r"Ctrl-C\s+again")
     terminal.interrupt(signal.SIGTERM)
     code = await asyncio.to_thread(terminal.end)
 
+    written = terminal.raw.decode().replace("\r\n", "\n")
+    again = rf"refold batch .*--journal {re.escape(journal)} --resume"
+
     assert code == 130
-    assert terminal.screen[-1].startswith("refold: left; 5 runs go on in Refold. Resume with: ")
-    assert terminal.screen[-1].endswith(f"--journal {journal} --resume")
+    assert re.search(rf"can be sent later: {again}", written)
+    assert re.search(rf"left; 5 runs go on in Refold\. Resume with: {again}\n", written)
 
 
 async def test_reader_that_leaves_does_not_stop_the_batch(

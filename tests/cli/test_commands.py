@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import runpy
 import sys
 from typing import Any, NoReturn
@@ -31,6 +32,8 @@ from refold_async import (
 )
 from refold_async.cli import _app, main
 from refold_async.cli._endings import advice, exit_code
+from refold_async.cli._options import Settings
+from refold_async.cli._performing import told
 
 LIVE = ("demo", "--live", "wf_1", "crm")
 
@@ -118,7 +121,7 @@ def test_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     async def interrupted(*_: Any) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_app, "play_local", interrupted)
+    monkeypatch.setattr("refold_async.cli.demo.play_local", interrupted)
     result = invoke("demo")
 
     assert result.exit_code == 130
@@ -131,7 +134,7 @@ def test_exit_code_of_the_demo_is_the_commands(monkeypatch: pytest.MonkeyPatch) 
     async def failed(*_: Any) -> int:
         return 4
 
-    monkeypatch.setattr(_app, "play_local", failed)
+    monkeypatch.setattr("refold_async.cli.demo.play_local", failed)
 
     assert invoke("demo").exit_code == 4
 
@@ -144,7 +147,7 @@ def test_live_reaches_the_demo_as_given(monkeypatch: pytest.MonkeyPatch) -> None
         seen.append((live.work.workflow_id, live.work.payload, live.work.timeout, live.fan_out))
         return 0
 
-    monkeypatch.setattr(_app, "play_live", played)
+    monkeypatch.setattr("refold_async.cli.demo.play_live", played)
     monkeypatch.setenv("REFOLD_SESSION_TOKEN", "token")
     result = invoke(*LIVE, "--payload", '{"n": 1}', "--fan-out", "0", "--timeout", "9")
 
@@ -194,3 +197,31 @@ def test_version_is_said() -> None:
     """With the name of the package, as it is to be reported."""
     result = invoke("--version")
     assert (result.exit_code, result.stdout) == (0, f"refold-async {__version__}\n")
+
+
+def test_flags_are_shown_plainly() -> None:
+    """A flag takes no value, and its help names none."""
+    for command in (("batch",), ("batch", "stop"), ("webhooks", "create"), ("execute",)):
+        lines = invoke(*command, "--help").stdout.splitlines()
+        flags = [line for line in lines if "<bool>" in line and "--help" not in line]
+        assert flags == []
+
+
+def test_the_same_complaint_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many were like it comes in the end; a new command begins anew."""
+    logger = logging.getLogger("refold_async")
+    handlers = logger.handlers[:]
+    try:
+        for _ in range(2):
+            with told(Settings()):
+                for number in range(4):
+                    logger.warning("item %s is odd", number)
+                logger.warning("the disk is slow")
+    finally:
+        logger.handlers[:] = handlers
+
+    assert capsys.readouterr().err.splitlines() == 2 * [
+        "refold: item 0 is odd",
+        "refold: the disk is slow",
+        "refold: 3 times more, about others: item 0 is odd",
+    ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import ExecutionRequest, RequestStructure, TypedWorkflow
+from refold_async.cli._endings import BadUsageError
 from refold_async.cli._modules import STYLES, module_of, schema_of
 
 if TYPE_CHECKING:
@@ -262,3 +263,81 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(Exception, match=r"pip install 'refold-async\[cli,types\]'"):
         written("typeddict")
+
+
+ONE: dict[str, Any] = {"type": "object", "properties": {"a": TEXT}, "required": ["a"]}
+OTHER: dict[str, Any] = {"type": "object", "properties": {"b": TEXT}, "required": ["b"]}
+LISTS = [{"type": "array", "items": {"type": kind}} for kind in ("null", "boolean")]
+KINDS = [
+    {"type": "object", "properties": {key: TEXT, "kind": {"const": key}}, "required": ["kind"]}
+    for key in ("a", "b")
+]
+
+
+@pytest.mark.parametrize("key", ['say "hi"', "back\\slash", "line\nbreak"])
+def test_a_key_that_msgspec_can_not_take_is_refused(key: str) -> None:
+    """The module would fail where it is imported; the other styles take it."""
+    structure = RequestStructure(schema={"type": "object", "properties": {key: TEXT}})
+    with pytest.raises(BadUsageError, match="--style typeddict or pydantic"):
+        module_of(structure, workflow_id="wf_1", slug="crm", style="msgspec", name=None)
+
+
+@pytest.mark.parametrize("style", ["typeddict", "msgspec"])
+@pytest.mark.parametrize(
+    ("schema", "where"),
+    [
+        pytest.param({"anyOf": [ONE, OTHER]}, r"\(\$\)", id="the payload"),
+        pytest.param(
+            {"type": "object", "properties": {"x": {"oneOf": [{"type": "null"}, ONE, OTHER]}}},
+            r"\(\$\.properties\.x\)",
+            id="a field",
+        ),
+        pytest.param(
+            {
+                "type": "object",
+                "properties": {"x": {"anyOf": [{"$ref": "#/$defs/A"}, {"anyOf": [OTHER]}]}},
+                "$defs": {"A": ONE},
+            },
+            r"\(\$\.properties\.x\)",
+            id="by reference",
+        ),
+        pytest.param(
+            {"type": "object", "properties": {"x": {"anyOf": LISTS}}},
+            "several arrays",
+            id="arrays",
+        ),
+    ],
+)
+def test_what_a_style_can_not_tell_apart_is_refused(
+    schema: dict[str, Any], where: str, style: str
+) -> None:
+    """The workflow of such a module could not be made; where it is, and the remedy, are named."""
+    structure = RequestStructure(schema=schema)
+    with pytest.raises(BadUsageError, match=where) as caught:
+        module_of(structure, workflow_id="wf_1", slug="crm", style=style, name=None)
+
+    assert str(caught.value).endswith("take --style pydantic")
+
+
+@pytest.mark.parametrize(
+    ("style", "schema"),
+    [
+        pytest.param("pydantic", {"anyOf": [ONE, OTHER]}, id="pydantic"),
+        pytest.param(
+            "msgspec", {"type": "object", "properties": {"x": {"oneOf": KINDS}}}, id="kinds"
+        ),
+        pytest.param(
+            "typeddict",
+            {**ONE, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+            id="conditions",
+        ),
+    ],
+)
+def test_what_a_style_can_tell_apart_is_written(
+    style: str, schema: dict[str, Any], tmp_path: Path
+) -> None:
+    """And its workflow can be made."""
+    structure = RequestStructure(schema=schema)
+    text = module_of(structure, workflow_id="wf_1", slug="crm", style=style, name="made")
+
+    assert isinstance(loaded(text, tmp_path).made, TypedWorkflow)

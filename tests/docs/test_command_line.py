@@ -19,15 +19,19 @@ OF_EVERY_COMMAND = {"--help"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
-@pytest.mark.parametrize("name", ["watch", "batch"])
-async def test_capture_is_what_a_terminal_shows(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("watch", "command-line"), ("batch", "command-line"), ("trace", "observing")],
+)
+async def test_capture_is_what_there_is_to_see(name: str, page: str) -> None:
     """Made anew, the capture has the same words in the same places, figures aside."""
     captures = pytest.importorskip("tests.captures")
     committed = (captures.FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     made = await captures.CAPTURES[name]()
 
     assert captures.skeleton(made) == captures.skeleton(committed)
-    assert f"../captures/{name}.txt" in PAGE.read_text(encoding="utf-8")
+    shown = (DOCS / "how-to" / f"{page}.md").read_text(encoding="utf-8")
+    assert f"../captures/{name}.txt" in shown
 
 
 def test_page_names_every_command_and_option() -> None:

@@ -63,6 +63,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     "dask_batch",
     "webhooks_aiohttp",
     "webhooks_fastapi",
+    "observed",
 }
 
 
@@ -236,6 +237,24 @@ async def test_resume_batch_goes_on_after_a_kill(base_url: str, tmp_path: Path) 
     assert int(found[1]) > 0
 
 
+def test_observed_tells_of_a_run_in_logs_and_spans(base_url: str) -> None:
+    """Each line names the run it is about; the spans stand below the service's own."""
+    *lines, traceparent = run("observed", base_url=base_url).splitlines()
+    logged = [json.loads(line) for line in lines if line.startswith("{")]
+    (given,) = [line for line in logged if "gave execution" in line["said"]]
+    (ended,) = [line for line in logged if "is COMPLETED" in line["said"]]
+
+    assert given["execution_id"] == ended["execution_id"]
+    assert given["instance_tag"].startswith("rfa-")
+    assert [line for line in lines if line.startswith("span")] == [
+        "span POST /api/v2/public/workflow/{workflow_id}/execute",
+        "span refold.execute",
+        "span refold.wait COMPLETED",
+        "span new customer",
+    ]
+    assert re.fullmatch(r"to wait elsewhere: 00-[0-9a-f]{32}-[0-9a-f]{16}-\d\d", traceparent)
+
+
 async def started(base_url: str) -> int:
     """How many contacts the emulator has been asked for so far."""
     async with RefoldClient(
@@ -246,8 +265,9 @@ async def started(base_url: str) -> int:
 
 def test_a_service_is_tested_as_the_page_shows() -> None:
     """The tests of the page's service pass: hours, a lost answer, a shed start, a webhook."""
+    others = ("-pno:cacheprovider", "-pno:faker", "-pno:schemathesis")  # of our own environment
     ended = subprocess.run(  # noqa: S603 - our own files
-        [*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLES / "testing"],
+        [*PYTHON, "-m", "pytest", "-q", *others, EXAMPLES / "testing"],
         env=environment() | {"PYTHONPATH": str(EXAMPLES / "testing")},
         cwd=EXAMPLES / "testing",
         capture_output=True,

@@ -44,7 +44,7 @@ def test_local_links_lead_somewhere(page: Path) -> None:
     text = read(page)
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", prose)
-    targets += re.findall(r"{literalinclude} (\S+)", text)
+    targets += re.findall(r"{(?:literalinclude|image)} (\S+)", text)
     for contents in re.findall(r"```{toctree}\n(.*?)```", text, re.DOTALL):
         lines = filter(None, contents.splitlines())
         targets += [f"{line}.md" for line in lines if not line.startswith(":")]

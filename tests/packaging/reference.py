@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 import refold_async
-from refold_async import emulator
+from refold_async import emulator, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def complaints(built: Path) -> Iterator[str]:
     for field in MISREAD.finditer(page):
         entry = re.findall(r'id="(refold_async[\w.]+)"', page[: field.start()])[-1]
         yield f"{entry} has a field {field[1]!r}: write its first sentence without a colon"
-    for face in (refold_async, emulator):
+    for face in (refold_async, emulator, probe):
         for name in face.__all__:
             if name != "__version__":
                 yield from _missing(page, f"{face.__name__}.{name}", getattr(face, name))

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,10 @@ def check_wheel(wheel: Path, folder: Path) -> None:
         sys.exit(f"not the wheel was imported, but {where}")
     with running_emulator(folder, python) as base_url:
         printed = run(folder, python, QUICKSTART, base_url=base_url)
+        with urlopen(f"{base_url}/_emulator/", timeout=SECONDS) as answer:  # noqa: S310 - our own
+            page = answer.read()
+    if b"<title>Refold emulator</title>" not in page:
+        sys.exit(f"the emulator's page is {page[:200]!r}")
     if not re.fullmatch(PRINTS, printed):
         sys.exit(f"the quickstart printed {printed!r}")
     print(f"{wheel.name}, alone in an empty environment, runs the quickstart:\n{printed}", end="")

@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from refold_async import PollPolicy, RefoldClient, RefoldError, RetryPolicy, Shared, Timeouts
-from refold_async._shared import bringing
+from refold_async._shared import claim
 from refold_async._shared.keys import Keys
 
 WORKFLOW = "6a314c54d4616e99e7fa5a02"
@@ -73,7 +73,7 @@ def come_to_grief(instant: str, how: str) -> None:
 
 async def main(settings: dict[str, Any]) -> None:
     """Ask for all keys at once."""
-    bringing.CLAIM = 0.5
+    claim.CLAIM = 0.5
     if "instant" in settings:
         come_to_grief(settings["instant"], settings["how"])
     async with client(settings["base_url"], settings["redis"], settings["name"]) as refold:

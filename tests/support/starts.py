@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -82,7 +83,7 @@ class StubSubmission(Submission):
         """Whether it was sent."""
         return self.left
 
-    request: Any = None
+    request: Any = SimpleNamespace(instance_tag="rfa-1", workflow_id="wf_1")
     policy: Any = None
     fingerprint: Any = ""
 

@@ -86,6 +86,7 @@ async def typed_calls(refold: RefoldClient) -> None:
     assert_type(contact, Contact)
 
     handle = await bound.execute(NewContact("a"), instance_tag="t")
+    await bound(NewContact("a"), once="contact-1", once_scope="process")
     assert_type(handle, ExecutionHandle[Contact])
     assert_type(await handle, ExecutionResult[Contact])
     assert_type((await handle.wait()).output, Contact)

@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from rich.live import Live
 
-from refold_async import BatchProgress, BatchReport, ExecutionHandle, ExecutionRequest
+from refold_async import (
+    BatchProgress,
+    BatchReport,
+    ExecutionHandle,
+    ExecutionRequest,
+    RefoldClient,
+)
 from refold_async.cli._following import drawn
 from refold_async.cli._terminal import emit, make_console, moves, say
 from refold_async.cli.batch.view import Standing, standing_view
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Coroutine, Iterable
 
     from refold_async.cli._performing import Job
 
@@ -28,17 +34,21 @@ class Batch:
 
     Attributes:
         name: what its input is called.
-        requests: its items.
-        options: the other arguments of `RefoldClient.run_batch`.
+        requests: its items; None: the journal of the batch that is retried has them.
+        total: how many they are.
+        options: the other arguments of `RefoldClient.run_batch`, or of `retry_batch`.
+        retries: whether it retries another batch.
         resume: the command line that goes on with it later; None without a journal.
         every: seconds between two lines of progress where nothing can be redrawn.
     """
 
     name: str
-    requests: list[ExecutionRequest]
+    requests: list[ExecutionRequest] | None
+    total: int
     options: dict[str, Any]
     resume: str | None
     every: float
+    retries: bool = False
     _progress: BatchProgress = attrs.field(factory=BatchProgress)
     _began: float = attrs.field(factory=time.monotonic)
     _stop: asyncio.Event = attrs.field(factory=asyncio.Event)
@@ -51,14 +61,16 @@ class Batch:
             RefoldError: as `RefoldClient.run_batch`.
         """
         job.farewell = self.farewell
-        batch = asyncio.ensure_future(
-            job.refold.run_batch(
-                self.requests, progress=self._note, stop=self._stop, **self.options
-            )
-        )
+        batch = asyncio.ensure_future(self._begun(job.refold))
         job.interrupts.steps = [self._stop_sending, batch.cancel]
         async with self._shown(job):
             return await batch
+
+    def _begun(self, refold: RefoldClient) -> Coroutine[Any, Any, BatchReport]:
+        told: dict[str, Any] = {"progress": self._note, "stop": self._stop}
+        if self.retries:
+            return refold.retry_batch(requests=self.requests, **told, **self.options)
+        return refold.run_batch(self.requests or [], **told, **self.options)
 
     def farewell(self, handles: Iterable[ExecutionHandle[Any]]) -> str:
         """Say what goes on, now that nobody waits any more."""
@@ -79,7 +91,7 @@ class Batch:
     def _standing(self, job: Job) -> Standing:
         return Standing(
             name=self.name,
-            total=len(self.requests),
+            total=self.total,
             progress=self._progress,
             budget=job.refold.stats.budget,
             seconds=time.monotonic() - self._began,

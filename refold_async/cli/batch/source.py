@@ -112,7 +112,7 @@ class BatchInput:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
         begin = 1
         try:
-            header = next(reader, [])
+            header = next((row for row in reader if not _is_blank(row)), [])
             if not all(header) or len(set(header)) < len(header):
                 raise BadUsageError(
                     f"{self.name}: the first line must name the columns, each differently"
@@ -147,6 +147,10 @@ class BatchInput:
                 raise _BadLineError(f"has no {self.key_field!r}, which is to be its key")
             key = _key(document[self.key_field], self.key_field)
         return ExecutionRequest(self.workflow_id, slug=self.slug, payload=document, key=key)
+
+
+def _is_blank(row: list[str]) -> bool:
+    return len(row) <= 1 and not "".join(row).strip()
 
 
 @attrs.frozen

@@ -10,13 +10,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from refold_async import BatchOutcome, BatchProgress, BatchReport, BudgetStats, FailureGroup
+from refold_async import BatchOutcome, BatchProgress, BatchReport, BudgetStats
 from refold_async.cli._terminal import clean, clipped, duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console, RenderableType
 
-_COLOURS = {
+COLOURS: dict[str, str] = {
     BatchOutcome.SUCCEEDED: "green",
     BatchOutcome.FAILED: "red",
     BatchOutcome.UNKNOWN: "magenta",
@@ -135,7 +137,7 @@ def standing_view(now: Standing, console: Console) -> RenderableType:
     head.add_row(Text(clean(now.name), "bold"), bar, Text(figures))
     counts = Text(" ")
     for outcome, count in now.counts():
-        counts.append(f" {count:,} {outcome} ", _COLOURS[outcome] if count else "dim")
+        counts.append(f" {count:,} {outcome} ", COLOURS[outcome] if count else "dim")
     counts.append(f"  {progress.running:,} running", "cyan")
     pace = f"  {progress.rate:.1f} items/s, {duration(now.seconds)}"
     if now.eta is not None and progress.done < now.total:
@@ -164,21 +166,38 @@ def report_view(report: BatchReport, console: Console) -> RenderableType:
     for outcome in BatchOutcome:
         count = getattr(report, outcome)
         table.add_row(
-            Text(f"{count:,}", f"bold {_COLOURS[outcome]}" if count else "dim"),
+            Text(f"{count:,}", f"bold {COLOURS[outcome]}" if count else "dim"),
             Text(outcome, "" if count else "dim"),
         )
     parts: list[RenderableType] = [Text(head, "bold"), table]
     if report.resumed:
         parts.append(Text(f"{_items(report.resumed)} had been started by an earlier process"))
     if report.failures:
-        parts += [Text(""), _failures_table(report.failures, console)]
+        reasons = [
+            Reason(g.outcome, g.error, g.node, g.count, str(g.example.error), g.example.key)
+            for g in report.failures
+        ]
+        parts += [Text(""), failures_table(reasons, console)]
     slow = [f"{clipped(item.key, 40)} {duration(item.seconds or 0)}" for item in report.slowest]
     if slow:
         parts += [Text(""), Text(f"slowest: {', '.join(slow)}", "dim")]
     return Group(*parts)
 
 
-def _failures_table(failures: tuple[FailureGroup, ...], console: Console) -> Table:
+@attrs.frozen
+class Reason:
+    """Why some items did not succeed: as `FailureGroup` and `JournalFailures` have it."""
+
+    outcome: str
+    error: str
+    node: str | None
+    count: int
+    message: str
+    key: str
+
+
+def failures_table(reasons: Sequence[Reason], console: Console) -> Table:
+    """Draw why items did not succeed."""
     narrow = console.width < _NARROW
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1))
     table.add_column("", justify="right", min_width=7)
@@ -186,15 +205,15 @@ def _failures_table(failures: tuple[FailureGroup, ...], console: Console) -> Tab
     table.add_column("Why", ratio=1, overflow="fold")
     if not narrow:
         table.add_column("First item", max_width=24, overflow="fold")
-    for group in failures[:_GROUPS]:
-        why = Text(group.error)
-        if group.node:
-            why.append(f" at node '{clipped(group.node, 80)}'")
-        why.append(f"\n{clipped(group.example.error, 300)}", "dim")
-        row = [Text(f"{group.count:,}"), Text(group.outcome, _COLOURS[group.outcome]), why]
-        table.add_row(*(row if narrow else [*row, Text(clipped(group.example.key, 80))]))
-    if len(failures) > _GROUPS:
-        table.add_row("", "", Text(f"and {len(failures) - _GROUPS:,} other kinds", "dim"))
+    for each in reasons[:_GROUPS]:
+        why = Text(each.error)
+        if each.node:
+            why.append(f" at node '{clipped(each.node, 80)}'")
+        why.append(f"\n{clipped(each.message, 300)}", "dim")
+        row = [Text(f"{each.count:,}"), Text(each.outcome, COLOURS[each.outcome]), why]
+        table.add_row(*(row if narrow else [*row, Text(clipped(each.key, 80))]))
+    if len(reasons) > _GROUPS:
+        table.add_row("", "", Text(f"and {len(reasons) - _GROUPS:,} other kinds", "dim"))
     return table
 
 

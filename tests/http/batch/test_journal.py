@@ -12,11 +12,13 @@ import pytest
 from refold_async import (
     ConfigError,
     ExecutionFailedError,
+    ExecutionOutcomeUnknownError,
     ExecutionRequest,
     JournalError,
     RefoldClient,
     RetryPolicy,
     Timeouts,
+    WaitTimeoutError,
 )
 from refold_async._batch.journal import Journal
 from refold_async.emulator import Emulator, Fault, NodeFailed, Respond
@@ -109,6 +111,39 @@ async def test_a_batch_that_was_cancelled_goes_on_where_it_was(
     assert (outcomes(report), len(service.runs)) == (["succeeded"] * 4, 4)
 
 
+async def test_a_batch_whose_time_is_over_goes_on_another_time(
+    service: Emulator, connect: Connect, journal: str
+) -> None:
+    """Nothing more is sent, what runs is left after `drain`; the next run with it does the rest."""
+    requests = [*numbered(2), *numbered(2, "wf_endless"), *numbered(6)]
+    settings: dict[str, Any] = {"concurrency": 4, "timeout": 0.5, "drain": 0.3}
+    report = await connect(service).run_batch(requests, journal=journal, **settings)
+    ended = outcomes(report)
+    assert report.stopped == "its time of 0.5 s is over"
+    assert ended[2:4] == ["unknown", "unknown"]
+    assert [type(item.error) for item in report.items()[2:4]] == [WaitTimeoutError] * 2
+    started = len(service.runs)
+    for run in service.runs:
+        service.finish(run.execution_id)
+    again = await connect(service).run_batch(requests, journal=journal)
+    assert (outcomes(again), len(service.runs)) == (["succeeded"] * 10, 10)
+    assert again.resumed == started
+
+
+async def test_a_start_under_way_when_the_time_is_over_is_not_doubled(
+    service: Emulator, connect: Connect, journal: str
+) -> None:
+    """Its answer comes in the second after, or is found by its tag."""
+    service.faults.script("execute", None, Fault(delay=0.8))
+    refold = connect(service, retry=RetryPolicy(mode="safe", settle=0.02, wait=0, max_wait=0))
+    requests = [*numbered(2)]
+    report = await refold.run_batch(requests, journal=journal, timeout=0.3, drain=0)
+    assert outcomes(report) == ["succeeded", "unknown"]
+    assert isinstance(report.items()[1].error, ExecutionOutcomeUnknownError)
+    again = await connect(service).run_batch(requests, journal=journal)
+    assert (outcomes(again), len(service.runs)) == (["succeeded"] * 2, 2)
+
+
 @pytest.mark.parametrize(
     ("delay", "known"),
     [pytest.param(0.1, True, id="in time"), pytest.param(2.5, False, id="too late")],
@@ -136,7 +171,7 @@ async def test_what_had_not_left_when_a_batch_was_cancelled_is_not_uncertain(
     service: Emulator, connect: Connect, journal: str
 ) -> None:
     """It waited for a slot: the journal says that it is unsent, and no list is read for it."""
-    service.faults.script("execute", None, Fault(delay=1.0))
+    service.faults.script("execute", None, Fault(delay=1.5))
     refold = connect(service, max_connections=1)
     running = asyncio.ensure_future(refold.run_batch(numbered(4), journal=journal))
     await until(lambda: len(service.runs) == 2)

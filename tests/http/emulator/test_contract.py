@@ -1,4 +1,4 @@
-"""The documented examples: the emulator answers each with the same fields, of the same types."""
+"""What the documentation says beyond its examples, and what it leaves open, over real HTTP."""
 
 from __future__ import annotations
 
@@ -10,103 +10,12 @@ import pytest
 
 from refold_async.emulator import Behaviour, Emulator, NodeFailed
 from tests.support.asking import RUN, V1, V2, ask, document, listed, response, start
+from tests.support.contract import NOT_FOUND, TEXT, TIME, UNAUTHORIZED, Some
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-HEX_ID = re.compile("[0-9a-f]{24}")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-NUMBER = re.compile("[0-9]+")
 START = 1_781_615_700.887  # 2026-06-16T13:15:00.887Z
-
-
-class Some:
-    """Equal to every value of these types, or to every text of this form; True is no number."""
-
-    def __init__(self, *kinds: Any) -> None:
-        self.kinds = kinds
-
-    def __eq__(self, other: object) -> bool:
-        return any(
-            isinstance(other, str) and kind.fullmatch(other) is not None
-            if isinstance(kind, re.Pattern)
-            else type(other) is kind
-            for kind in self.kinds
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"<{' or '.join(getattr(k, '__name__', str(k)) for k in self.kinds)}>"
-
-
-MAYBE = type(None)
-TEXT = Some(str)
-ID = Some(HEX_ID)
-MESSAGE = {"message": TEXT}
-ENTRY = {
-    "_id": ID,
-    "name": "Execution for workflow wf",
-    "org_id": ID,
-    "environment": "test",
-    "status": TEXT,
-    "createdAt": Some(TIME),
-    "updatedAt": Some(TIME),
-    "completion_time": Some(TIME, MAYBE),
-    "instance_execution_time": Some(int, MAYBE),
-    "associated_workflow": {"_id": "wf", "name": TEXT, "icon": None},
-    "associated_application": {"_id": ID, "name": TEXT, "icon": None},
-    "associated_event_id": None,
-    "linked_account_id": "acct_1",
-    "config_id": TEXT,
-    "type_of_execution": Some(re.compile("SYNC|ASYNC")),
-    "execution_source": "API_CALL",
-    "trigger_application_event": None,
-    "executed_by_thanos": Some(bool),
-    "instance_tag": Some(str, MAYBE),
-}
-NODE = {
-    "node_id": Some(NUMBER),
-    "node_name": TEXT,
-    "node_type": TEXT,
-    "node_status": TEXT,
-    "is_batch": Some(bool),
-    "attempts_made": Some(int),
-    "maximum_attempts": Some(int),
-    "execution_time": Some(int),
-    "input_data": Some(dict, MAYBE),
-    "latest_output": Some(dict, MAYBE),
-}
-PAGE = {
-    "docs": Some(list),
-    "totalDocs": Some(int),
-    "limit": 10,
-    "page": 1,
-    "totalPages": 1,
-    "pagingCounter": 1,
-    "hasPrevPage": False,
-    "hasNextPage": False,
-    "prevPage": None,
-    "nextPage": None,
-}
-TOKENS = {
-    "token": TEXT,
-    "refresh_token": TEXT,
-    "expires_in": Some(int),
-    "refresh_expires_in": Some(int),
-}
-UNAUTHORIZED = {
-    "status_code": 401,
-    "http_error_type": "UNAUTHORIZED",
-    "error": "SERVER_ERROR",
-    "message": "Invalid Credentials",
-}
-NOT_FOUND = {
-    "status_code": 404,
-    "http_error_type": "NOT_FOUND",
-    "error_code": "RESOURCE_NOT_FOUND",
-    "message": "Execution not found",
-}
 
 
 @pytest.fixture
@@ -116,74 +25,6 @@ async def emulator() -> AsyncIterator[Emulator]:
         schema = {"type": "object", "properties": {"email": {"type": "string"}}}
         emulator.workflow("wf", slug="hubspot", schema=schema, batches={"Work": [{"n": 1}]})(dict)
         yield emulator
-
-
-EXAMPLES: list[tuple[str, str, dict[str, str], int, Any]] = [
-    ("POST", RUN, {}, 200, {"message": "Workflow execution started", "execution_id": ID}),
-    ("POST", f"{RUN}?include-headers=true", {}, 200, {
-        "message": "Workflow execution started", "execution_id": ID, "headers": Some(dict)}),
-    ("POST", RUN, {"sync_execution": "true"}, 200, {
-        "execution_id": ID, "return_value": {}, "errored": False, "status_code": 200,
-        "execution_error": None, "executed_by_thanos": True}),
-    ("POST", RUN, {"slug": ""}, 400, {
-        "message": "Server Error", "error": "Workflow ID and slug are required"}),
-    ("POST", RUN, {"x-api-key": "tk_other"}, 401, UNAUTHORIZED),
-    ("POST", f"{V1}/workflow/wf/execute", {}, 200, {"execution_id": ID}),
-    ("POST", f"{V1}/workflow/wf/execute", {"sync_execution": "true"}, 200, {
-        "execution_id": ID, "return_value": {"payload": {}}}),
-    ("GET", f"{V2}/execution/{{id}}", {}, 200, {
-        **ENTRY, "completion_percentage": 100, "nodes": [NODE, NODE, NODE]}),
-    ("GET", f"{V2}/execution/{'0' * 24}", {}, 404, NOT_FOUND),
-    ("GET", f"{V1}/execution/{{id}}/response", {}, 200, {"response": {}, "status": "COMPLETED"}),
-    ("GET", f"{V2}/execution", {}, 200, PAGE),
-    ("POST", f"{V2}/execution/{{id}}/rerun", {}, 200, {"status": "success", "id": ID}),
-    ("GET", f"{V2}/execution/{{id}}/nodes/2/batches", {}, 200, {**PAGE, "docs": [{"n": 1}]}),
-    ("GET", f"{V2}/execution/{{id}}/nodes/1/batches", {}, 501, Some(dict)),
-    ("GET", f"{V2}/workflow", {}, 200, PAGE),
-    ("GET", f"{V2}/workflow/enabled", {}, 200, [{
-        "id": "wf", "name": TEXT, "description": TEXT, "icon": None, "config_id": TEXT,
-        "application": Some(dict)}]),
-    ("GET", f"{V2}/workflow/request-structure/wf", {}, 200, {
-        "payload": {"email": None}, "schema": Some(dict),
-        "schema_interpreted": {"email": "string"}}),
-    ("GET", f"{V2}/workflow/wf", {}, 200, {
-        "_id": "wf", "name": TEXT, "alias": None, "slug": "hubspot", "published": True,
-        "application": Some(dict),
-        "nodes": [{"node_id": str(n), "node_name": TEXT, "node_type": TEXT} for n in (1, 2, 3)],
-        "edges": [{"source": "1", "target": "2"}, {"source": "2", "target": "3"}]}),
-    ("GET", f"{V2}/workflow/none", {}, 404, {**NOT_FOUND, "message": "Workflow not found"}),
-    ("POST", f"{V2}/session-token", {}, 200, TOKENS),
-    ("POST", f"{V2}/event/trigger", {}, 404, {
-        **NOT_FOUND, "error_code": "INVALID_EVENT", "message": TEXT}),
-    ("POST", f"{V2}/event/hubspot", {}, 404, {
-        **NOT_FOUND, "error_code": "INVALID_EVENT", "message": TEXT}),
-    ("POST", f"{V2}/session-token/revoke", {}, 401, {
-        **UNAUTHORIZED, "error": "INVALID_TOKEN", "message": TEXT}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "headers", "status", "body"),
-    EXAMPLES,
-    ids=[f"{method} {path} {status} {headers}" for method, path, headers, status, _ in EXAMPLES],
-)
-async def test_documented_examples(
-    emulator: Emulator, method: str, path: str, headers: dict[str, str], status: int, body: Any
-) -> None:
-    """Each documented request is answered with the documented status and exactly its fields."""
-    path = path.replace("{id}", await start(emulator))
-    sent: Any = {"linked_account_id": "acct_1"} if "session-token" in path else {"payload": {}}
-    more = {"json": sent} if method == "POST" else {}
-    answer = await ask(emulator, method, path, headers, **more)
-
-    assert (answer.status, answer.body) == (status, body)
-
-
-async def test_entries_are_as_documented(emulator: Emulator) -> None:
-    """An entry of the list has the fields of the document, but no nodes and no output."""
-    await start(emulator, config_id="eu", instance_tag="nightly")
-
-    assert await listed(emulator) == [ENTRY]
 
 
 async def test_nodes_show_what_they_put_out(emulator: Emulator) -> None:

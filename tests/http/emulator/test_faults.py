@@ -243,3 +243,36 @@ def test_a_mistyped_operation_is_refused() -> None:
     """A fault for an operation that does not exist would wait for ever."""
     with pytest.raises(ValueError, match="no operation 'exceute'"):
         Emulator().faults.script("exceute", Fault(status=500))
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(status=503, headers={"Retry-After": "2"}), "503, Retry-After: 2"),
+        (Fault(html=True, perform=True), "502 as a page, performed"),
+        (Fault(drop="before", delay=1.5), "reset before it happened, 1.5 s late"),
+        (Fault(drop="after"), "answer lost"),
+        (Fault(truncate=True), "cut in half"),
+        (Fault(delay=60), "true answer, 60 s late"),
+    ],
+)
+def test_a_fault_says_what_goes_wrong(fault: Fault, said: str) -> None:
+    """In a few words, as the page and a listing show it."""
+    assert str(fault) == said
+
+
+def test_rules_are_listed() -> None:
+    """Printed, the faults of an emulator are what a test has set."""
+    faults = Emulator().faults
+    faults.script("execute", Fault(status=429), None)
+    faults.first_reads(2, Fault(status=404))
+    faults.always("stop", Fault(status=500))
+    faults.share("*", Fault(drop="after"), share=0.1)
+
+    assert str(faults).splitlines() == [
+        "next execute: 429",
+        "next execute: none",
+        "first 2 reads of each run: 404",
+        "every stop: 500",
+        "10% of *: answer lost",
+    ]

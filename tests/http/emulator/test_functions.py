@@ -95,6 +95,34 @@ async def test_an_async_function_may_fail(
     assert (failed["node_id"], failed["latest_output"]["body"]) == (node, {"error": message})
 
 
+class Odd(BaseException):
+    """What is no `Exception`, as anyio's and pytest's own are none."""
+
+
+@pytest.mark.parametrize("error", [Odd("odd"), GeneratorExit()], ids=["any", "generator-exit"])
+async def test_whatever_a_function_raises_ends_its_run(
+    emulator: Emulator, error: BaseException
+) -> None:
+    """Plain or async, or told as a duration: no run hangs for it, and nothing is left unheard."""
+
+    def fail(_: dict[str, Any]) -> Any:
+        raise error
+
+    async def fail_later(_: dict[str, Any]) -> Any:
+        await asyncio.sleep(0)
+        raise error
+
+    reads = []
+    for function, duration in ((fail, 0.0), (fail_later, 0.0), (dict, fail)):
+        emulator.workflow("wf", slug="hubspot", duration=duration)(function)
+        reads.append(await ended(emulator, await start(emulator)))
+
+    assert [read["status"] for read in reads] == ["ERRORED"] * 3
+    told = [read["nodes"][1]["latest_output"]["body"]["error"] for read in reads]
+    assert told[:2] == [str(error) or repr(error)] * 2
+    assert repr(error) in told[2]
+
+
 async def test_what_an_async_function_returns_must_be_json(
     connect: Callable[..., RefoldClient], emulator: Emulator
 ) -> None:

@@ -332,6 +332,7 @@ def test_an_answer_has_a_status_that_exists(status: Any) -> None:
         pytest.param({"body": {"a": float("nan")}}, id="nan"),
         pytest.param({"headers": {"a": "b\r\nc: d"}}, id="header"),
         pytest.param({"headers": {"a\n": "b"}}, id="header-name"),
+        pytest.param({"delay": float("nan")}, id="delay"),
     ],
 )
 def test_a_fault_that_could_not_be_answered_is_refused(fault: dict[str, Any]) -> None:
@@ -368,3 +369,29 @@ async def test_a_client_that_leaves_in_the_middle_of_a_body(
         await asyncio.sleep(0)
 
     assert (emulator.counts, len(emulator.requests), caplog.records) == ({}, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        pytest.param("webhook_headers", {"X-Team": ["crm"]}, id="header"),
+        pytest.param("workflow_ids", ["wf", None], id="workflow"),
+        pytest.param("webhook_events", [["Workflow Completed"]], id="event"),
+        pytest.param("webhook_events", [], id="no-event"),
+        pytest.param("webhook_url", "http://[", id="address"),
+        pytest.param("webhook_url", "http://", id="no-address"),
+    ],
+)
+async def test_a_webhook_of_odd_parts_is_refused(
+    emulator: Emulator, field: str, value: Any
+) -> None:
+    """What is no text where text belongs could be neither delivered nor shown as documented."""
+    sent = {"webhook_url": "http://127.0.0.1:9/", "webhook_events": ["Workflow Completed"]}
+    made = await ask(emulator, "POST", f"{V2}/webhook", json={**sent, field: value})
+    fine = await ask(emulator, "POST", f"{V2}/webhook", json=sent)
+    path = f"{V2}/webhook/{fine.body['_id']}"
+    changed = await ask(emulator, "PUT", path, json={field: value})
+    hooks = await ask(emulator, "GET", f"{V2}/webhook")
+
+    assert (made.status, changed.status) == (400, 400)
+    assert hooks.body == [fine.body]

@@ -138,6 +138,25 @@ async def test_it_ends_promptly_with_an_answer_nobody_reads(emulator: Emulator) 
     assert took < 1
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_connection_of_the_last_moment_is_closed(emulator: Emulator, turns: int) -> None:
+    """Wherever the loop is with a connection that came just before the end, its client hears it."""
+    port = int(emulator.base_url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as late:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await emulator.aclose()
+        held = emulator.open_connections
+        late.setblocking(False)
+        async with asyncio.timeout(60):
+            try:
+                told = await asyncio.get_running_loop().sock_recv(late, 1)
+            except ConnectionResetError:
+                told = b""
+
+    assert (told, held) == (b"", 0)
+
+
 async def test_it_comes_back_where_it_was() -> None:
     """Started again, an emulator has its address and its runs; twice at once is refused."""
     emulator = Emulator()
@@ -180,6 +199,9 @@ async def test_the_command_serves_until_it_is_told_to_stop() -> None:
         text += (await process.stdout.readline()).decode()
     (url,) = re.findall(r"base URL +(\S+)", text)
     headers = {"x-api-key": "tk_emulator", "linked_account_id": "acct_1", "slug": "demo"}
+    (page,) = re.findall(r"page +(\S+)", text)
+    async with aiohttp.request("GET", page) as answer:
+        shown = await answer.text()
     async with aiohttp.request(
         "POST", f"{url}{RUN.replace('/wf/', '/wf_echo/')}", headers=headers, json={"payload": {}}
     ) as answer:
@@ -188,6 +210,7 @@ async def test_the_command_serves_until_it_is_told_to_stop() -> None:
     _, errors = await process.communicate()
 
     assert "tk_emulator" in text
+    assert "<title>Refold emulator</title>" in shown
     assert "wf_contact" in text
     assert started["message"] == "Workflow execution started"
     assert (process.returncode, errors) == (0, b"")

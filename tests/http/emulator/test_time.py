@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -93,6 +94,16 @@ async def test_many_runs_end_each_at_its_time(emulator: Emulator, refold: Refold
     assert started == pytest.approx(195 / RateLimit().per_second, rel=0.1)
     late = emulator.time.time() - emulator.runs[-1].created_at - 3 * AN_HOUR
     assert 0 <= late <= PollPolicy().max_interval + 10  # by as much as looks are apart
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1, "5", None, True])
+async def test_time_passes_by_seconds_alone(emulator: Emulator, seconds: Any) -> None:
+    """What would never be over, or is no number, is refused before anybody waits for it."""
+    async with asyncio.timeout(60):
+        with pytest.raises(ValueError, match=r"time passes by a number of seconds .*, not"):
+            await emulator.advance(seconds)
+        with pytest.raises(ValueError, match=r"time passes by a number of seconds .*, not"):
+            await emulator.time.sleep(seconds)
 
 
 async def test_what_happens_on_the_way_is_seen_by_who_watches(
@@ -187,11 +198,10 @@ async def test_advance_brings_all_that_is_due(emulator: Emulator, refold: Refold
     assert await handle.status() == "COMPLETED"
 
 
-async def test_advance_refuses_nothing_and_moves_at_least_as_far(emulator: Emulator) -> None:
-    """Nothing is due, and time passes all the same; a negative number is no step back."""
+async def test_time_passes_though_nothing_is_due(emulator: Emulator) -> None:
+    """An advance needs no run, and nobody else who waits."""
     before = emulator.time.time()
     await emulator.advance(5)
-    await emulator.advance(-5)
 
     assert emulator.time.time() == before + 5
 

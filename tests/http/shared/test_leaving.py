@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async import ClientClosedError, ExecutionOutcomeUnknownError
+from refold_async import ClientClosedError, ExecutionOutcomeUnknownError, Timeouts
 from refold_async._shared import bringing
 from refold_async.emulator import Emulator, Fault
 from tests.http.shared.conftest import WORKFLOW
@@ -61,7 +61,8 @@ async def test_whenever_a_caller_leaves_its_key_is_free_or_has_its_run_for_other
     sharing: Sharing, emulator: Emulator
 ) -> None:
     """Nobody waits for a claim to run out whose owner lives, and nobody starts a second run."""
-    here, there = sharing(), sharing()
+    patient = {"timeouts": Timeouts(connect=5.0, read=5.0)}
+    here, there = sharing(**patient), sharing(**patient)
     await asyncio.gather(ask(here, "earlier"), ask(there, "earlier"))
 
     async def leave_after(number: int) -> None:
@@ -69,7 +70,7 @@ async def test_whenever_a_caller_leaves_its_key_is_free_or_has_its_run_for_other
         await turns(number)
         call.cancel()
         await asyncio.wait([call])
-        await asyncio.wait_for(ask(there, f"{number}"), 5)
+        await asyncio.wait_for(ask(there, f"{number}"), 8)
         assert started(emulator, f"{number}") == 1
 
     await asyncio.gather(*map(leave_after, TURNS))

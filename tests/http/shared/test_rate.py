@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 from typing import TYPE_CHECKING
@@ -57,6 +58,10 @@ def members(sharing: Sharing) -> Callable[..., list[RefoldClient]]:
 def shares(clients: list[RefoldClient]) -> list[float]:
     """What each may send per second."""
     return [refold.stats.budget.ceiling or 0.0 for refold in clients]
+
+
+def _has(refold: RefoldClient, share: float) -> bool:
+    return shares([refold]) == [share]
 
 
 async def begin(clients: list[RefoldClient]) -> None:
@@ -204,9 +209,10 @@ async def test_who_never_reached_redis_takes_its_part_of_the_rate(
     redis_server.kill()
     for said, share in ((4, 10.0), (None, 40.0)):
         shared = Shared(redis_server.url, "n", members=said)
-        refold = sharing(shared=shared, rate_limit=FORTY, timeouts=LONG)
+        clock = HastyClock(20)  # three seconds without an answer are to pass
+        refold = sharing(shared=shared, rate_limit=FORTY, timeouts=LONG, clock=clock)
         await refold.ping()
-        assert refold.stats.budget.ceiling == share
+        await until(functools.partial(_has, refold, share))
         await refold.aclose()
 
 
@@ -225,6 +231,18 @@ def link(redis_for_all: RedisServer) -> Link:
     return Link(Secret(redis_for_all.url), SystemClock(), "nothing")
 
 
+async def beat(
+    link: Link, name: str, me: str, *, wants: int = -1, had: int = 0, gone: int = 3_000
+) -> tuple[int, int]:
+    """Beat as a member with a ceiling of 40; give the share, in thousandths, and the members."""
+    nothing_learned = "", "", "", "0:0"
+    share, count, *_ = await link.run(
+        *(_SCRIPT, [name, f"{name}:lesson"], me, wants, 40_000, 0, had, gone, 120_000, 0),
+        *nothing_learned,
+    )
+    return share, count
+
+
 async def test_shares_never_add_up_to_more_than_the_ceiling(link: Link) -> None:
     """Whatever is wanted, in whatever order members beat."""
     draw, total = random.Random(1), 40_000
@@ -232,26 +250,20 @@ async def test_shares_never_add_up_to_more_than_the_ceiling(link: Link) -> None:
     for _ in range(400):
         me = draw.choice([*held])
         wanted = draw.choice([-1, 0, 2_000, 10_000, 50_000])
-        share, count, _ = await link.run(
-            _SCRIPT, ["sums"], me, wanted, total, 0, held[me], 3_000, 120_000, 0
-        )
-        held[me] = share
+        held[me], count = await beat(link, "sums", me, wants=wanted, had=held[me])
         assert sum(held.values()) <= total * 1.06  # each has a hundredth to begin with
         assert count <= len(held)
     for me in [*held] * 3:
-        held[me], _, _ = await link.run(_SCRIPT, ["sums"], me, -1, total, 0, 0, 3_000, 120_000, 0)
+        held[me], _ = await beat(link, "sums", me)
     assert {*held.values()} == {total // 6}
     await link.aclose()
 
 
 async def test_a_member_without_a_beat_is_gone_after_three_seconds(link: Link) -> None:
     """By Redis' own clock; its share is the others'."""
-    beat = ("lapses", "a", -1, 40_000, 0, 0, 3_000, 120_000, 0)
-    await link.run(_SCRIPT, [beat[0]], *beat[1:])
-    share, count, _ = await link.run(_SCRIPT, ["lapses"], "b", -1, 40_000, 0, 0, 3_000, 120_000, 0)
-    assert (share, count) == (400, 2)
-    share, count, _ = await link.run(_SCRIPT, ["lapses"], "b", -1, 40_000, 0, 0, -1, 120_000, 0)
-    assert (share, count) == (40_000, 1)
+    await beat(link, "lapses", "a")
+    assert await beat(link, "lapses", "b") == (400, 2)
+    assert await beat(link, "lapses", "b", gone=-1) == (40_000, 1)
     await link.aclose()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -155,11 +155,14 @@ async def test_closing_ends_what_has_no_caller(
     assert "nobody knows whether a run started" in caplog.text
 
 
-async def test_orphans_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+async def test_orphans_are_bounded(
+    connect: Callable[..., RefoldClient], caplog: pytest.LogCaptureFixture
+) -> None:
     """The oldest of more than 1,000 is dropped, and its id logged."""
+    refold = connect(SimpleNamespace(base_url="http://localhost:1"))
     orphans = Orphans()
     for number in range(1_001):
-        orphans.add(cast("Any", SimpleNamespace(execution_id=f"run_{number}")))
+        orphans.add(refold.handle(f"run_{number}"))
     assert len(orphans) == 1_000
     assert next(iter(orphans)).execution_id == "run_1"
     assert "dropped execution run_0" in caplog.text

@@ -360,3 +360,17 @@ def test_forgotten_await_names_the_call(call: Any, name: str, payload: Any) -> N
     assert [str(each.message).splitlines()[0] for each in told] == [
         f"coroutine '{name}' was never awaited"
     ]
+
+
+async def test_a_key_makes_calls_share_a_start(service: Emulator, connect: Connect) -> None:
+    """`once`, as of `execute`: the types say so too."""
+    workflow_id = "6a106ba44480b80424a65289"
+    service.workflow(workflow_id, slug="s")(lambda payload: {"contact_id": 7, **payload})
+    create = connect(service).workflow(attrs.evolve(CREATE, workflow_id=workflow_id))
+    calls = [
+        create(NewContact("jane@example.com"), once="c-1", once_scope="process") for _ in range(3)
+    ]
+    contacts = await asyncio.gather(*calls)
+
+    assert [contact.contact_id for contact in contacts] == [7, 7, 7]
+    assert len(service.runs) == 1

@@ -22,6 +22,7 @@ from refold_async import (
     ServerError,
     TransportError,
     UnexpectedReplyError,
+    WaitTimeoutError,
 )
 from tests.support.clock import settle
 from tests.support.starts import Starts, asked
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from refold_async import BatchItem
     from refold_async._batch.fan import Fan
+    from tests.support.clock import FakeClock
 
 
 async def all_of(fan: Fan) -> list[BatchItem]:
@@ -452,3 +454,45 @@ async def test_a_generator_that_raises_as_it_is_closed_is_logged(
     async with aclosing(starts.fan(rows(), concurrency=1).items()) as items:
         await anext(items)
     assert "raised as it was closed" in caplog.text
+
+
+async def test_draining_ends_all_waits_at_once(clock: FakeClock) -> None:
+    """What runs is waited for so long after a stop; then it is unknown, and has its handle."""
+    starts = Starts()
+    starts.acknowledge(0, 1, 2)
+    fan = starts.fan(asked(0, 1, 2, 3, 4), at_once=1, drain=30.0, clock=clock)
+    running = asyncio.ensure_future(all_of(fan))
+    await settle()
+    fan.stop("enough")
+    await settle()
+    starts.finish(1)
+    await clock.advance(29.9)
+    assert not running.done()
+    await clock.advance(0.2)
+    items = sorted(await running, key=lambda item: item.index)
+
+    assert [item.outcome for item in items] == [
+        "unknown",
+        "succeeded",
+        "unknown",
+        "unknown",
+        "unsent",
+    ]
+    assert [item.handle is not None for item in items] == [True] * 3 + [False] * 2
+    assert isinstance(items[0].error, WaitTimeoutError)
+    assert isinstance(items[3].error, ExecutionOutcomeUnknownError)
+
+
+async def test_without_patience_nothing_is_waited_for(clock: FakeClock) -> None:
+    """What had not left is unsent all the same, and not unknown."""
+    starts = Starts(held=True)
+    starts.leave(0)
+    starts.acknowledge(0)
+    fan = starts.fan(asked(0, 1), drain=0.0, clock=clock)
+    running = asyncio.ensure_future(all_of(fan))
+    await settle()
+    fan.stop("enough")
+    await clock.advance(0.0)
+    items = sorted(await running, key=lambda item: item.index)
+
+    assert [item.outcome for item in items] == ["unknown", "unsent"]

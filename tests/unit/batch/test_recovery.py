@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from refold_async import ServerError
-from refold_async._batch.recovery import Recovery, is_uncertain
+from refold_async._batch.journal_rows import is_uncertain
+from refold_async._batch.recovery import Recovery
 from refold_async._starting.reconcile import Found, Sightings
 from refold_async._transport.decision import Finding
 from tests.unit.batch.test_journal import row
@@ -57,9 +58,8 @@ async def recovery(shown: List, *rows: Row) -> Recovery:
     made = Recovery(lists=shown, clock=shown.clock)
 
     class Held:
-        rows: ClassVar[dict[str, Row]] = {}
+        uncertain: ClassVar[list[Row]] = [one for one in rows if is_uncertain(one)]
 
-    Held.rows = {one.key: one for one in rows}
     await made.begin(Held())  # type: ignore[arg-type]
     return made
 

@@ -148,12 +148,12 @@ async def test_forked_child_shares_nothing_with_its_parent(
 async def test_share_that_others_leave_us_is_a_ceiling(clock: FakeClock) -> None:
     """Whoever shares the service with other processes sets it, and takes it back."""
     one, two = budgets(clock, TEN, None)
-    one.pace.share = 2.0
+    one.pace.part = 0.2
     first = tasks(two, 30)
     await clock.advance(2)
     assert done(first) == [5]
     assert two.stats().ceiling == 2
-    one.pace.share = None
+    one.pace.part = 1.0
     await clock.advance(0.95)
     assert done(first) == [14]
     await end(first)

@@ -48,6 +48,7 @@ class ScriptedCare:
         self.left_with: list[Answer] = []
         self.expecting = self.uncertain = self.resent = False
         self.leaves_by = math.inf
+        self.traceparent: str | None = None
         self.before: Any = None
 
     async def reconcile(self) -> Seen:

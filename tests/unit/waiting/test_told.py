@@ -350,3 +350,60 @@ async def test_nothing_is_expected_where_no_push_was_ever_told(
     assert not caplog.records
     task.cancel()
     await settle()
+
+
+# -- what others are told ------------------------------------------------------------------------
+
+RELYING = attrs.evolve(POLLING, push=True, push_sweep=600)
+
+
+async def test_who_is_deaf_looks_as_without_pushes(clock: FakeClock) -> None:
+    """From that moment on; and no more once it hears again, since nothing was missed."""
+    house = House(clock, polling=RELYING)
+    task = asyncio.create_task(house.handle(attempts=1).result())
+    await clock.advance(30)
+    relying = len(house.service.looks)
+    house.tracker.deafen()
+    assert house.tracker.stats().pushes_lost == 1
+    await clock.advance(30)
+    deaf = len(house.service.looks)
+    house.tracker.hear_again(missed=False)
+    await clock.advance(30)
+    assert house.tracker.stats().pushes_lost == 0.01
+    assert (relying, len(house.service.looks) - deaf <= 1, deaf > 3) == (0, True, True)
+    ends(house, "COMPLETED")
+    house.tracker.notify(RUN, "acct")
+    await settle()
+    assert task.done()
+
+
+async def test_what_was_missed_is_looked_for_once(clock: FakeClock) -> None:
+    """Each run that may have ended meanwhile is looked at as without pushes, then no more."""
+    house = House(clock, polling=RELYING)
+    task = asyncio.create_task(house.handle(attempts=1).result())
+    await clock.advance(30)
+    house.tracker.hear_again(missed=True)
+    await clock.advance(30)
+    assert len(house.service.looks) == 1
+    assert house.tracker.stats().pushes_lost == 0.01
+    task.cancel()
+
+
+async def test_ends_that_were_not_heard_of_say_nothing_against_pushes(clock: FakeClock) -> None:
+    """While nobody could hear them."""
+    house = House(clock)
+    first = asyncio.create_task(house.handle(attempts=1).result())
+    await settle()
+    ends(house, "COMPLETED")
+    house.tracker.notify(RUN, "acct")
+    await first
+    before = house.tracker.stats().pushes_lost
+    assert before < 1
+    house.tracker.deafen()
+    ends(house, "RUNNING", "COMPLETED")
+    second = asyncio.create_task(house.handle("another", attempts=1).result())
+    await clock.advance(30)
+    assert second.done()
+    house.tracker.hear_again(missed=False)
+    await clock.advance(30)
+    assert house.tracker.stats().pushes_lost == before

@@ -1,0 +1,176 @@
+"""`out=`: results written to a file as items end, instead of kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from refold_async import ConfigError, ExecutionRequest, RefoldClient
+from refold_async._batch.results import Results
+from refold_async.emulator import Emulator, Fault, NodeFailed
+from tests.http.batch.test_batch import numbered
+from tests.support.endings import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    Connect = Callable[..., RefoldClient]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> str:
+    """The path of a journal that is not there yet."""
+    return str(tmp_path / "batch.sqlite")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """The path of a file of results that is not there yet."""
+    return tmp_path / "out.jsonl"
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Emulator]:
+    """Workflows that do well, fail, and never end."""
+    async with Emulator() as emulator:
+        emulator.workflow("wf_1", slug="s", duration=0.02)(dict)
+        emulator.workflow("wf_endless", slug="s", duration=None)(dict)
+
+        @emulator.workflow("wf_fails", slug="s")
+        def fail(_: dict[str, Any]) -> Any:
+            raise NodeFailed(node="Work", message="the CRM said no")
+
+        yield emulator
+
+
+def documents(out: Path) -> list[dict[str, Any]]:
+    """Read the file."""
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def spoil(out: Path, how: str) -> int:
+    """Leave a file as a kill, or somebody, may leave it; tell how many lines it had."""
+    content = out.read_bytes()
+    if how == "longer":  # a kill between a line and its row
+        out.write_bytes(content + b'{"key": "4", "outcome": "fai')
+    elif how == "shorter":
+        out.write_bytes(content[:-10])
+    elif how == "gone":
+        out.unlink()
+    return content.count(b"\n")
+
+
+def lines(out: Path) -> dict[str, str]:
+    """The outcome of each key; there may be one line of each only."""
+    read = documents(out)
+    assert len({line["key"] for line in read}) == len(read)
+    return {line["key"]: line["outcome"] for line in read}
+
+
+@pytest.mark.parametrize("journaled", [False, True])
+async def test_results_are_in_the_file_and_figures_in_the_report(
+    service: Emulator, connect: Connect, journal: str, out: Path, journaled: bool
+) -> None:
+    """Counts, reasons and the slowest; the items are not kept, and whoever asks is told where."""
+    await asyncio.to_thread(out.write_text, "something else\n" * 1000)
+    requests = [*numbered(3), *numbered(2, "wf_fails"), ExecutionRequest("wf_1", slug="")]
+    report = await connect(service).run_batch(
+        requests, out=out, journal=journal if journaled else None
+    )
+
+    assert (report.total, report.succeeded, report.failed, report.rejected) == (6, 3, 2, 1)
+    first = report.failures[0]
+    assert (first.count, first.error) == (2, "ExecutionFailedError")
+    assert len(report.slowest) == 5
+    assert lines(out) == {
+        "0": "succeeded",
+        "1": "succeeded",
+        "2": "succeeded",
+        "3": "failed",
+        "4": "failed",
+        "5": "rejected",
+    }
+    assert {"n": 2} in [line["output"] for line in documents(out)]
+    with pytest.raises(ConfigError, match=str(out)):
+        report.items()
+    with pytest.raises(ExceptionGroup, match="3 of 6 items"):
+        report.raise_for_failures()
+
+
+@pytest.mark.parametrize("left", ["as it was", "longer", "shorter", "gone"])
+async def test_a_batch_that_goes_on_has_each_line_once(
+    service: Emulator, connect: Connect, journal: str, out: Path, left: str
+) -> None:
+    """The file is cut to what the journal knows, or written anew if it has less."""
+    requests = [*numbered(4), *numbered(1, "wf_endless"), *numbered(4)]
+    settings: dict[str, Any] = {"journal": journal, "out": out}
+    running = asyncio.ensure_future(connect(service).run_batch(requests, concurrency=1, **settings))
+    await until(lambda: len(service.runs) == 5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    written = spoil(out, left)
+    service.finish(service.runs[4].execution_id)
+    report = await connect(service).run_batch(requests, **settings)
+    again = await connect(service).run_batch(requests, **settings)
+
+    assert written == 4
+    assert (report.succeeded, report.resumed, again.resumed) == (9, 5, 9)
+    assert lines(out) == {str(n): "succeeded" for n in range(9)}
+    assert len(service.runs) == 9
+
+
+async def test_a_disk_that_is_full_stops_the_batch(
+    service: Emulator,
+    connect: Connect,
+    journal: str,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing more is sent; what is settled is in the journal, and written the next time."""
+    flush = Results.flush
+
+    def full(results: Results) -> int:
+        if out.exists() and results.broken is None and results._end:
+            results._break(OSError(28, "No space left on device"))
+        return flush(results)
+
+    monkeypatch.setattr(Results, "flush", full)
+    refold = connect(service)
+    report = await refold.run_batch([*numbered(6)], out=out, journal=journal, concurrency=1)
+    monkeypatch.undo()
+    again = await refold.run_batch([*numbered(6)], out=out, journal=journal)
+
+    assert "No space left" in str(report.out_error)
+    assert report.unsent > 0
+    assert again.succeeded == 6
+    assert lines(out) == {str(n): "succeeded" for n in range(6)}
+    assert len(service.runs) == 6
+
+
+async def test_an_item_that_is_tried_again_has_a_further_line(
+    service: Emulator, connect: Connect, journal: str, out: Path
+) -> None:
+    """The last one of a key counts."""
+    service.faults.script("execute", Fault(status=400), None)
+    refold = connect(service)
+    await refold.run_batch([*numbered(2)], out=out, journal=journal, concurrency=1)
+    await refold.run_batch([*numbered(2)], out=out, journal=journal)
+    found = [(line["key"], line["outcome"]) for line in documents(out)]
+
+    assert found == [("0", "rejected"), ("1", "succeeded"), ("0", "succeeded")]
+
+
+async def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(
+    service: Emulator, connect: Connect, tmp_path: Path
+) -> None:
+    """The argument is named."""
+    refold = connect(service)
+    for path in (tmp_path, 7):
+        with pytest.raises(ConfigError, match=r"^out: "):
+            await refold.run_batch([*numbered(1)], out=path)  # type: ignore[arg-type]
+
+    assert not service.runs
