@@ -21,7 +21,7 @@ class Frozen(SystemClock):
 
     frozen = 0.0
 
-    def monotonic(self) -> float:  # type: ignore[override]
+    def monotonic(self) -> float:
         """Give the seconds, those in which nothing moved included."""
         return super().monotonic() + self.frozen
 
