@@ -1,6 +1,7 @@
 # Two commands do everything, on a machine that has Python >= 3.11, pip and make:
 #   make demo   see it work, over real HTTP against a local Refold
-#   make test   format check, lint, types, tests with branch coverage
+#   make test   format check, lint, types, tests with branch coverage; but for the long ones
+#   make long   those: simulations, soaks, thousands of calls, clusters, a browser
 # While typing: make quick, and make pytest ARGS="tests/unit/waiting -x"
 VENV ?= .venv
 ARGS ?=
@@ -20,7 +21,7 @@ export PYTHONMALLOC := pymalloc
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check side-by-side quick pytest test-all loops format captures docs build bench soak openapi crashes clean
+.PHONY: demo test check side-by-side long quick pytest test-all loops format captures docs build bench soak openapi crashes clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -65,14 +66,20 @@ test: check side-by-side
 STRICT   := $(BIN)/python -X dev -W error
 parallel  = --dist worksteal --tx '$(1)*popen//python=$(STRICT)'
 
-# All tests, WORKERS at a time, with branch coverage of each worker and each command under test; but for
-# those marked `long`, which take a third of the time without. Some tests go by real time, over real
-# sockets and processes: what fails is tried twice more, and named in the summary (RERUN).
+# The tests, WORKERS at a time, with branch coverage of each worker and each command under test.
 side-by-side: $(VENV)/.dev
 	@$(BIN)/coverage erase
-	$(STRICT) -m coverage run -m pytest $(call parallel,$(WORKERS)) --reruns 2 $(ARGS)
+	$(STRICT) -m coverage run -m pytest $(call parallel,$(WORKERS)) -m "not long" $(RERUNS) $(ARGS)
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+# Seconds of computing each: they would make of each minute of tests another half.
+long: $(VENV)/.dev
+	$(STRICT) -m pytest $(call parallel,$(WORKERS)) -m long $(RERUNS) $(ARGS)
+
+# Some tests go by real time, over real sockets and processes: what fails is tried twice more, and named
+# in the summary (RERUN).
+RERUNS := --reruns 2
 
 # What needs no sockets and little computing, in seconds: for use while typing.
 quick: $(VENV)/.dev
@@ -90,7 +97,7 @@ ASYNC := tests/unit tests/http/transport tests/http/starting tests/http/waiting 
 test-all:
 	@for p in python3.11 python3.12 python3.13; do \
 		if $$p -c '' 2>/dev/null; then \
-			echo "== $$p" && $(MAKE) --no-print-directory side-by-side PYTHON=$$p VENV=.venv-$$p || exit 1; \
+			echo "== $$p" && $(MAKE) --no-print-directory side-by-side long PYTHON=$$p VENV=.venv-$$p || exit 1; \
 			$(MAKE) --no-print-directory loops PYTHON=$$p VENV=.venv-$$p || exit 1; \
 		else echo "== $$p is not installed: skipped"; fi; done
 

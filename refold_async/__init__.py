@@ -51,7 +51,7 @@ from refold_async._errors import (
     WebhookSignatureError,
 )
 from refold_async._handle import ExecutionHandle
-from refold_async._models import (  # noqa: F401 - the same
+from refold_async._models import (
     Execution,
     ExecutionError,
     ExecutionEvent,

@@ -260,7 +260,11 @@ class Caller:
             requests_made=lambda: dict(parts.counters.requests),
             at_once=transport.wire.connections.limit,
             clock=parts.services.clock,
-            meta={"base_url": transport.wire.base_url, "linked_account_id": self.account},
+            meta={
+                "base_url": transport.wire.base_url,
+                "linked_account_id": self.account,
+                "lease": None,  # on Dask it is another: then workers may still start what it has
+            },
         )
 
     async def _structure(self, workflow_id: str, account: str | None) -> RequestStructure:

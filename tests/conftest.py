@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import aioresponses.core
-import coverage
 import pytest
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import TimerNoop
@@ -23,7 +22,7 @@ from tests.support import loops
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
 ACCOUNT = "acct_1"
 QUICK = PollPolicy(first=0.02, max_interval=0.1)
@@ -53,11 +52,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with those that take long, so that none is left for the end, when others are idle."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
-
-
 def pytest_collection_finish() -> None:
     """What is there by now stays: no garbage collector need look through it again and again."""
     gc.collect()
@@ -72,23 +66,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _only_what_tells_something_is_counted(
+def _only_our_commands_are_counted(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """Do without coverage where seconds are computed, and in processes that are no command of ours.
-
-    It makes three seconds of one, and each process takes another third of a second.
-    """
-    is_long = request.node.get_closest_marker("long") is not None
-    if is_long or "cli" not in request.path.parts:
+) -> None:
+    """Do without coverage in other processes: it takes a third of a second of each."""
+    if "cli" not in request.path.parts:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    counted = coverage.Coverage.current() if is_long else None
-    if counted is None:
-        yield
-        return
-    counted.stop()
-    yield
-    counted.start()
 
 
 @pytest.fixture(autouse=True)

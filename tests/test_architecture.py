@@ -21,7 +21,7 @@ ROOT = Path(refold_async.__file__).parent
 PACKAGE = "refold_async"
 
 MAP = ROOT.parent / "docs/explanation/architecture.md"
-ON_TOP = {"cli", "emulator", "otel", "probe", "webhooks"}
+ON_TOP = {"cli", "dask", "emulator", "otel", "probe", "webhooks"}
 """The packages that are no part of the client."""
 INNER = {"cli.batch", "cli.demo"}
 """Rooms inside a room: they know their house, which enters them by their front doors."""
@@ -229,6 +229,8 @@ def test_importing_the_package_loads_no_more_than_it_needs() -> None:
         "jsonschema",
         "aiosqlite",
         "redis",
+        "distributed",
+        "refold_async.dask",
         "opentelemetry",
         "refold_async.otel",
         "typer",

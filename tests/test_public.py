@@ -25,6 +25,7 @@ from refold_async import (
     ExecutionStatus,
     NodeRun,
     RetryPolicy,
+    dask,
     emulator,
     otel,
     probe,
@@ -35,7 +36,7 @@ from refold_async import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FACES = (refold_async, emulator, otel, probe, webhooks)
+FACES = (refold_async, dask, emulator, otel, probe, webhooks)
 """The modules whose `__all__` is the public surface."""
 
 NODE = NodeRun(node_id="n1", status="Errored")

@@ -197,6 +197,10 @@ class Submission:
         answer = await starter.send(self.request, self._care, self.policy, deadline)
         return self._care.accepted(answer)
 
+    def started_elsewhere(self, started: protocol.Started) -> ExecutionHandle[Any]:
+        """Give the handle of the run that another process has started for this."""
+        return Care(self._starter, self.request, self.policy, None).handle(started)
+
     @property
     def has_left(self) -> bool:
         """Whether a run may have begun, after `handle` was cancelled."""

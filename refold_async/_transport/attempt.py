@@ -31,6 +31,15 @@ class Attempt:
         """Whether the call's own deadline has passed."""
         return self._clock.monotonic() >= self._latest
 
+    def check_may_leave(self) -> None:
+        """Refuse to let it leave too late.
+
+        Raises:
+            TimeoutError: it is too late.
+        """
+        if self._clock.monotonic() > self.leaves_by:
+            raise TimeoutError("it took too long to leave")
+
     def depart(self, connection: asyncio.Protocol | None = None) -> None:
         """Note that the first bytes are about to leave."""
         self.sent, self.connection = True, connection

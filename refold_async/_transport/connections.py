@@ -58,9 +58,11 @@ class _Door(aiohttp.BaseConnector):
         while True:
             connection = await self._pool.connect(req, traces, timeout)
             kept = connection.protocol  # not its transport: uvloop's can't be referred to weakly
-            if self._clock.monotonic() > attempt.leaves_by:
+            try:
+                attempt.check_may_leave()
+            except TimeoutError:
                 connection.release()
-                raise TimeoutError("it took too long to leave")
+                raise
             if kept is None or self._is_usable(kept):
                 attempt.depart(kept)  # nothing is awaited before the write
                 return connection

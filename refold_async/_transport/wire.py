@@ -151,7 +151,7 @@ class Wire:
         options, headers = self.connections.options(secure=self.base_url.startswith("https:"))
         headers |= {**request.headers, **self.auth.headers(secret, request.account)}
         body: Any = request.body
-        if body is not None and len(body) > _UPLOAD_CHUNK:
+        if body is not None and (len(body) > _UPLOAD_CHUNK or attempt.leaves_by < math.inf):
             headers["Content-Length"] = str(len(body))
             body = _upload(body, attempt)
         assert self._session is not None  # noqa: S101 - `open` made it
@@ -184,6 +184,7 @@ class Wire:
 
 async def _upload(body: bytes, attempt: Attempt) -> AsyncIterator[memoryview]:
     """Hand a large body over in pieces: each restarts the clock, which so runs from the last."""
+    attempt.check_may_leave()  # aiohttp may have gone round the loop since it had its connection
     view = memoryview(body)
     for begin in range(0, len(view), _UPLOAD_CHUNK):
         yield view[begin : begin + _UPLOAD_CHUNK]

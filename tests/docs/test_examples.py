@@ -60,6 +60,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     "fan_out_service",
     "nightly_batch",
     "resume_batch",
+    "dask_batch",
     "webhooks_aiohttp",
     "webhooks_fastapi",
     "aiohttp_service",
@@ -286,3 +287,13 @@ def post(url: str, body: bytes) -> tuple[int, bytes]:
     )
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         return answer.status, answer.read()
+
+
+def test_dask_batch_is_started_by_workers(base_url: str, tmp_path: Path) -> None:
+    """A cluster of two processes starts what the journal does not have yet."""
+    pytest.importorskip("distributed", reason="pip install 'refold-async[dask]'")
+    journal = str(tmp_path / "contacts.sqlite")
+    lines = run("dask_batch", journal, base_url=base_url).splitlines()
+
+    assert re.fullmatch(r"40 done, 0 running", lines[-2])
+    assert lines[-1] == "40 succeeded, 0 of them resumed"

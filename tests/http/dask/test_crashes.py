@@ -1,0 +1,124 @@
+"""Workers killed and frozen, and a batch's own process killed: no item runs twice, none is lost.
+
+The processes are real, and so are the signals; the emulator keeps the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from refold_async.dask import run_batch
+from refold_async.emulator import Fault
+from tests.http.dask.conftest import times_run
+from tests.support import dasking
+from tests.support.dasking import LEASE, connect_narrow, requests
+from tests.support.endings import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from refold_async.emulator import Emulator
+
+    Cluster = Callable[[], AbstractAsyncContextManager[Any]]
+
+pytestmark = pytest.mark.long
+
+ROOT = Path(__file__).parents[3]
+ITEMS = 100
+SLOW = Fault(delay=0.05)
+
+
+async def test_workers_that_are_killed_or_frozen_double_nothing(
+    service: Emulator, cluster: Cluster, tmp_path: Path
+) -> None:
+    """What they had is found or proven absent; a worker that wakes up sends nothing of it any more.
+
+    Both are hit in the middle of their chunks. The nanny puts another worker into the place of the
+    one that was killed; the frozen one comes back after others have taken what it had.
+    """
+    service.faults.always("execute", SLOW)
+    async with cluster() as client:
+        pids: dict[str, int] = await client.run(os.getpid)
+        killed, frozen = pids.values()
+        batch = asyncio.create_task(
+            run_batch(
+                requests(ITEMS),
+                cluster=client,
+                connect=connect_narrow,
+                journal=tmp_path / "batch.sqlite",
+                chunk=10,
+                lease=LEASE,
+            )
+        )
+        try:
+            await until(lambda: len(service.runs) >= 20)
+            os.kill(frozen, signal.SIGSTOP)
+            await until(lambda: len(service.runs) >= 40)
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda: len(service.runs) >= ITEMS)  # by others
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        report = await batch
+    assert (report.succeeded, report.total) == (ITEMS, ITEMS)
+    assert times_run(service) == dict.fromkeys(range(ITEMS), 1)
+    assert not any(item.handle.possible_duplicate for item in report.items() if item.handle)
+
+
+async def kill_in(scheduler: str, journal: str, service: Emulator, *, items: int, runs: int) -> int:
+    """Run the batch in a process of its own, and kill it once so many runs have begun."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.support.dasking", scheduler, journal, str(items)),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await until(lambda: len(service.runs) >= runs)
+    child.kill()
+    await child.communicate()
+    return len(service.runs)
+
+
+async def test_a_batch_whose_process_is_killed_goes_on_from_its_journal(
+    service: Emulator, scheduler: str, tmp_path: Path
+) -> None:
+    """Its chunks go on without it, and a fifth of the starts are lost, late, or answered with 502.
+
+    What nobody knew of is found by its tag after the leases of the killed process are over.
+    """
+    faults = (
+        Fault(drop="after"),
+        Fault(drop="before"),
+        Fault(delay=2 * dasking.READ),
+        Fault(status=502, html=True, perform=True),
+    )
+    for number, fault in enumerate(faults):
+        service.faults.share("execute", fault, share=0.05, seed=number)
+    service.faults.share("execute", SLOW, share=1.0)
+    journal = str(tmp_path / "batch.sqlite")
+    begun = await kill_in(scheduler, journal, service, items=ITEMS, runs=ITEMS // 3)
+    first = await dasking.run(scheduler, journal, ITEMS)
+    assert max(times_run(service).values()) == 1
+    assert first.succeeded + first.unknown == ITEMS
+    service.faults.clear()
+    last = await dasking.run(scheduler, journal, ITEMS)
+    assert (last.succeeded, begun < ITEMS) == (ITEMS, True)
+    assert times_run(service) == dict.fromkeys(range(ITEMS), 1)
+
+
+async def test_chunks_that_go_on_without_their_batch_are_waited_for(
+    service: Emulator, scheduler: str, tmp_path: Path
+) -> None:
+    """All that is left is under way at workers: what has not begun yet is no proof of absence."""
+    service.faults.always("execute", Fault(delay=0.4))
+    journal, items = str(tmp_path / "batch.sqlite"), 41
+    begun = await kill_in(scheduler, journal, service, items=items, runs=6)
+    report = await dasking.run(scheduler, journal, items)
+    assert (report.succeeded, begun < items) == (items, True)
+    assert times_run(service) == dict.fromkeys(range(items), 1)
