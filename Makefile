@@ -1,14 +1,14 @@
 # Two commands do everything, on a machine that has Python >= 3.11, pip and make:
 #   make demo   see it work, over real HTTP against a local Refold
-#   make test   format check, lint, types, tests with branch coverage; but for the long ones
-#   make long   those: simulations, soaks, thousands of calls, clusters, a browser
+#   make test   format check, lint, types, tests
+# Beside these, for all there is: make long (simulations, soaks, clusters, a browser) and make coverage.
 # While typing: make quick, and make pytest ARGS="tests/unit/waiting -x"
 VENV ?= .venv
 ARGS ?=
 BIN  := $(VENV)/bin
 
 # Most tests wait, for sockets and for processes: more of them at a time than there are cores.
-WORKERS ?= 4
+WORKERS ?= 6
 
 # Tests start a hundred processes: without bytecode each would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,7 +21,7 @@ export PYTHONMALLOC := pymalloc
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check side-by-side long quick pytest test-all loops format captures docs build bench soak openapi crashes clean
+.PHONY: demo test check side-by-side long coverage quick pytest test-all loops format captures docs build bench soak openapi crashes clean
 .DEFAULT_GOAL := test
 
 # A Debian without python3-venv has no ensurepip: pip itself fills the environment then.
@@ -66,14 +66,18 @@ test: check side-by-side
 STRICT   := $(BIN)/python -X dev -W error
 parallel  = --dist worksteal --tx '$(1)*popen//python=$(STRICT)'
 
-# The tests, WORKERS at a time, with branch coverage of each worker and each command under test.
+# The tests, WORKERS at a time, but for the long ones.
 side-by-side: $(VENV)/.dev
+	$(STRICT) -m pytest $(call parallel,$(WORKERS)) -m "not long" $(RERUNS) $(ARGS)
+
+# The same with branch coverage of each worker and each command under test, in twice the time.
+coverage: check $(VENV)/.dev
 	@$(BIN)/coverage erase
 	$(STRICT) -m coverage run -m pytest $(call parallel,$(WORKERS)) -m "not long" $(RERUNS) $(ARGS)
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-# Seconds of computing each: they would make of each minute of tests another half.
+# Seconds of computing each.
 long: $(VENV)/.dev
 	$(STRICT) -m pytest $(call parallel,$(WORKERS)) -m long $(RERUNS) $(ARGS)
 

@@ -34,7 +34,7 @@ loops.choose()
 # How long it takes is the machine's business.
 settings.register_profile(
     "gate",
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

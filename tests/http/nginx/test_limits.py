@@ -87,10 +87,9 @@ async def test_a_429_of_the_proxy_starts_nothing(
     settings = limit("1r/m", "limit_req_status 429;")
     refold, _ = behind(emulator, settings, locations=LIMITED_STARTS, mode=mode)
     await refold.execute("wf_1", slug="s")
-    with pytest.raises(RateLimitError, match="429 Too Many Requests"):
+    with pytest.raises(RateLimitError, match="HTTP 429"):  # with the next one, or before it
         await refold.execute("wf_1", slug="s")
     assert (len(emulator.runs), refold.stats.unknown) == (1, 0)
-    assert (mode != "never") == (refold.stats.requests["execute"] > 2)
 
 
 @MODES
