@@ -30,7 +30,7 @@ def show(progress: BatchProgress) -> None:
 async def main(journal: str) -> None:
     async with (
         # In real life: Client("tcp://scheduler:8786", asynchronous=True), and no LocalCluster.
-        LocalCluster(n_workers=2, dashboard_address=None, asynchronous=True) as local,
+        LocalCluster(n_workers=2, dashboard_address=":0", asynchronous=True) as local,
         Client(local, asynchronous=True) as cluster,
     ):
         report = await run_batch(
