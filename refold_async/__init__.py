@@ -193,27 +193,9 @@ __all__ = [
 ]
 
 
-# What a batch takes and gives comes with the first of its names that is asked for: a third of the
-# package is behind it.
-_OF_BATCHES = frozenset(
-    {
-        "BatchItem",
-        "BatchOutcome",
-        "BatchProgress",
-        "BatchReport",
-        "ExecutionRequest",
-        "FailureGroup",
-        "JournalFailures",
-        "JournalItem",
-        "JournalReport",
-        "StopReport",
-        "read_journal",
-    }
-)
-
-
 def __getattr__(name: str) -> Any:
-    if name not in _OF_BATCHES:
+    """Give what a batch takes and gives: a third of the package is behind it, and comes with it."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from refold_async import _batch  # noqa: PLC0415
 
@@ -225,4 +207,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-name_after(__name__, *(globals()[name] for name in __all__ if name not in _OF_BATCHES))
+name_after(__name__, *(globals()[name] for name in __all__ if name in globals()))
