@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from refold_async import _telemetry as seam
-from refold_async._checks import positive_seconds
+from refold_async._checks import check_flag, positive_seconds
 from refold_async._errors import ConfigError
 from refold_async._models import ExecutionRef, Out_co, changes, created_at
 from refold_async._protocol import rerun_request
@@ -204,6 +204,7 @@ class ExecutionHandle(Generic[Out_co]):
         See: "Get Execution", "Workflow API".
         """
         limit = positive_seconds(timeout, "timeout")
+        check_flag(output, "output")
         result = self._known() if output else self._ending()
         if result is None:
             tracker, watch = self._services.tracker, self._watched()

@@ -22,7 +22,8 @@ from refold_async._batch.recovery import Recovery
 from refold_async._batch.results import Results
 from refold_async._batch.running import Tally, check_all, run
 from refold_async._batch.source import Input
-from refold_async._batch.stopping import StopFile, Stopping, StopReport
+from refold_async._batch.stopping import StopFile, Stopping, StopReport, stop_file
+from refold_async._checks import check_flag
 from refold_async._clock import Clock, to_the_end
 from refold_async._handle import ExecutionHandle
 from refold_async._logs import Log
@@ -81,6 +82,9 @@ class Batches:
         validate: bool,
     ) -> AsyncGenerator[BatchItem]:
         """Run many workflows; see `RefoldClient.map`."""
+        flags = {"wait": wait, "output": output, "ordered": ordered, "validate": validate}
+        for name, flag in flags.items():
+            check_flag(flag, name)
         preflight = Preflight(self.structure) if validate else None
         carrier = Carrier(prepare=self.prepare, wait=wait, output=output, preflight=preflight)
         fan = self._fan(Input(requests), carrier, concurrency, ordered=ordered)
@@ -104,7 +108,7 @@ class Batches:
             check_there(journal.path)  # a retry makes none
         kept = KeptInput(journal) if requests is None and journal is not None else None
         source = kept or Input(requests)
-        results = None if wishes.out is None else Results(wishes.out)
+        results = _results(wishes, journal)
         preflight = Preflight(self.structure) if wishes.validate else None
         tally = Tally(self.clock, wishes.progress)
         before = Counter(self.requests_made())
@@ -217,6 +221,15 @@ class Batches:
             retry=wishes.retry,
             keeps=wishes.keep_payloads,
         )
+
+
+def _results(wishes: Wishes, journal: Journal | None) -> Results | None:
+    if wishes.out is None:
+        return None
+    results = Results(wishes.out)
+    if journal is not None:
+        results.check_apart(journal.path, stop_file(journal.path))
+    return results
 
 
 async def _close_results(

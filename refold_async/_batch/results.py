@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from refold_async._batch.journal_files import identity
 from refold_async._checks import plain
 from refold_async._errors import ConfigError
 from refold_async._logs import Log
@@ -45,6 +46,20 @@ class Results:
         self._file: IO[bytes] | None = None
         self._end = 0
         self._written: set[int] = set()  # items that are in the file and have not come yet
+
+    def check_apart(self, journal: str, stop_file: str) -> None:
+        """Refuse to write over a journal and what belongs to it, by whatever name.
+
+        Raises:
+            ConfigError: it is one of them.
+        """
+        taken = (journal, f"{journal}-journal", stop_file)
+        here, own = os.path.realpath(self.path), identity(self.path)
+        by_name = here in map(os.path.realpath, taken)
+        if by_name or (own is not None and own in map(identity, taken)):
+            raise ConfigError(
+                "is the journal, or a file that belongs to it; give another path", field="out"
+            )
 
     def open(self, end: int | None = None) -> None:
         """Open it, and cut it to the length it had when a journal last heard of it; None: anew.

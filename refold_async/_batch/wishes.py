@@ -86,5 +86,7 @@ class Wishes:
     """Whether what failed is started anew, and nothing else is begun."""
 
     def __attrs_post_init__(self) -> None:
-        if check_flag(self.keep_payloads, "keep_payloads") and self.journal is None:
+        for flag in ("wait", "output", "validate", "keep_payloads"):
+            check_flag(getattr(self, flag), flag)
+        if self.keep_payloads and self.journal is None:
             raise ConfigError("give the journal that is to keep them, too", field="keep_payloads")

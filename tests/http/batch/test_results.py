@@ -174,3 +174,22 @@ async def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(
             await refold.run_batch([*numbered(1)], out=path)  # type: ignore[arg-type]
 
     assert not service.runs
+
+
+@pytest.mark.parametrize("name", ["batch.sqlite", "batch.sqlite-journal", "batch.sqlite.stop"])
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+async def test_results_are_not_written_over_the_journal(
+    service: Emulator, connect: Connect, tmp_path: Path, journal: str, name: str, link: str | None
+) -> None:
+    """By whatever name: it would be lost, and with it what has run."""
+    refold = connect(service)
+    await refold.run_batch(numbered(2), journal=journal)
+    path = tmp_path / name
+    if link is not None:
+        path.touch()
+        getattr(tmp_path / "out.jsonl", link)(path)
+        path = tmp_path / "out.jsonl"
+    with pytest.raises(ConfigError, match="out: is the journal, or a file that belongs to it"):
+        await refold.run_batch(numbered(3), journal=journal, out=path)
+    report = await refold.run_batch(numbered(2), journal=journal)
+    assert (report.succeeded, len(service.runs)) == (2, 2)
