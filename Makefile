@@ -121,7 +121,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.simulate_waiting --plot docs/images
 	$(BIN)/python tests/bench/waiting.py
 	$(BIN)/python tests/bench/map_memory.py
-	$(BIN)/python tests/bench/batch_memory.py
+	$(BIN)/python tests/bench/map_memory.py --journal
 	$(BIN)/python -m tests.bench.journal
 	$(BIN)/python -m tests.bench.shedding --plot docs/images/goodput.svg
 	$(BIN)/python -m tests.bench.chance
