@@ -9,13 +9,13 @@ from pathlib import Path
 from refold_async import ExecutionRequest, RateLimit, read_journal
 from refold_async.cli._endings import BadUsageError
 from refold_async.cli._options import retry_policy
-from refold_async.cli.batch.source import is_header
+from refold_async.cli.batch.source import BatchInput, is_header
 
 _BURST = 5
 _KINDS = ("jsonl", "csv")
 
 
-def delimiter_of(given: str | None) -> str | None:
+def _delimiter_of(given: str | None) -> str | None:
     """Take a tab as a shell gives it: as one, or as a backslash and a t."""
     delimiter = "\t" if given == "\\t" else given
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
@@ -23,7 +23,7 @@ def delimiter_of(given: str | None) -> str | None:
     return delimiter
 
 
-def kind_of(given: str | None, file: str) -> str:
+def _kind_of(given: str | None, file: str) -> str:
     """Say what a file is: its name tells, unless `--format` does."""
     if given is None:
         return "csv" if file.lower().endswith(".csv") else "jsonl"
@@ -32,8 +32,29 @@ def kind_of(given: str | None, file: str) -> str:
     return given
 
 
-def check_lines(workflow: str | None, slug: str | None, key_field: str | None, kind: str) -> None:
-    """See whether what is said of the lines goes together."""
+def input_of(
+    file: str,
+    kind: str | None,
+    *,
+    workflow: str | None,
+    slug: str | None,
+    key_field: str | None,
+    delimiter: str | None,
+) -> BatchInput:
+    """Say where the items of a batch come from, if what is said of the lines goes together."""
+    kind = _kind_of(kind, file)
+    _check_lines(workflow, slug, key_field, kind)
+    return BatchInput(
+        file=file,
+        kind=kind,
+        workflow_id=workflow,
+        slug=slug,
+        key_field=key_field,
+        delimiter=_delimiter_of(delimiter),
+    )
+
+
+def _check_lines(workflow: str | None, slug: str | None, key_field: str | None, kind: str) -> None:
     if (workflow is None) != (slug is None):
         raise BadUsageError("--workflow and --slug go together: both, or neither")
     if workflow is None and kind == "csv":

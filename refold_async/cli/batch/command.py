@@ -11,17 +11,14 @@ from refold_async.cli._terminal import say
 from refold_async.cli.batch import options as given
 from refold_async.cli.batch.checks import (
     check_journal,
-    check_lines,
     check_out,
     check_same,
-    delimiter_of,
-    kind_of,
+    input_of,
     policies,
     resume_line,
 )
 from refold_async.cli.batch.ending import reported
 from refold_async.cli.batch.running import Batch
-from refold_async.cli.batch.source import BatchInput
 
 
 def batch(
@@ -73,15 +70,13 @@ def batch(
     """
     settings = Settings(account, base_url, allow_insecure_http, as_json)
     with told(settings):
-        kind = kind_of(kind, file)
-        check_lines(workflow, slug, key_field, kind)
-        source = BatchInput(
-            file=file,
-            kind=kind,
-            workflow_id=workflow,
+        source = input_of(
+            file,
+            kind,
+            workflow=workflow,
             slug=slug,
             key_field=key_field,
-            delimiter=delimiter_of(delimiter),
+            delimiter=delimiter,
         )
         check_journal(journal, resume=resume)
         if keep_payloads and journal is None:

@@ -12,17 +12,14 @@ from refold_async.cli._performing import perform, told
 from refold_async.cli._terminal import say
 from refold_async.cli.batch import options as given
 from refold_async.cli.batch.checks import (
-    check_lines,
     check_out,
     check_same,
-    delimiter_of,
-    kind_of,
+    input_of,
     policies,
 )
 from refold_async.cli.batch.ending import reported
 from refold_async.cli.batch.operations import JournalPath
 from refold_async.cli.batch.running import Batch
-from refold_async.cli.batch.source import BatchInput
 
 _RETRIED = ("starting", *(each for each in BatchOutcome if each != BatchOutcome.SUCCEEDED))
 
@@ -61,15 +58,13 @@ def batch_retry(
     with told(settings):
         source = None
         if file is not None:
-            kind = kind_of(kind, file)
-            check_lines(workflow, slug, key_field, kind)
-            source = BatchInput(
-                file=file,
-                kind=kind,
-                workflow_id=workflow,
+            source = input_of(
+                file,
+                kind,
+                workflow=workflow,
                 slug=slug,
                 key_field=key_field,
-                delimiter=delimiter_of(delimiter),
+                delimiter=delimiter,
             )
         elif workflow or slug or key_field or kind or delimiter:
             raise BadUsageError("these options say what the lines of a file are: give its --input")
