@@ -234,7 +234,7 @@ class Transport:
         self, request: Request, secret: Secret, phase: int, attempt: Attempt
     ) -> Answer:
         """Send, read, and tell the clock and the budget what the reply says."""
-        self.counters.requests[str.__str__(request.operation)] += 1
+        self.counters.requests[request.operation.value] += 1
         with outside(self.clock):
             reply = await self.wire.exchange(request, secret, attempt)
         if isinstance(reply, Answer):
