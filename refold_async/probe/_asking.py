@@ -15,6 +15,7 @@ import attrs
 from refold_async._checks import check_header
 from refold_async._clock import Clock, clock_at, done_within, outside, sleep, waiting
 from refold_async._config import DEFAULT_BASE_URL, Secret, check_base_url
+from refold_async._errors import clip
 from refold_async._version import __version__
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class NoAnswerError(Exception):
 
 
 class SpentError(Exception):
-    """As many requests were made as may be."""
+    """No more requests may be made: says why."""
 
 
 class Asker:
@@ -132,7 +133,11 @@ class Asker:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # On a connection that is kept, aiohttp sends some requests again by itself.
+            connector=aiohttp.TCPConnector(force_close=True),
+        )
         return self
 
     async def __aexit__(
@@ -168,9 +173,12 @@ class Asker:
     async def take_turn(self) -> None:
         """Wait until another request may be made, and count it."""
         if self.made >= self.most:
-            raise SpentError
+            raise SpentError(f"{self.made} requests were made, and no more may be")
+        left = self._next_at - self.clock.monotonic()
+        if left > _LONGEST_PAUSE:
+            raise SpentError(f"it wants no request for {left:.0f} s, which nobody waits for")
         self.made += 1
-        await self.pause(self._next_at - self.clock.monotonic())
+        await self.pause(left)
         self._next_at = self.clock.monotonic() + _PAUSE
 
     async def pause(self, seconds: float) -> None:
@@ -186,6 +194,13 @@ class Asker:
             "linked_account_id": self.target.account,
         }
         return {name: value for name, value in {**usual, **(more or {})}.items() if value}
+
+    def failed(self, error: Exception) -> NoAnswerError:
+        """Say why nothing came back; what came may throw back what was sent."""
+        return NoAnswerError(self._hidden(str(error) or type(error).__name__))
+
+    def _hidden(self, text: str) -> str:
+        return clip(self._secret.hidden_in(text.encode(errors="replace")).decode(errors="replace"))
 
     async def _ask(
         self,
@@ -213,7 +228,7 @@ class Asker:
         try:
             answer = exchange.result()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise NoAnswerError(str(error) or type(error).__name__) from error
+            raise self.failed(error) from None
         self._note(answer, begun)
         return answer
 
@@ -238,8 +253,8 @@ class Asker:
             raw = await reply.content.read(_MOST_BYTES)
             while not reply.content.at_eof() and len(raw) < _MOST_BYTES:
                 raw += await reply.content.read(_MOST_BYTES - len(raw))
-            hidden = self._secret.hidden_in(raw)
-            return Answer(reply.status, dict(reply.headers), _json(hidden))
+            told = {name: self._hidden(value) for name, value in reply.headers.items()}
+            return Answer(reply.status, told, _json(self._secret.hidden_in(raw)))
 
     def _note(self, answer: Answer, begun: float) -> None:
         told = {name.lower(): value for name, value in answer.headers.items()}
@@ -266,11 +281,11 @@ def _json(raw: bytes) -> Any:
 
 
 def _seconds(text: str | None, now: float) -> float:
-    """Give what Retry-After says, a minute at most."""
+    """Give what Retry-After says."""
     if text is not None and is_number(text):
-        return min(float(text), _LONGEST_PAUSE)
+        return float(text)
     at = moment(text)
-    return 0.0 if at is None else min(max(at - now, 0.0), _LONGEST_PAUSE)
+    return 0.0 if at is None else max(at - now, 0.0)
 
 
 def is_number(text: str) -> bool:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from refold_async._clock import Clock, done_within, waiting
-from refold_async.probe._asking import V2, NoAnswerError
+from refold_async.probe._asking import V2
 
 if TYPE_CHECKING:
     from refold_async.probe._scene import Scene
 
-_ANNOUNCED = re.compile(rb"(?im)^keep-alive:.*timeout=(\d+)")
+_ANNOUNCED = re.compile(rb"(?im)^keep-alive:.*timeout=(\d{1,9})\b")
 _PATIENCE = 30.0
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -35,7 +35,7 @@ async def find_keepalive(scene: Scene) -> None:
         async with asyncio.timeout(_PATIENCE):
             reader, writer = await asyncio.open_connection(url.hostname, port, ssl=tls)
     except (OSError, TimeoutError) as error:
-        raise NoAnswerError(str(error) or type(error).__name__) from error
+        raise asker.failed(error) from None
     try:
         async with asyncio.timeout(_PATIENCE):
             writer.write("\r\n".join([*lines, "", ""]).encode())
@@ -47,7 +47,7 @@ async def find_keepalive(scene: Scene) -> None:
             return
         begun = asker.clock.monotonic()
         closed = asyncio.ensure_future(reader.read(_MOST_BYTES))
-        while await _done(asker.clock, closed, longest):
+        while await _done(asker.clock, closed, begun + longest - asker.clock.monotonic()):
             if not closed.result():  # the end; before it come the rest of the body, and no more
                 idle = round(asker.clock.monotonic() - begun, 2)
                 notes.tell("keepalive", idle, f"closed after {idle:g} s")
@@ -58,7 +58,7 @@ async def find_keepalive(scene: Scene) -> None:
         because = f"open after {longest:g} s; {_said(announced)}"
         notes.tell("keepalive", seconds, because)
     except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-        raise NoAnswerError(str(error) or type(error).__name__) from error
+        raise asker.failed(error) from None
     finally:
         writer.close()
         with contextlib.suppress(OSError):

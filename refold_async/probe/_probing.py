@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from refold_async._logs import Log
 from refold_async.probe._asking import (
     Asker,
     NoAnswerError,
@@ -21,6 +23,8 @@ from refold_async.probe._scene import Scene, StoppedError, Work
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+logger = Log("probe")
 
 _RESERVED = 20
 """Requests that are not spent on looking at the first run."""
@@ -47,7 +51,7 @@ async def probe(target: Target, work: Work) -> ProbeReport:
 
     It starts at most `work.runs` runs, makes at most `work.max_requests` requests, five a second at
     most, and stops nothing. Whatever goes wrong, what was found until then is told. Cancelled, it
-    leaves the runs that it has started.
+    leaves the runs that it has started, and logs which.
 
     Args:
         target: the service.
@@ -56,7 +60,14 @@ async def probe(target: Target, work: Work) -> ProbeReport:
     notes = Notes()
     async with Asker(target, work.max_requests) as asker:
         scene = Scene(asker=asker, notes=notes, work=work, reserved=_RESERVED)
-        stopped = await _asked(scene)
+        try:
+            stopped = await _asked(scene)
+        except asyncio.CancelledError:
+            logger.warning(
+                "the probe was cancelled; it had started %s",
+                ", ".join([*scene.execution_ids, *scene.uncertain]) or "no run",
+            )
+            raise
         _conclude(scene)
         return ProbeReport(
             findings=notes.all(stopped or "; ".join(scene.failures) or "nothing shows it"),
@@ -74,12 +85,16 @@ async def _asked(scene: Scene) -> str | None:
             await step(scene)
         except StoppedError as error:
             return str(error)
-        except SpentError:
-            return f"{scene.asker.made} requests were made, and no more may be"
+        except SpentError as error:
+            return str(error)
         except NoAnswerError as error:
             if step is find_pages:  # the first of all
                 return f"the service can't be reached: {error}"
             scene.failures.append(str(error))
+        except Exception as error:
+            # What was found until then, and the runs that were started, are worth more.
+            logger.exception("a question of the probe broke")
+            scene.failures.append(f"a mistake of the probe's, {type(error).__name__}: see its log")
     return None
 
 
