@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 
 
@@ -61,6 +60,10 @@ class Log:
         *,
         exc_info: BaseException | bool | None = None,
     ) -> None:
-        with contextlib.suppress(Exception):
+        try:
             # The line is that of who calls `info` and the like: the third from here.
             self._logger.log(level, message, *args, extra=extra, exc_info=exc_info, stacklevel=3)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001, S110 - a CancelledError too: we were not cancelled
+            pass

@@ -101,7 +101,9 @@ class Tally:
         )
         try:
             self._tell(progress)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a CancelledError too: it was not the batch that was cancelled
             self._tell = None
             logger.exception("progress=... raised, and is not called any more")
 

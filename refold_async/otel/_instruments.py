@@ -66,7 +66,7 @@ class Instruments:
         self._waited: dict[str | None, _Run] = {}
         self._lock = threading.Lock()  # clients live on loops of several threads
 
-    def broke(self, error: Exception) -> None:
+    def broke(self, error: BaseException) -> None:
         """Say once that whoever takes spans or metrics does not work."""
         if not self._is_broken:
             self._is_broken = True

@@ -65,7 +65,9 @@ class Scope:
     def _harmlessly(self, do: Callable[..., None], *arguments: Any) -> None:
         try:
             do(*arguments)
-        except Exception as broken:  # noqa: BLE001 - it is somebody else's code that takes them
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as broken:  # noqa: BLE001 - whatever it is, it is somebody else's
             self._instruments.broke(broken)
 
     def _begin(self) -> None:

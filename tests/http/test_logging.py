@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import logging
 import re
 from pathlib import Path
@@ -103,17 +104,19 @@ async def test_the_log_of_a_call_at_debug(
         pytest.param((Fault(status=502),), id="sent again"),
     ],
 )
+@pytest.mark.parametrize("error", [OSError("no space left on device"), asyncio.CancelledError()])
 async def test_a_handler_that_raises_loses_no_run(
     connect: Callable[..., RefoldClient],
     emulator: Emulator,
     caplog: pytest.LogCaptureFixture,
     faults: tuple[Fault, ...],
+    error: BaseException,
 ) -> None:
     """On its way from the answer to the handle nothing can stop it, though the handler should."""
 
     class Full(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            raise OSError("no space left on device")
+            raise error
 
     caplog.set_level(logging.DEBUG, "refold_async")
     emulator.workflow("wf_1", slug="s")(dict)

@@ -297,17 +297,18 @@ async def test_the_key_is_told_to_nobody(
     assert key not in shown
 
 
+@pytest.mark.parametrize("error", [RuntimeError("no"), asyncio.CancelledError()])
 async def test_an_exporter_that_breaks_loses_no_run(
-    refold: RefoldClient, told: Told, caplog: pytest.LogCaptureFixture
+    refold: RefoldClient, told: Told, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     """What takes spans is somebody else's code: its faults are told once, and end nothing."""
 
     class Broken(SpanProcessor):
         def on_start(self, span: object, parent_context: object = None) -> None:
-            raise RuntimeError("start")
+            raise error
 
         def on_end(self, span: object) -> None:
-            raise RuntimeError("end")
+            raise error
 
     told.provider.add_span_processor(Broken())
     assert (await refold.run(WORKFLOW, slug="s")).ok

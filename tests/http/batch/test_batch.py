@@ -276,13 +276,14 @@ async def test_progress_is_told_on_every_change(service: Emulator, connect: Conn
     assert (last.running, len(told), last.rate > 0) == (0, 14, True)
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError(), asyncio.CancelledError()])
 async def test_progress_that_raises_does_no_harm(
-    service: Emulator, connect: Connect, caplog: pytest.LogCaptureFixture
+    service: Emulator, connect: Connect, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     """It is logged once, and not called again."""
 
     def broken(_: BatchProgress) -> None:
-        raise ZeroDivisionError
+        raise error
 
     report = await connect(service).run_batch(numbered(5), progress=broken)
     assert report.succeeded == 5
