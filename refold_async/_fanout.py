@@ -139,9 +139,9 @@ class FanOut(ABC):
                 needs no input. Payloads may be personal data: the file is its owner's alone.
             out: a file that is written as items end, one JSON line each as of `to_jsonl`, instead
                 of keeping them: so memory does not grow with the input, and the report has counts,
-                reasons and the slowest items alone. It is replaced; with a journal that knows it,
-                it is gone on with. An item that is tried again has a further line: the last one
-                of a key counts.
+                reasons and the slowest items alone. It is replaced; with a journal by the lines of
+                all that the journal has as settled, before those of this batch. An item that is
+                tried again has a further line: the last one of a key counts.
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.

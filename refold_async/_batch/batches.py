@@ -14,6 +14,7 @@ from refold_async._batch.carrier import Carrier
 from refold_async._batch.fan import Fan, Submission
 from refold_async._batch.journal import Journal
 from refold_async._batch.journal_files import check_there
+from refold_async._batch.journal_values import document_of
 from refold_async._batch.journaled import JournaledCarrier
 from refold_async._batch.kept import KeptInput
 from refold_async._batch.models import ExecutionRequest
@@ -116,8 +117,7 @@ class Batches:
         carrier = Carrier(prepare=self.prepare, wait=wishes.wait, output=wishes.output)
         try:
             if journal is not None:
-                journal.results = results
-                carrier = await self._journaled(journal, recovery, wishes)
+                carrier = await self._journaled(journal, recovery, wishes, results)
             elif results is not None:
                 results.open()
             if kept is not None:
@@ -140,7 +140,8 @@ class Batches:
                 results=results,
             )
             if results is not None:
-                report = await _close_results(results, journal, report)
+                results.close()
+                report = attrs.evolve(report, out_error=results.broken)
         finally:
             if stopping is not None:
                 stopping.close()
@@ -202,11 +203,13 @@ class Batches:
         return Recovery(lists=self.reconciler, clock=self.clock)
 
     async def _journaled(
-        self, journal: Journal, recovery: Recovery, wishes: Wishes
+        self, journal: Journal, recovery: Recovery, wishes: Wishes, results: Results | None
     ) -> JournaledCarrier:
         await journal.open(dict(self.meta))
-        if journal.results is not None:
-            journal.results.open(journal.results_end)
+        if results is not None:
+            results.open()
+            async for rows in journal.settled():
+                results.write_lines(map(document_of, rows))
         for execution_id, tag in journal.known:
             self.reconciler.remember(execution_id, tag)
         await recovery.begin(journal)
@@ -220,6 +223,7 @@ class Batches:
             has_runs=bool(journal.known),
             retry=wishes.retry,
             keeps=wishes.keep_payloads,
+            skip=_nowhere if results is None else results.skip,
         )
 
 
@@ -230,17 +234,6 @@ def _results(wishes: Wishes, journal: Journal | None) -> Results | None:
     if journal is not None:
         results.check_apart(journal.path, stop_file(journal.path))
     return results
-
-
-async def _close_results(
-    results: Results, journal: Journal | None, report: BatchReport
-) -> BatchReport:
-    """End the file of results; one that was begun anew has all that is settled only now."""
-    begun_anew = not results.goes_on
-    results.close(complete=report.input_ended)
-    if begun_anew and journal is not None:
-        await journal.remember_all()
-    return attrs.evolve(report, out_error=results.broken)
 
 
 async def _close(
@@ -260,7 +253,11 @@ async def _close(
     if journal is not None:
         await journal.aclose()
     if results is not None:
-        results.close(complete=False)
+        results.close()
+
+
+def _nowhere(_: int) -> None:
+    """There is no file in which an item could stand."""
 
 
 def _mention_what_is_left(journal: Journal) -> None:

@@ -13,7 +13,6 @@ tells.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sqlite3
 import time
@@ -40,11 +39,11 @@ from refold_async._batch.journal_rows import (
     FIND,
     LACKING,
     LEFT,
-    OUT,
     READ,
     RETRIABLE,
     SCHEMA,
     SCHEMA_VERSION,
+    SETTLED,
     SUM,
     WRITE,
     WRITE_META,
@@ -60,11 +59,10 @@ from refold_async._errors import ConfigError, JournalError, clip
 from refold_async._logs import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     import aiosqlite
 
-    from refold_async._batch.results import Results
 
 logger = Log("batch")
 
@@ -89,7 +87,6 @@ class Journal:
         left: rows that no item of this batch has claimed, and how many of them have no end; told
             as it is closed.
         broken: why nothing can be written any more, if so.
-        results: the file of the results, if there is one: each commit remembers its length.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -99,8 +96,6 @@ class Journal:
         self.uncertain: list[Row] = []
         self.known: deque[tuple[str, str | None]] = deque(maxlen=_KNOWN)
         self.left = (0, 0)
-        self.results: Results | None = None
-        self._remembered: tuple[str, str] | None = None  # the file and its length, as meta has it
         self.broken: JournalError | None = None
         self._connection: aiosqlite.Connection | None = None
         self._pending: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
@@ -191,16 +186,6 @@ class Journal:
         if told != str(self._sum):
             raise JournalError(self.path, NOT_WHOLE, CORRUPT)
         check_meta(self.path, held, meta)
-        if OUT in held:
-            self._remembered = (OUT, held[OUT] or "")
-
-    @property
-    def results_end(self) -> int | None:
-        """The length of the file of results, as it is remembered; None if it was another file."""
-        if self.results is None or self._remembered is None:
-            return None
-        path, end = json.loads(self._remembered[1])
-        return int(end) if path == self.results.path else None
 
     def _note_found(self, row: Row) -> None:
         self.size += 1
@@ -252,6 +237,16 @@ class Journal:
         """Give the row that an earlier opening wrote."""
         found = await self._fetch(FIND, key) if self.size else ()
         return read_row(found[0]) if found else None
+
+    async def settled(self) -> AsyncIterator[list[Row]]:
+        """Give the rows of items that have ended, in the order of their places."""
+        assert self._connection is not None  # noqa: S101 - it is open
+        try:
+            async with self._connection.execute(SETTLED) as cursor:
+                while group := [*await cursor.fetchmany(_GROUP)]:
+                    yield [read_row(stored) for stored in group]
+        except sqlite3.Error as error:
+            raise journal_error(self.path, error) from error
 
     async def lacks_requests(self) -> bool:
         """Tell whether it does not keep what some items asked for that may be tried again."""
@@ -308,8 +303,7 @@ class Journal:
         while self._pending:
             group, self._pending = self._pending, []
             try:
-                named = self._remember_results()
-                await self._commit([stored for stored, _ in group], named, self._sum)
+                await self._commit([stored for stored, _ in group], self._sum)
             except Exception as error:
                 if not isinstance(error, sqlite3.Error):
                     logger.exception("the journal %s broke", self.path)
@@ -324,31 +318,11 @@ class Journal:
                     done.set_exception(self.broken.fresh())
         self._writer = None
 
-    def _remember_results(self) -> list[tuple[str, str]]:
-        """Give what is to be remembered of the file of results, whose lines are on their way."""
-        if self.results is None:
-            return []
-        named = (OUT, json.dumps([self.results.path, self.results.flush()]))
-        before = 0 if self._remembered is None else weigh(self._remembered)
-        self._sum, self._remembered = total((self._sum, -before, weigh(named))), named
-        return [named]
-
-    async def _commit(
-        self, rows: list[tuple[Any, ...]], named: list[tuple[str, str]], said: int
-    ) -> None:
+    async def _commit(self, rows: list[tuple[Any, ...]], said: int) -> None:
         assert self._connection is not None  # noqa: S101 - `open` made it
         await self._connection.executemany(WRITE, rows)
-        await self._connection.executemany(WRITE_META, [*named, (SUM, str(said))])
+        await self._connection.execute(WRITE_META, (SUM, str(said)))
         await self._connection.commit()
-
-    async def remember_all(self) -> None:
-        """Remember that the file of results, which was begun anew, has all that is settled."""
-        if self._connection is None or self.broken is not None:
-            return
-        try:
-            await self._commit([], self._remember_results(), self._sum)
-        except sqlite3.Error as error:
-            self.broken = journal_error(self.path, error)
 
     async def aclose(self) -> None:
         """Write what is pending, and let go of the file; safe to call again."""

@@ -32,12 +32,24 @@ def journal_path(path: str | os.PathLike[str]) -> str:
     Raises:
         ConfigError: it is no path.
     """
+    return full_path(path, "journal")
+
+
+def full_path(path: str | os.PathLike[str], field: str) -> str:
+    """Give the full path of a file as plain text.
+
+    Raises:
+        ConfigError: it is no path.
+    """
     try:
-        return str(Path(plain(os.fsdecode(path))).absolute())
+        name = plain(os.fsdecode(path))
     except TypeError:
         raise ConfigError(
-            f"must be the path of a file, not {type(path).__name__}", field="journal"
+            f"must be the path of a file, not {type(path).__name__}", field=field
         ) from None
+    if "\0" in name:
+        raise ConfigError(f"is no path of a file: {name!r:.80}", field=field)
+    return str(Path(name).absolute())
 
 
 def identity(path: str) -> tuple[int, int] | None:

@@ -71,6 +71,7 @@ WRITE = (
     f" VALUES ({', '.join('?' * len(COLUMNS))})"
 )
 READ = f"SELECT {', '.join(COLUMNS)} FROM items"  # noqa: S608
+SETTLED = f"{READ} WHERE state = 'settled' ORDER BY position"
 FIND = f"{READ} WHERE key = ?"
 CLAIMED = "CREATE TEMP TABLE claimed (key TEXT PRIMARY KEY) WITHOUT ROWID"
 """Keys of this batch's items; SQLite keeps them, in a file of its own where they are many."""
@@ -91,8 +92,6 @@ LEFT = (
 )
 WRITE_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _REAL = {"intended_at", "since", "settled_at"}
-OUT = "out"
-"""The name under which it holds the file of results and how long that was."""
 SUM = "sum"
 """The name under which `meta` holds the sum of all rows, its own aside."""
 

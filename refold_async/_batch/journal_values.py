@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from refold_async._batch.models import document
 from refold_async._errors import ApiError, clip
 from refold_async._models import UNREAD, ExecutionError, ExecutionResult, ExecutionStatus, NodeRun
+
+if TYPE_CHECKING:
+    from refold_async._batch.journal_rows import Row
 
 _MESSAGE = 2_000
 """Characters of an error's message that are kept."""
@@ -61,3 +65,25 @@ def load_failure(result: ExecutionResult[Any], text: str | None) -> Exception | 
             error.failed_node = NodeRun(**kept["node"])
         return error
     return None
+
+
+def document_of(row: Row) -> dict[str, Any]:
+    """Give an item that has ended as a JSON object, as `BatchItem.document` does."""
+    error = None
+    if row.error is not None:
+        error = json.loads(row.error)
+        if "node" in error:
+            node = NodeRun(**error["node"])
+            error["node"] = clip(node.name or node.node_id, 80)
+    return document(
+        index=row.position,
+        key=row.key.removeprefix("#"),
+        outcome=row.outcome or "",
+        workflow_id=row.workflow_id,
+        execution_id=row.execution_id,
+        result=load_result(row.result, row.execution_id),
+        seconds=None,
+        resumed=True,
+        possible_duplicate=row.possible_duplicate,
+        error=error,
+    )

@@ -57,6 +57,7 @@ class JournaledCarrier(Carrier):
         has_runs: whether the journal knows of runs from earlier processes.
         retry: whether items that failed are started anew, and those not begun are left.
         keeps: whether the journal keeps what items ask for.
+        skip: is told the place of an item of which the file of results has all there is to say.
     """
 
     journal: Journal
@@ -65,6 +66,7 @@ class JournaledCarrier(Carrier):
     has_runs: bool = False
     retry: bool = False
     keeps: bool = False
+    skip: Callable[[int], object]
     _mentioned: bool = False
     _missing: int = 0  # answers, when the batch was cancelled
     _all_told: asyncio.Future[None] | None = None
@@ -182,8 +184,7 @@ class JournaledCarrier(Carrier):
         if self.wait and row.execution_id is not None and not has_all:
             return None  # it was not waited for then, or without its output, and is now
         entry.resumed = True
-        if self.journal.results is not None:
-            self.journal.results.skip(entry.index)
+        self.skip(entry.index)
         if row.execution_id is not None:
             fan.acknowledged(entry, self._handle(row, slug=entry.request.slug))
             fan.started()
@@ -202,7 +203,7 @@ class JournaledCarrier(Carrier):
         mode = submission.policy.mode
         if mode == "never" or not row.findable:
             why = "its tag is a label" if mode != "never" else "the mode `never` does not look"
-            return await self._unknown(entry, fan, row, why)
+            return await self._unknown(fan, row, why)
         found = self.recovery.known(row)
         if found is None:
             settle = submission.policy.settle
@@ -210,18 +211,14 @@ class JournaledCarrier(Carrier):
             try:
                 found = await fan.patience.bear(partial(self._look_again, entry, fan, row))
             except ImpatientError:
-                return await self._unknown(
-                    entry, fan, row, "the batch ended before it was looked for"
-                )
+                return await self._unknown(fan, row, "the batch ended before it was looked for")
         finding = Finding.UNPROVEN if found is None else found.finding
         if found is not None and found.execution_id is not None:
             return await self._adopt(entry, fan, row, found.execution_id)
         if finding is not Finding.ABSENT or submission.request.sync:
-            return await self._unknown(entry, fan, row, finding.value)
+            return await self._unknown(fan, row, finding.value)
         if fan.stopped is not None:
-            return await self._unknown(
-                entry, fan, row, "the batch was stopped before it was sent again"
-            )
+            return await self._unknown(fan, row, "the batch was stopped before it was sent again")
         return await self._start(entry, fan, row, submission)
 
     async def _look_again(self, entry: Entry, fan: Fan, row: Row) -> Found | None:
@@ -241,7 +238,7 @@ class JournaledCarrier(Carrier):
         await self._keep(fan, row)
         return await self._go_on(entry, fan, row)
 
-    async def _unknown(self, entry: Entry, fan: Fan, row: Row, why: str) -> Ending:
+    async def _unknown(self, fan: Fan, row: Row, why: str) -> Ending:
         look = "look through refold.executions.list(start_date=...)"
         if row.findable:
             look = f"await refold.find({row.tag!r}, workflow_id={row.workflow_id!r}) looks for it"
@@ -252,7 +249,7 @@ class JournaledCarrier(Carrier):
             workflow_id=row.workflow_id,
             attempts=max(row.attempts, 1),
         )
-        return await self._settled(entry, fan, row, (BatchOutcome.UNKNOWN, None, error))
+        return await self._settled(fan, row, (BatchOutcome.UNKNOWN, None, error))
 
     # -- from intent to end ------------------------------------------------------------------
 
@@ -334,13 +331,17 @@ class JournaledCarrier(Carrier):
     ) -> Ending:
         """Say what it means that a start failed; one that was uncertain before stays so."""
         if again:
-            return await self._unknown(entry, fan, row, f"sent again it came to: {error}")
+            return await self._unknown(fan, row, f"sent again it came to: {error}")
         if isinstance(error, UnsentError):
             ending: Ending = BatchOutcome.UNSENT, None, error.error
         else:
             row.attempts += getattr(error, "attempts", 0)
             ending = outcome_of_start(error), None, error
-        return ending if row.state == "new" else await self._settled(entry, fan, row, ending)
+        if row.state != "new":
+            return await self._settled(fan, row, ending)
+        if row.weight:  # it stands in the journal as it ended before, and stays so
+            self.skip(entry.index)
+        return ending
 
     @asynccontextmanager
     async def _turn(self, row: Row, submission: Submission) -> AsyncIterator[None]:
@@ -388,14 +389,12 @@ class JournaledCarrier(Carrier):
         ending = await self.end(entry, fan)
         if fan.patience.is_over and ending[0] is BatchOutcome.UNKNOWN:
             return ending  # in the journal it runs, and is waited for another time
-        return await self._settled(entry, fan, row, ending)
+        return await self._settled(fan, row, ending)
 
-    async def _settled(self, entry: Entry, fan: Fan, row: Row, ending: Ending) -> Ending:
+    async def _settled(self, fan: Fan, row: Row, ending: Ending) -> Ending:
         outcome, result, error = ending
         row.state, row.outcome, row.settled_at = "settled", outcome, self.recovery.clock.time()
         row.result, row.error = dump_result(result), dump_error(error)
-        if self.journal.results is not None:
-            self.journal.results.write_early(fan.item(entry, outcome, result, error))
         await self._keep(fan, row)
         return ending
 

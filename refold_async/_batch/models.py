@@ -118,29 +118,50 @@ class BatchItem(Generic[Out_co]):
 
         It holds the output of the run, and neither the payload nor a credential.
         """
-        result, error = self.result, self.error
-        request: Any = self.request  # whatever stood in the input
-        document: dict[str, Any] = {
-            "index": self.index,
-            "key": self.key,
-            "outcome": str(self.outcome),
-            "workflow_id": getattr(request, "workflow_id", None),
-            "execution_id": self.execution_id,
-            "status": None if result is None else str(result.status),
-            "status_code": None if result is None else result.status_code,
-            "output": result.json_output if result is not None and result.output_is_read else None,
-            "seconds": None if self.seconds is None else round(self.seconds, 3),
-            "resumed": self.resumed,
-            "possible_duplicate": self.handle is not None and self.handle.possible_duplicate,
-            "error": None,
-        }
-        if error is not None:
-            document["error"] = {"type": type(error).__name__, "message": clip(error, 1000)}
+        error: dict[str, Any] | None = None
+        if self.error is not None:
+            error = {"type": type(self.error).__name__, "message": str(self.error)}
             if self.failed_node is not None:
-                document["error"]["node"] = self.failed_node
-            if isinstance(error, ApiError):
-                document["error"]["status"] = error.status
-        return document
+                error["node"] = self.failed_node
+            if isinstance(self.error, ApiError):
+                error["status"] = self.error.status
+        return document(
+            index=self.index,
+            key=self.key,
+            outcome=self.outcome,
+            workflow_id=getattr(self.request, "workflow_id", None),  # whatever stood in the input
+            execution_id=self.execution_id,
+            result=self.result,
+            seconds=self.seconds,
+            resumed=self.resumed,
+            possible_duplicate=self.handle is not None and self.handle.possible_duplicate,
+            error=error,
+        )
+
+
+def document(
+    *,
+    result: ExecutionResult[Any] | None,
+    outcome: str,
+    seconds: float | None,
+    error: dict[str, Any] | None,
+    **known: Any,
+) -> dict[str, Any]:
+    """Give what is known of an item as a JSON object."""
+    return {
+        "index": known["index"],
+        "key": known["key"],
+        "outcome": str(outcome),
+        "workflow_id": known["workflow_id"],
+        "execution_id": known["execution_id"],
+        "status": None if result is None else str(result.status),
+        "status_code": None if result is None else result.status_code,
+        "output": result.json_output if result is not None and result.output_is_read else None,
+        "seconds": None if seconds is None else round(seconds, 3),
+        "resumed": known["resumed"],
+        "possible_duplicate": known["possible_duplicate"],
+        "error": error and {**error, "message": clip(error["message"], 1000)},
+    }
 
 
 @attrs.frozen(kw_only=True)

@@ -1,7 +1,7 @@
 """The results of a batch, written to a file as they come instead of being kept.
 
-With a journal, a line is in the file before its item is settled in the journal, which remembers how
-long the file was then. After a crash the file is cut to that length, and goes on from there.
+With a journal the file is its image: it is written anew when the journal is opened, all that is
+settled first, and then goes on with what ends.
 """
 
 from __future__ import annotations
@@ -9,43 +9,33 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from refold_async._batch.journal_files import identity
-from refold_async._checks import plain
+from refold_async._batch.journal_files import full_path, identity
 from refold_async._errors import ConfigError
 from refold_async._logs import Log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from refold_async._batch.models import BatchItem
 
 logger = Log("batch")
 
-INCOMPLETE = -1
-"""The length of a file that does not have all that the journal knows as settled."""
-
 
 class Results:
-    """A file of results that is open.
+    """A file of results.
 
     Attributes:
         path: where it is.
-        goes_on: whether it has what earlier processes have settled; else they are written again.
         broken: why it can't be written any more, if so.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        try:
-            self.path = str(Path(plain(os.fsdecode(path))).absolute())
-        except TypeError:
-            raise ConfigError(
-                f"must be the path of a file, not {type(path).__name__}", field="out"
-            ) from None
-        self.goes_on = True
+        self.path = full_path(path, "out")
         self.broken: OSError | None = None
         self._file: IO[bytes] | None = None
-        self._end = 0
-        self._written: set[int] = set()  # items that are in the file and have not come yet
+        self._told: set[int] = set()  # items that are in the file already, and have not come yet
 
     def check_apart(self, journal: str, stop_file: str) -> None:
         """Refuse to write over a journal and what belongs to it, by whatever name.
@@ -61,67 +51,49 @@ class Results:
                 "is the journal, or a file that belongs to it; give another path", field="out"
             )
 
-    def open(self, end: int | None = None) -> None:
-        """Open it, and cut it to the length it had when a journal last heard of it; None: anew.
+    def open(self) -> None:
+        """Open it, empty.
 
         Raises:
             ConfigError: it can't be written.
         """
         try:
-            there = Path(self.path).stat().st_size if Path(self.path).exists() else 0
-            self.goes_on = end is not None and 0 <= end <= there
-            self._end = end if self.goes_on and end is not None else 0
-            if there and self._end == 0:
-                logger.info("%s is replaced", self.path)
-            self._file = Path(self.path).open("r+b" if there else "wb")  # noqa: SIM115 - see `close`
-            self._file.truncate(self._end)
-            self._file.seek(self._end)
+            self._file = Path(self.path).open("wb")  # noqa: SIM115 - see `close`
         except OSError as error:
             raise ConfigError(f"can't be written: {error}", field="out") from None
 
     def write(self, item: BatchItem) -> None:
-        """Write an item, unless it is there."""
-        if item.index in self._written:
-            self._written.discard(item.index)
-        elif self._file is not None and self.broken is None:
-            line = json.dumps(item.document()).encode() + b"\n"
-            try:
-                self._file.write(line)
-            except OSError as error:
-                self._break(error)
-            self._end += len(line)
+        """Write an item that has come, unless it is there."""
+        if item.index in self._told:
+            self._told.discard(item.index)
+        else:
+            self.write_lines([item.document()])
 
-    def write_early(self, item: BatchItem) -> None:
-        """Write an item before it comes."""
-        self.write(item)
-        self._written.add(item.index)
-
-    def skip(self, index: int) -> None:
-        """Note that an earlier process wrote an item that is about to come."""
-        if self.goes_on:
-            self._written.add(index)
-
-    def flush(self) -> int:
-        """Hand all that was written to the system, and give the length a journal may rely on."""
+    def write_lines(self, documents: Iterable[dict[str, Any]]) -> None:
+        """Write lines, and hand them to the system."""
+        if self._file is None or self.broken is not None:
+            return
+        lines = b"".join(json.dumps(each).encode() + b"\n" for each in documents)
         try:
-            if self._file is not None and self.broken is None:
-                self._file.flush()
+            self._put(lines)
         except OSError as error:
             self._break(error)
-        return self._end if self.goes_on and self.broken is None else INCOMPLETE
 
-    def close(self, *, complete: bool) -> None:
-        """Let go of it; safe to call again.
+    def _put(self, lines: bytes) -> None:
+        assert self._file is not None  # noqa: S101 - it is open
+        self._file.write(lines)
+        self._file.flush()
 
-        Args:
-            complete: whether all that the journal knows has come, and so is in the file.
-        """
+    def skip(self, index: int) -> None:
+        """Note that what is about to be told of an item is in the file, or is none of its ends."""
+        self._told.add(index)
+
+    def close(self) -> None:
+        """Let go of it; safe to call again."""
         file, self._file = self._file, None
-        if file is None:
-            return
-        self.goes_on = self.goes_on or complete
         try:
-            file.close()
+            if file is not None:
+                file.close()
         except OSError as error:
             self._break(error)
 

@@ -112,6 +112,12 @@ async def test_retry_starts_what_failed(
         "batch", "retry", journal, "--input", str(file), *lines, *FAST, "--json", **service
     )
 
+    results = tmp_path / "results.jsonl"
+    results.write_text('{"key": "1"}\n')
+    over = await here("batch", "retry", journal, *FAST, "--out", str(results), **service)
+
+    assert (over.code, results.read_text()) == (2, '{"key": "1"}\n')
+    assert "name another file" in over.err
     assert (first.code, kept.code, given.code) == (1, 1, 1)
     assert [run.payload["n"] for run in emulator.runs][3:] == ["2", "2"]
     assert documents(kept.out)[-1]["summary"]["total"] == 1

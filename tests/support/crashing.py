@@ -81,10 +81,10 @@ def kill_at(instant: str) -> None:
     *words, last = instant.split()
     if words == ["in", "a", "commit"]:
 
-        async def cutting(journal: Journal, rows: list[Any], named: list[Any], said: int) -> None:
+        async def cutting(journal: Journal, rows: list[Any], said: int) -> None:
             if any(row[0] == VICTIM and "started" in row for row in rows):
                 threading.Thread(target=_kill_in, args=(int(last) / 1e6,)).start()
-            await commit(journal, rows, named, said)
+            await commit(journal, rows, said)
 
         setattr(Journal, "_commit", cutting)  # noqa: B010
 

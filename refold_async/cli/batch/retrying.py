@@ -1,5 +1,6 @@
 """`refold batch retry`: what failed is started anew, and nothing that may have gone well."""
 
+from pathlib import Path
 from typing import Annotated
 
 import attrs
@@ -80,6 +81,11 @@ def batch_retry(
             )
         if not left:
             say("refold: nothing in it has failed; nothing is sent")
+        if out is not None and Path(out).is_file() and Path(out).stat().st_size:
+            raise BadUsageError(
+                f"{out} has results already, and a retry writes those of what it retries alone:"
+                " name another file"
+            )
         check_out(out, file or journal, journal)
         work = Batch(
             name=journal,

@@ -61,6 +61,8 @@ def spoil(out: Path, how: str) -> int:
         out.write_bytes(content[:-10])
     elif how == "gone":
         out.unlink()
+    elif how == "another":
+        out.write_bytes(b'{"key": "0", "outcome": "another batch\'s"}\n' * 20)
     return content.count(b"\n")
 
 
@@ -101,11 +103,11 @@ async def test_results_are_in_the_file_and_figures_in_the_report(
         report.raise_for_failures()
 
 
-@pytest.mark.parametrize("left", ["as it was", "longer", "shorter", "gone"])
+@pytest.mark.parametrize("left", ["as it was", "longer", "shorter", "gone", "another"])
 async def test_a_batch_that_goes_on_has_each_line_once(
     service: Emulator, connect: Connect, journal: str, out: Path, left: str
 ) -> None:
-    """The file is cut to what the journal knows, or written anew if it has less."""
+    """It is written anew, from the journal, whatever became of the file."""
     requests = [*numbered(4), *numbered(1, "wf_endless"), *numbered(4)]
     settings: dict[str, Any] = {"journal": journal, "out": out}
     running = asyncio.ensure_future(connect(service).run_batch(requests, concurrency=1, **settings))
@@ -131,14 +133,12 @@ async def test_a_disk_that_is_full_stops_the_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing more is sent; what is settled is in the journal, and written the next time."""
-    flush = Results.flush
 
-    def full(results: Results) -> int:
-        if out.exists() and results.broken is None and results._end:
-            results._break(OSError(28, "No space left on device"))
-        return flush(results)
+    def full(results: Results, lines: bytes) -> None:
+        if not results.broken:
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Results, "flush", full)
+    monkeypatch.setattr(Results, "_put", full)
     refold = connect(service)
     report = await refold.run_batch([*numbered(6)], out=out, journal=journal, concurrency=1)
     monkeypatch.undo()
@@ -154,14 +154,63 @@ async def test_a_disk_that_is_full_stops_the_batch(
 async def test_an_item_that_is_tried_again_has_a_further_line(
     service: Emulator, connect: Connect, journal: str, out: Path
 ) -> None:
-    """The last one of a key counts."""
+    """The last one of a key counts; the next time it is the only one."""
     service.faults.script("execute", Fault(status=400), None)
     refold = connect(service)
-    await refold.run_batch([*numbered(2)], out=out, journal=journal, concurrency=1)
-    await refold.run_batch([*numbered(2)], out=out, journal=journal)
+    for _ in range(2):
+        await refold.run_batch([*numbered(2)], out=out, journal=journal, concurrency=1)
     found = [(line["key"], line["outcome"]) for line in documents(out)]
-
     assert found == [("0", "rejected"), ("1", "succeeded"), ("0", "succeeded")]
+    await refold.run_batch([*numbered(2)], out=out, journal=journal)
+    assert lines(out) == {"0": "succeeded", "1": "succeeded"}
+
+
+async def test_a_line_from_the_journal_is_as_it_was(
+    service: Emulator, connect: Connect, journal: str, out: Path
+) -> None:
+    """But for the seconds, which the journal does not keep, and that it is resumed."""
+    service.faults.script("execute", Fault(status=400), None)
+    requests = [*numbered(3), *numbered(1, "wf_fails", key="#one")]
+    refold = connect(service)
+    await refold.run_batch(requests, out=out, journal=journal, concurrency=1)
+    first = documents(out)
+    await refold.retry_batch(journal, [], out=out)
+    for line in first:
+        line |= {"seconds": None, "resumed": True}
+    assert documents(out) == first
+
+
+async def test_a_retry_without_input_keeps_the_lines_of_all_that_is_settled(
+    service: Emulator, connect: Connect, journal: str, out: Path
+) -> None:
+    """Also of a batch that was stopped; and a batch that goes on has them all."""
+    requests = [*numbered(3), *numbered(1, "wf_fails"), *numbered(4)]
+    refold = connect(service)
+    settings: dict[str, Any] = {"journal": journal, "out": out}
+    await refold.run_batch(
+        iter(requests), keep_payloads=True, stop_after_failures=1, concurrency=1, **settings
+    )
+    before = lines(out)
+    await refold.retry_batch(journal, out=out)
+    assert {line["key"] for line in documents(out)} == {*before}
+    report = await refold.run_batch(requests, **settings)
+    assert report.total == 8
+    assert {line["key"] for line in documents(out)} == {str(n) for n in range(8)}
+
+
+async def test_an_item_that_a_retry_did_not_begin_stays_as_it_was(
+    service: Emulator, connect: Connect, journal: str, out: Path
+) -> None:
+    """It failed: no line says that it was not sent."""
+    requests = [*numbered(6, "wf_fails")]
+    refold = connect(service)
+    await refold.run_batch(requests, out=out, journal=journal)
+    report = await refold.retry_batch(
+        journal, requests, out=out, stop_after_failures=1, concurrency=2
+    )
+    assert report.unsent > 0
+    assert {line["outcome"] for line in documents(out)} == {"failed"}
+    assert all(line["execution_id"] for line in documents(out))
 
 
 async def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(

@@ -94,9 +94,9 @@ async def test_what_is_written_at_one_time_shares_a_commit(path: Path) -> None:
     async with opened(path) as journal:
         commits, commit = [], journal._commit
 
-        async def counting(rows: list[Any], named: list[Any], said: int) -> None:
+        async def counting(rows: list[Any], said: int) -> None:
             commits.append(len(rows))
-            await commit(rows, named, said)
+            await commit(rows, said)
 
         journal._commit = counting  # type: ignore[method-assign]
         await asyncio.gather(*(journal.write(row(str(n))) for n in range(500)))
@@ -255,7 +255,7 @@ async def test_a_journal_that_can_not_be_written_says_so_from_then_on(
     """All who wait for that commit are told, and all who come later."""
     async with opened(path) as journal:
 
-        async def failing(rows: list[Any], named: list[Any], said: int) -> None:
+        async def failing(rows: list[Any], said: int) -> None:
             raise error
 
         await journal.write(row("before"))
