@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from refold_async._checks import check_id
 from refold_async._errors import (
     ClientClosedError,
+    ConfigError,
     ExecutionOutcomeUnknownError,
     RefoldError,
     SharedStateError,
@@ -23,7 +25,7 @@ from refold_async._handle import handle_of_ref
 from refold_async._logs import Log, about
 from refold_async._models import ExecutionRef
 from refold_async._shared.claim import Claim
-from refold_async._shared.keys import SENT, STARTED
+from refold_async._shared.keys import CLAIMED, SENT, STARTED
 from refold_async._starting import Care
 from refold_async._transport import Finding, outcome_unknown
 
@@ -43,6 +45,8 @@ _FIRST, _GROWTH, _LONGEST = 0.02, 1.6, 1.0
 _FORGETFUL = 3600.0
 """Seconds for which a Redis that has come up counts as one that has lost keys: a process that
 begins later than the loss can't know of it."""
+LONGEST_BOUND = 3600.0
+"""Seconds for which a state holds us up at most, whatever somebody has written."""
 PAGES = 20
 """Of the list, that are read for a key nobody knows anything of."""
 
@@ -114,6 +118,7 @@ class Bringing:
         self._hold = self._bound + policy.settle  # and its run is in the list
         self._clock = starter.services.clock
         self._began = self._clock.monotonic()
+        self._watched = ("", 0.0)  # the last state, and since when, in monotonic seconds
         self._claim: Claim | None = None
         if keys is not None:
             self._claim = Claim(keys, asked, hold=self._hold, clock=self._clock, later=later)
@@ -153,11 +158,12 @@ class Bringing:
     # -- with Redis --------------------------------------------------------------------------
 
     async def _by_state(self, claim: Claim) -> ExecutionHandle[Any]:
-        asked, cleared, pause = self.asked, "", _FIRST
+        asked, cleared, pause, looked_for = self.asked, "", _FIRST, ""
         while True:
             state = await claim.take(cleared)
             self._generations.note(state.generation, self._clock.monotonic())
             asked.check(state.fingerprint)
+            self._check_sense(state)
             if state.kind == STARTED:
                 return self._attached(state.execution_id)
             if state.owner == claim.owner:
@@ -167,14 +173,47 @@ class Bringing:
                     return handle
                 continue
             self.elsewhere = self.elsewhere or state.kind == SENT
-            if state.kind == SENT and state.left <= 0:
-                found = await self._look_for_sent(state)
-                if found.finding is not Finding.ABSENT:
+            seen = self._seen_for(state)
+            is_over = seen >= min(state.bound, LONGEST_BOUND)
+            if state.kind == SENT and (is_over or (state.left <= 0 and looked_for != state.name)):
+                found = await self._look_for_sent(max(state.since, seen))
+                is_old = state.since >= asked.options.within
+                absent = found.finding is Finding.ABSENT or (is_old and not found.execution_id)
+                if found.execution_id or (is_over and not absent):
                     return self._adopted(found)
+                looked_for = state.name
+            if is_over:
                 cleared = state.name
                 continue
             await self._pause(pause * random.uniform(0.5, 1))
             pause = min(pause * _GROWTH, _LONGEST)
+
+    def _check_sense(self, state: KeyState) -> None:
+        """Refuse what another version, or somebody else, has written."""
+        if state.kind in {CLAIMED, SENT}:
+            return
+        why = f"state: is {state.kind[:40]!r}"
+        if state.kind == STARTED:
+            try:
+                check_id(state.execution_id, "id")
+            except ConfigError as error:
+                why = str(error)
+            else:
+                return
+        raise SharedStateError(
+            f"what is kept of this key is not understood ({why}); nothing was sent. Did another"
+            " version write it? Then let it end, or use another Shared(name=...)"
+        )
+
+    def _seen_for(self, state: KeyState) -> float:
+        """Say for how many seconds the key has been in this state before our eyes.
+
+        By our own clock, which nobody sets: what Redis' clock tells may be as wrong as that is.
+        """
+        now = self._clock.monotonic()
+        if state.name != self._watched[0]:
+            self._watched = state.name, now
+        return now - self._watched[1]
 
     async def _own(self, claim: Claim, state: KeyState) -> ExecutionHandle[Any] | None:
         """Start what we have claimed; None if it was taken over before it left."""
@@ -235,10 +274,14 @@ class Bringing:
             return None
         return found
 
-    async def _look_for_sent(self, state: KeyState) -> Found:
-        """Look for what another process has sent; a list that can't be read proves nothing."""
+    async def _look_for_sent(self, ago: float) -> Found:
+        """Look for what another process has sent; a list that can't be read proves nothing.
+
+        Any run of the key counts, whenever Redis says that it was sent: its clock may have been
+        set. Absence is proven for as long ago as it may have been.
+        """
         try:
-            return await self._look(state.since, proof=state.since)
+            return await self._look(max(self.asked.options.within, ago), proof=ago)
         except ClientClosedError:
             raise
         except RefoldError as error:

@@ -1,7 +1,7 @@
 """A state per key, in Redis: `claimed` → `sent` → `started`, each step a compare-and-set.
 
 Only a claim expires by time. What was `sent` stays so until somebody knows whether a run exists.
-Durations are in milliseconds of Redis' own clock; nobody's wall clock counts.
+Durations are in milliseconds of Redis' own clock. It may be set: nothing is sent by it alone.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ _CLAIM = (
 local nonce, claim, print, within, cleared = unpack(ARGV)
 local info = redis.call('INFO', 'server')
 local run = string.match(info, 'run_id:(%x+)')
-local up = string.match(info, 'uptime_in_seconds:(%d+)') * 1000
-redis.call('SET', KEYS[2], now, 'NX')
-local born = redis.call('GET', KEYS[2])
+local up = math.max(string.match(info, 'uptime_in_seconds:(-?%d+)') * 1000, 0)
+local born = tonumber(redis.call('GET', KEYS[2]) or '')
+if not born or born > now then
+    born = now
+    redis.call('SET', KEYS[2], now)
+end
 local s = redis.call('HMGET', KEYS[1], 'state', 'owner', 'at', 'bound', 'id', 'print')
-local state, owner, at, bound = s[1], s[2], tonumber(s[3] or 0), tonumber(s[4] or 0)
-local since = now - at
+local state, owner, at, bound = s[1], s[2], tonumber(s[3] or 0), tonumber(s[4] or 0) or 0
+local since = now - (at or 0)
 local over = since >= bound
 local free = not state
     or (state == 'claimed' and (over or owner == nonce))
-    or (state == 'sent' and owner .. ':' .. s[3] == cleared)
-    or (state ~= 'claimed' and over and since >= tonumber(within))
+    or (state ~= 'started' and (owner or '') .. ':' .. (s[3] or '') == cleared)
+    or (state == 'started' and since >= tonumber(within))
 if free then
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], 'state', 'claimed', 'owner', nonce, 'at', now, 'bound', claim,
@@ -44,8 +47,8 @@ if free then
     redis.call('PEXPIRE', KEYS[1], claim * 100)
     state, owner, since, bound, s[3], s[5], s[6] = 'claimed', nonce, 0, claim, now, '', print
 end
-return {state, owner, tostring(s[3]), since, bound - since, s[5] or '', s[6] or '',
-    math.min(up, now - born), run .. ':' .. born}
+return {state, owner or '', s[3] or '', since, bound - since, s[5] or '', s[6] or '',
+    math.min(up, now - born), run .. ':' .. string.format('%.0f', born)}
 """
 )
 """Take a key that is free; else say who has it. And how old the memory of this Redis is."""
@@ -123,6 +126,11 @@ class KeyState:
     fingerprint: str
     age: float
     generation: str
+
+    @property
+    def bound(self) -> float:
+        """Seconds for which the state holds from when it began."""
+        return self.since + self.left
 
     @property
     def name(self) -> str:

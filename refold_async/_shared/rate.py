@@ -47,6 +47,7 @@ _FIRST = 0.1
 _HUNGRY = -1
 
 _SCRIPT = """
+local longest_text, longest_lesson = 100, 2000
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local me, demand, ceiling, gate = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -61,8 +62,11 @@ for i = 1, #told, 2 do
     if id == 'gate' then
         shut = math.min(tonumber(told[i + 1]), now + longest)
     elseif id ~= me and id ~= 'born' then
-        local d, share, seen, c = string.match(told[i + 1], '(.-):(.-):(.-):(.*)')
-        if now - seen > gone then
+        local d, share, seen, c
+        if #told[i + 1] < longest_text then  -- others may write here: nobody looks through it all
+            d, share, seen, c = string.match(told[i + 1], '^(-?%d+):(%d+):(%d+):(%d+)$')
+        end
+        if not seen or now - seen > gone then
             redis.call('HDEL', KEYS[1], id)
         else
             table.insert(wants, tonumber(d))
@@ -111,10 +115,11 @@ local all = redis.call('HGETALL', KEYS[2])
 for i = 1, #all, 2 do
     local id, value = all[i], all[i + 1]
     if id == 'at' then at = value
-    elseif id == 'lesson' then lesson = value
+    elseif id == 'lesson' then lesson = #value < longest_lesson and value or 'none'
     elseif id ~= 'epoch' and id ~= 'of:' .. me then
-        local s, r = string.match(value, '(%d+):(%d+)')
-        served, refused = served + s, refused + r
+        local s, r
+        if #value < longest_text then s, r = string.match(value, '^(%d+):(%d+)$') end
+        served, refused = served + (s or 0), refused + (r or 0)
     end
 end
 return {share, count, math.max(shut - now, 0), known, known ~= epoch and lesson or '', now - at,
