@@ -274,7 +274,7 @@ class Emulator:
 
     @property
     def peak_connections(self) -> int:
-        """The most connections that were ever open at once."""
+        """The most connections that were ever open at once, those of a browser included."""
         return self._server.peak if self._server is not None else 0
 
     def reset_peak(self) -> None:
