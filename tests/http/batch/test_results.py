@@ -221,7 +221,7 @@ async def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(
     for path in (tmp_path, 7, "a\0b"):
         with pytest.raises(ConfigError, match=r"^out: "):
             await refold.run_batch([*numbered(1)], out=path)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="^journal: "):
+    with pytest.raises(ConfigError, match=r"^journal: "):
         await refold.run_batch([*numbered(1)], journal="a\0b")
 
     assert not service.runs
