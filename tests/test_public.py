@@ -46,7 +46,7 @@ KEPT = [
     ExecutionRef(execution_id="e1", slug="hubspot"),
     ExecutionStatus("HOVERING"),
     RESULT,
-    ExecutionFailedError("ended badly", result=RESULT, execution_id="e1", failed_node=NODE),
+    ExecutionFailedError("ended badly", result=RESULT, failed_node=NODE),
     RetryPolicy(mode="safe"),
     BatchOutcome.UNKNOWN,
     workflow("wf_1", slug="hubspot", output=dict[str, int]),

@@ -30,6 +30,8 @@ async def main() -> None:
                     print(percentage, "%")
                 case StatusChanged(status=status):
                     print(status)
+                case _:
+                    pass  # kinds that later versions tell of
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ PUBLIC_URL is where Refold reaches it, as in https://service.example.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ refold = RefoldClient()  # lives on the loop of its first call, which is the ser
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
     # With the slash at the end: frameworks redirect the path without it, and webhooks don't follow.
     await refold.webhooks.ensure(os.environ["PUBLIC_URL"] + "/refold/webhooks/")
     yield

@@ -132,9 +132,7 @@ class ExecutionResult(Generic[Out_co]):
             words += f" at node {clip(node.name or node.node_id, _NAME)!r}"
         if self.error is not None:
             words += f": {clip(self.error, _SAID)}"
-        error = _ERRORS.get(self.status, ExecutionError)(
-            words, result=self, execution_id=self.execution_id, failed_node=node
-        )
+        error = _ERRORS.get(self.status, ExecutionError)(words, result=self, failed_node=node)
         raise self._owned(error)
 
     def _owned(self, error: RefoldError) -> RefoldError:
@@ -161,13 +159,12 @@ class ExecutionError(RefoldError):
         self,
         message: str,
         *,
-        result: ExecutionResult[Any] | None = None,
-        execution_id: str | None = None,
+        result: ExecutionResult[Any],
         failed_node: NodeRun | None = None,
     ) -> None:
         super().__init__(message)
         self.result = result
-        self.execution_id = execution_id
+        self.execution_id = result.execution_id
         self.failed_node = failed_node
 
 

@@ -61,8 +61,8 @@ async def main(pid: int) -> None:
         show("one process", seconds, time.process_time() - here, cpu_of(pid) - there)
     for workers in (1, 2, 3):
         async with (
-            LocalCluster(n_workers=workers, dashboard_address=None, asynchronous=True) as local,  # type: ignore[no-untyped-call]
-            Client(local, asynchronous=True) as cluster,  # type: ignore[no-untyped-call]
+            LocalCluster(n_workers=workers, dashboard_address=None, asynchronous=True) as local,
+            Client(local, asynchronous=True) as cluster,
         ):
             name = "tests.bench.on_dask:connect"
             await run_batch([*requests()][:50], cluster=cluster, connect=name, wait=False)

@@ -18,6 +18,8 @@ from refold_async import (
     ConnectionFailedError,
     ExecutionFailedError,
     ExecutionOutcomeUnknownError,
+    ExecutionResult,
+    ExecutionStatus,
     ExecutionStoppedError,
     NotFoundError,
     PayloadError,
@@ -35,6 +37,7 @@ from refold_async.cli._endings import advice, exit_code
 from refold_async.cli._options import Settings
 from refold_async.cli._performing import told
 
+ENDED = ExecutionResult(execution_id="e1", status=ExecutionStatus.ERRORED, output=None)
 LIVE = ("demo", "--live", "wf_1", "crm")
 
 
@@ -48,8 +51,8 @@ def invoke(*arguments: str) -> Any:
     [
         (ConfigError("no"), 2),
         (PayloadError("no"), 2),
-        (ExecutionFailedError("failed"), 1),
-        (ExecutionStoppedError("stopped"), 1),
+        (ExecutionFailedError("failed", result=ENDED), 1),
+        (ExecutionStoppedError("stopped", result=ENDED), 1),
         (WaitTimeoutError("waited"), 124),
         (ExecutionOutcomeUnknownError("unknown"), 4),
         (AuthenticationError("no", status=401), 3),

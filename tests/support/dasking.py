@@ -73,7 +73,7 @@ async def run(scheduler: str, journal: str, count: int) -> BatchReport:
     """Run the batch of a test, from wherever its journal says."""
     from distributed import Client
 
-    async with Client(scheduler, asynchronous=True) as cluster:  # type: ignore[no-untyped-call]
+    async with Client(scheduler, asynchronous=True) as cluster:
         return await run_batch(
             requests(count),
             cluster=cluster,

@@ -18,9 +18,10 @@ from refold_async import (
 
 def test_bad_ending_is_typed() -> None:
     """The node, the result and its document need no cast."""
-    error = ExecutionFailedError("ended badly")
+    ended = ExecutionResult[Any](execution_id="e1", status=ExecutionStatus.ERRORED, output=None)
+    error = ExecutionFailedError("ended badly", result=ended)
     assert_type(error.failed_node, NodeRun | None)
-    assert_type(error.result, ExecutionResult[Any] | None)
+    assert_type(error.result, ExecutionResult[Any])
     assert_type(error.execution_id, str | None)
     assert isinstance(error, ExecutionError)
 

@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, assert_type
 
 import attrs
-import pytest
 
 from refold_async import (
     BatchItem,
@@ -59,7 +55,6 @@ class Person:
     name: str
 
 
-EXAMPLE = Path(__file__).parents[2] / "docs/examples/typed_workflows.py"
 CREATE = workflow("wf_1", slug="s", input=NewContact, output=Contact)
 
 
@@ -162,18 +157,3 @@ async def mistakes(refold: RefoldClient) -> None:
     ExecutionRequest("wf_1", slug="s", payload="a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     refold.map([{"n": 1}])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     refold.map("abc")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-
-
-@pytest.mark.long
-def test_pyright_agrees() -> None:
-    """What mypy holds in every check, pyright holds too, strictly, for this module's calls."""
-    pytest.importorskip("pyright")
-    here = Path(__file__)
-    ended = subprocess.run(  # noqa: S603 - our own file
-        [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, here, EXAMPLE],
-        cwd=here.parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "0 errors, 0 warnings" in ended.stdout

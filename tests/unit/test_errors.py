@@ -71,7 +71,7 @@ def _api_error(cls: type[errors.ApiError], status: int) -> errors.ApiError:
 
 
 def _ending(cls: type[models.ExecutionError]) -> models.ExecutionError:
-    return cls("ended badly", result=RESULT, execution_id="e1", failed_node=NODE)
+    return cls("ended badly", result=RESULT, failed_node=NODE)
 
 
 SAMPLES = [

@@ -7,7 +7,7 @@ PUBLIC_URL is where Refold reaches it, as in https://service.example; without it
 
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any
 
@@ -139,7 +139,7 @@ def create_app(refold: RefoldClient | None = None, public_url: str | None = None
     public_url = public_url or os.environ.get("PUBLIC_URL")
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         app.state.refold = refold
         if public_url:
             await subscribe(refold, public_url)

@@ -1,6 +1,6 @@
 """A service that runs workflows for its customers: FastAPI, with Refold behind it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,14 +22,14 @@ def create_app(refold: RefoldClient, public_url: str | None = None) -> FastAPI:
     imported: list[str] = []
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         async with refold:
             if public_url is not None:
                 await refold.webhooks.ensure(f"{public_url}/refold/webhooks/")
             yield
 
     async def on_event(event: webhooks.WebhookEvent) -> None:
-        if isinstance(event, webhooks.WorkflowEvent) and event.execution_id is not None:
+        if isinstance(event, webhooks.WorkflowEvent):
             imported.append(event.execution_id)
 
     app = FastAPI(lifespan=lifespan)

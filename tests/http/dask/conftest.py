@@ -64,7 +64,7 @@ def cluster(scheduler: str) -> Callable[[], AbstractAsyncContextManager[Any]]:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Any]:
-        async with Client(scheduler, asynchronous=True) as client:  # type: ignore[no-untyped-call]
+        async with Client(scheduler, asynchronous=True) as client:
             await client.wait_for_workers(WORKERS)
             yield client
 
