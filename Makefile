@@ -83,7 +83,7 @@ long: $(VENV)/.dev
 
 # Some tests go by real time, over real sockets and processes: what fails is tried twice more, and named
 # in the summary (RERUN).
-RERUNS := --reruns 2
+RERUNS := --reruns 2 -rR
 
 # What needs no sockets and little computing, in seconds: for use while typing.
 quick: $(VENV)/.dev

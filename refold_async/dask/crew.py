@@ -13,7 +13,7 @@ from refold_async._clock import done_within, sleep
 from refold_async._errors import ConfigError, NotSentError, RefoldError, clip
 from refold_async._logs import Log
 from refold_async.dask.connecting import profile_of
-from refold_async.dask.members import BEATS, Flight, Member, refused
+from refold_async.dask.members import BEATS, Flight, Member, answer, refused
 from refold_async.dask.messages import Head, Invitation, Sealed, Start
 from refold_async.dask.missing import Missing
 from refold_async.dask.orders import Desk, Order
@@ -77,6 +77,7 @@ class Crew:
         self._number = 0
         self._reads = reads
         self._tasks: set[asyncio.Task[None]] = set()
+        self._results: set[asyncio.Task[Report | None]] = set()
 
     # -- what a batch sees -------------------------------------------------------------------
 
@@ -166,16 +167,11 @@ class Crew:
             if self._cluster.status == "closed":
                 self._desk.fail_all(NotSentError("not sent: the connection to Dask is closed"))
                 continue
-            asking = asyncio.ensure_future(self._present())
             try:
-                if not await done_within(self.clock, asking, self.invitation.lease):
-                    raise TimeoutError  # noqa: TRY301 - as whatever else Dask may raise
-                present = asking.result()
-            except Exception as error:  # noqa: BLE001
+                present = await answer(self.clock, self._present(), self.invitation.lease)
+            except Exception as error:  # noqa: BLE001 - whatever Dask may raise
                 logger.info("the scheduler does not answer: %s", clip(repr(error), 200))
                 continue
-            finally:
-                asking.cancel()
             for key, member in self._members.items():
                 member.gone = key not in present
             for key in present - {*self._members}:
@@ -235,6 +231,10 @@ class Crew:
                 return
             if wanted:
                 await self._out(member, flight, wanted)
+        except Exception as error:
+            for order in flight.left():
+                order.unknown(RefoldError(f"the batch broke: {clip(repr(error), 200)}"), None)
+            raise
         finally:
             del member.flights[flight.number]
             if not flight.lost.done():
@@ -289,7 +289,11 @@ class Crew:
             pure=False,
             retries=0,
         )
+        # Never cancelled: Dask gathers the results of all chunks in one task, and who cancels his
+        # wait for one of them cancels that of all. It ends once the future is released.
         result = asyncio.ensure_future(_result(future))
+        self._results.add(result)
+        result.add_done_callback(self._results.discard)
         try:
             ends: list[asyncio.Future[Any]] = [result, flight.lost, flight.known]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -303,7 +307,6 @@ class Crew:
                     member.void(flight)
                     await flight.lost
         finally:
-            result.cancel()
             future.release()
 
     def deliver(self, outcome: Outcome) -> None:
@@ -350,8 +353,6 @@ async def _result(future: Any) -> Report | None:
     """Wait for a chunk; whatever Dask raises, it brings no result."""
     try:
         return await future.result()  # type: ignore[no-any-return]
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:  # noqa: BLE001 - KilledWorker, a closed scheduler, anything
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - anything; nobody cancels us
         logger.info("a chunk came to %s", clip(repr(error), 200))
         return None

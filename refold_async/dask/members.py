@@ -16,7 +16,7 @@ from refold_async.dask.orders import Order
 from refold_async.dask.working import beat, join, leave
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from refold_async._clock import Clock
     from refold_async.dask.messages import Invitation, Mark, Outcome, Pulse
@@ -223,16 +223,22 @@ class Member:
 
     async def _call(self, patience: float, function: Callable[..., Any], *arguments: Any) -> Any:
         """Have a function run on the worker's event loop; a worker that hangs is not waited for."""
-        asked = asyncio.ensure_future(
-            self._cluster.run(function, *arguments, workers=[self.address])
-        )
-        try:
-            if not await done_within(self._clock, asked, patience):
-                raise TimeoutError(f"no answer within {patience:g} s")
-        finally:
-            asked.cancel()
-            await asyncio.wait([asked])
-        return asked.result()[self.address]
+        asking = self._cluster.run(function, *arguments, workers=[self.address])
+        return (await answer(self._clock, asking, patience))[self.address]
+
+
+async def answer(clock: Clock, asking: Awaitable[Any], patience: float) -> Any:
+    """Wait so many seconds for what Dask is asked; raises whatever it raises, or `OSError`."""
+    asked = asyncio.ensure_future(asking)
+    try:
+        if not await done_within(clock, asked, patience):
+            raise TimeoutError(f"no answer within {patience:g} s")
+    finally:
+        asked.cancel()
+        await asyncio.wait([asked])
+    if asked.cancelled():  # not by us: it must not look as if who asks were cancelled
+        raise ConnectionError("Dask has given it up")
+    return asked.result()
 
 
 def refused(members: list[Member]) -> ConfigError | None:

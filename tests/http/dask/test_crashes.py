@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async.dask import run_batch
+from refold_async.dask.members import BEATS
 from refold_async.emulator import Fault
 from tests.http.dask.conftest import times_run
 from tests.support import dasking
@@ -122,3 +123,28 @@ async def test_chunks_that_go_on_without_their_batch_are_waited_for(
     report = await dasking.run(scheduler, journal, items)
     assert (report.succeeded, begun < items) == (items, True)
     assert times_run(service) == dict.fromkeys(range(items), 1)
+
+
+async def test_chunks_that_are_known_before_their_result_leave_dask_as_it_is(
+    service: Emulator, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask gathers the results of all chunks in one task: nobody's wait for one ends the others'.
+
+    Beats tell of each start sooner than Dask brings the results here.
+    """
+    from distributed import Client
+
+    gather = Client._gather_remote
+
+    async def slowly(client: Any, *arguments: Any) -> Any:
+        await asyncio.sleep(2 * LEASE / BEATS)
+        return await gather(client, *arguments)
+
+    monkeypatch.setattr(Client, "_gather_remote", slowly)
+    async with cluster() as client, asyncio.timeout(60):
+        report = await run_batch(
+            requests(ITEMS), cluster=client, connect=connect_narrow, chunk=10, lease=LEASE
+        )
+        assert (report.succeeded, report.total) == (ITEMS, ITEMS)
+        assert await client.submit(int, "7", pure=False) == 7
+    assert times_run(service) == dict.fromkeys(range(ITEMS), 1)
