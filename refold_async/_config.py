@@ -27,6 +27,7 @@ from refold_async._checks import (
     to_seconds,
 )
 from refold_async._errors import ConfigError
+from refold_async._value import Value
 
 RetryMode = Literal["transient", "safe", "never"]
 BodyForm = Literal["wrapped", "bare"]
@@ -69,8 +70,8 @@ def _call_timeout(value: Seconds | None) -> float | None:
     return positive_seconds(value, "Timeouts.call")
 
 
-@attrs.frozen(kw_only=True)
-class Timeouts:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Timeouts(Value):
     """Bounds on one attempt, in seconds; none but `call` counts the wait for a slot.
 
     Attributes:
@@ -97,8 +98,8 @@ def _plain_mode(value: RetryMode) -> RetryMode:
     return cast("RetryMode", plain(given)) if isinstance(given, str) else value
 
 
-@attrs.frozen(kw_only=True)
-class RetryPolicy:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class RetryPolicy(Value):
     """When a request is tried again, and how long the pauses are.
 
     The pause before try n+1 (n from 0) is random between 0 and `min(max_wait, wait * 2**n)`; a
@@ -130,8 +131,8 @@ class RetryPolicy:
             raise ConfigError(f"must be one of {known}, not {value!r}", field="RetryPolicy.mode")
 
 
-@attrs.frozen(kw_only=True)
-class PollPolicy:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class PollPolicy(Value):
     """How a pending run is looked at.
 
     Attributes:
@@ -173,8 +174,8 @@ class PollPolicy:
         check_flag(value, "PollPolicy.sweep")
 
 
-@attrs.frozen(kw_only=True)
-class RateLimit:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class RateLimit(Value):
     """A ceiling on requests, as a token bucket: Refold documents 20 per second, bursts of 5.
 
     Clients of one event loop with the same base URL and credential share one budget; if they ask
@@ -199,8 +200,8 @@ class RateLimit:
             )
 
 
-@attrs.frozen(kw_only=True)
-class Dialect:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Dialect(Value):
     """How a deployment speaks where the service's documentation leaves it open.
 
     Attributes:
@@ -284,8 +285,8 @@ def _members(value: int | None) -> int | None:
     return None if value is None else check_count(value, "Shared.members")
 
 
-@attrs.frozen
-class Shared:
+@attrs.frozen(eq=False, repr=False)
+class Shared(Value):
     """One Redis for what processes and machines with one credential share.
 
     Attributes:
@@ -329,8 +330,8 @@ def name_of(shared: Shared, base_url: str, api_key: str | None) -> str:
     return hmac.digest(api_key.encode(), base_url.encode(), "sha256").hex()[:32]
 
 
-@attrs.frozen
-class Credential:
+@attrs.frozen(eq=False, repr=False)
+class Credential(Value):
     """Exactly one of the two ways to authenticate.
 
     Attributes:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 
 import attrs
 
+from refold_async._value import Value
 
-@attrs.frozen(kw_only=True)
-class BudgetStats:
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class BudgetStats(Value):
     """How requests are paced at one moment: `refold.stats.budget`.
 
     Rate, ceiling and pause are those of all clients that share the budget; the rest is the client's
@@ -55,8 +57,8 @@ def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
 
 
-@attrs.frozen(kw_only=True)
-class WaitingStats:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class WaitingStats(Value):
     """What waits where at one moment: `refold.stats.waiting`.
 
     Attributes:
@@ -87,8 +89,8 @@ class WaitingStats:
         )
 
 
-@attrs.frozen(kw_only=True)
-class Stats:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Stats(Value):
     """A client's counters at one moment; views made by `for_account` share them.
 
     Attributes:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
+from refold_async._value import Value
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,8 +19,8 @@ T = TypeVar("T")
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
 
 
-@attrs.frozen(kw_only=True)
-class ExecutionRef:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExecutionRef(Value):
     """All that is needed to find a run again; picklable, without secrets.
 
     Attributes:
@@ -60,8 +62,8 @@ def created_at(execution_id: str) -> datetime | None:
         return None
 
 
-@attrs.frozen(kw_only=True)
-class Workflow:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Workflow(Value):
     """A workflow.
 
     Attributes:
@@ -85,8 +87,8 @@ class Workflow:
     raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
 
-@attrs.frozen(kw_only=True)
-class RequestStructure:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class RequestStructure(Value):
     """What a workflow expects as its payload.
 
     Attributes:
@@ -102,8 +104,8 @@ class RequestStructure:
     raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
 
-@attrs.frozen(kw_only=True)
-class SessionToken:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SessionToken(Value):
     """A session token of one linked account; the tokens don't show in its `repr`.
 
     Attributes:
@@ -121,8 +123,8 @@ class SessionToken:
     refresh_expires_in: float | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Page(Generic[T]):
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Page(Value, Generic[T]):
     """One page of a list.
 
     Attributes:

@@ -14,6 +14,7 @@ import attrs
 
 from refold_async._errors import RefoldError, api_error_class, clip
 from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
+from refold_async._value import Value
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -40,8 +41,8 @@ UNREAD: Any = _Unread.OUTPUT
 """The output of a run that was waited for without it."""
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class ExecutionResult(Generic[Out_co]):
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExecutionResult(Value, Generic[Out_co]):
     """How a run ended.
 
     Attributes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
+from refold_async._value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     _Key = tuple[str, str, int]
 
 
-@attrs.frozen(kw_only=True)
-class ExecutionEvent:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExecutionEvent(Value):
     """A change that a look at a run has shown; the base of all events.
 
     Attributes:
@@ -35,7 +36,7 @@ class ExecutionEvent:
         return self.execution.execution_id
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StatusChanged(ExecutionEvent):
     """The run has another status; the last event of all is the one whose status is terminal.
 
@@ -48,7 +49,7 @@ class StatusChanged(ExecutionEvent):
     status: ExecutionStatus
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Progress(ExecutionEvent):
     """The completion percentage has changed; it may go back, as a loop does.
 
@@ -61,7 +62,7 @@ class Progress(ExecutionEvent):
     percentage: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class NodeStarted(ExecutionEvent):
     """A node was begun, or begun anew by a loop.
 
@@ -72,7 +73,7 @@ class NodeStarted(ExecutionEvent):
     node: NodeRun
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class NodeRetried(ExecutionEvent):
     """A node was tried again, once or more often since the look before.
 
@@ -85,7 +86,7 @@ class NodeRetried(ExecutionEvent):
     previous_attempts: int | None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class NodeErrored(ExecutionEvent):
     """A node ended badly: Errored, Timed_Out or Rejected; it may be tried again.
 
@@ -96,7 +97,7 @@ class NodeErrored(ExecutionEvent):
     node: NodeRun
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class NodeFinished(ExecutionEvent):
     """A node is over and did not fail: Success, Errored_and_Skipped or Stopped.
 

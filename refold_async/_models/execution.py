@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from refold_async._errors import clip
+from refold_async._value import Value
 
 
 class ExecutionStatus(StrEnum):
@@ -75,8 +76,8 @@ _LABEL = 80
 """Characters of a name or a status that reach a line."""
 
 
-@attrs.frozen(kw_only=True)
-class NodeRun:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class NodeRun(Value):
     """One node of a run.
 
     Attributes:
@@ -146,8 +147,8 @@ class NodeRun:
         return words
 
 
-@attrs.frozen(kw_only=True)
-class Execution:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Execution(Value):
     """A run as the service documents it; `raw` is the whole document as received.
 
     Attributes:

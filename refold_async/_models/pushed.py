@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from refold_async._models.execution import ExecutionStatus
+from refold_async._value import Value
 
 
 class WebhookEventKind(StrEnum):
@@ -47,8 +48,8 @@ WORKFLOW_EVENTS = (
 """The events that tell of a run's end."""
 
 
-@attrs.frozen(kw_only=True)
-class WebhookEvent:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class WebhookEvent(Value):
     """What a webhook told; as such, an event this SDK has not heard of.
 
     Attributes:
@@ -66,7 +67,7 @@ class WebhookEvent:
     raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class WorkflowEvent(WebhookEvent):
     """A run has ended. It is a hint: the run itself says how.
 
@@ -89,7 +90,7 @@ class WorkflowEvent(WebhookEvent):
     failed_node: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ConnectionEvent(WebhookEvent):
     """A linked account's connection to an application was made, removed, or has expired.
 
@@ -106,8 +107,8 @@ class ConnectionEvent(WebhookEvent):
     created_at: datetime | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Webhook:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Webhook(Value):
     """A subscription: which events the service delivers, and where to.
 
     Attributes:

@@ -24,6 +24,8 @@ from typing import Any
 
 import attrs
 
+from refold_async._value import Value
+
 FALL = 0.05
 """By how much a refusal lowers the rate; half of it for good."""
 BACK = 20.0
@@ -43,7 +45,7 @@ TICK = 0.02
 """Seconds that are one moment to a timer."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Window:
     """The replies since the rate was lowered, or since a refusal that did not lower it."""
 
@@ -75,8 +77,8 @@ class Window:
         return self.refused / self.sent
 
 
-@attrs.frozen
-class Trouble:
+@attrs.frozen(eq=False, repr=False)
+class Trouble(Value):
     """A rate at which a clear share was refused: is it as large at a third of it?"""
 
     rate: float  # requests per second

@@ -23,7 +23,7 @@ class Priority(IntEnum):
     STATUS = 3
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Waiter:
     """A caller who waits for a slot."""
 

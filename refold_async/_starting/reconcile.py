@@ -25,6 +25,7 @@ from refold_async._pacing import Priority
 from refold_async._starting.service_time import Moment, ServiceTime
 from refold_async._starting.together import Together
 from refold_async._transport import Finding
+from refold_async._value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -49,16 +50,16 @@ _OUR_TAG = re.compile(r"rfa-[0-9a-f]{32}")
 _WORKFLOW_ID = re.compile(r"[0-9a-f]{24}")
 
 
-@attrs.frozen
-class Found:
+@attrs.frozen(eq=False, repr=False)
+class Found(Value):
     """What a look at the list came to."""
 
     finding: Finding
     execution_id: str | None = None
 
 
-@attrs.frozen
-class Sightings:
+@attrs.frozen(eq=False, repr=False)
+class Sightings(Value):
     """What one reading of the list came to for many tags.
 
     Attributes:
@@ -70,7 +71,7 @@ class Sightings:
     caught_up: bool
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class _Scan:
     """The runs of a list that carry certain tags, by tag; read back to `begin`, or all of it."""
 

@@ -23,7 +23,7 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Reading(Generic[Q, R]):
     """A reading that has not begun yet, or is under way."""
 

@@ -23,6 +23,7 @@ from refold_async._checks import Seconds, check_count, check_flag, positive_seco
 from refold_async._config import Secret
 from refold_async._errors import ConfigError
 from refold_async._transport.attempt import under_way
+from refold_async._value import Value
 from refold_async._version import __version__
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class _Door(aiohttp.BaseConnector):
         return fresh and not kept.should_close
 
 
-@attrs.frozen
-class Proxy:
+@attrs.frozen(eq=False, repr=False)
+class Proxy(Value):
     """A proxy, its credentials apart.
 
     Attributes:

@@ -10,6 +10,7 @@ from refold_async._checks import check_header, check_id
 from refold_async._models import ExecutionResult, Out_co, OutputError
 from refold_async._typed.forms import MisfitError, check_type, from_json, name_of
 from refold_async._typed.payloads import fitting, plain_payload
+from refold_async._value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +32,8 @@ UNTYPED: Any = Any
 """In the place of a type: what comes is JSON, and so is what goes."""
 
 
-@attrs.frozen(kw_only=True)
-class TypedWorkflow(Generic[In_contra, Out_co]):
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class TypedWorkflow(Value, Generic[In_contra, Out_co]):
     """A workflow, and the types of its payload and of its output: a value that `workflow` makes.
 
     `RefoldClient.workflow` binds it to a client. Keep it beside the types: it needs no client, and

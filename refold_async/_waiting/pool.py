@@ -73,7 +73,7 @@ class Page:
         return begin, max(end, begin)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Lists:
     """Whether the lists of an account are any good: they are, or of no use before `good_from`."""
 

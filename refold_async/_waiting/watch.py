@@ -15,7 +15,7 @@ from refold_async._waiting.progress import Progress
 Settlement = asyncio.Future[ExecutionResult[Any] | RefoldError]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Hint:
     """What a push told of a run somebody waits for. Times are monotonic seconds."""
 
