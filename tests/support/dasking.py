@@ -69,7 +69,9 @@ def connect_narrow() -> RefoldClient:
     )
 
 
-async def run(scheduler: str, journal: str, count: int) -> BatchReport:
+async def run(
+    scheduler: str, journal: str, count: int, out: str | os.PathLike[str] | None = None
+) -> BatchReport:
     """Run the batch of a test, from wherever its journal says."""
     from distributed import Client
 
@@ -81,8 +83,9 @@ async def run(scheduler: str, journal: str, count: int) -> BatchReport:
             journal=journal,
             chunk=10,
             lease=LEASE,
+            out=out,
         )
 
 
 if __name__ == "__main__":
-    asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))

@@ -6,9 +6,11 @@ The processes are real, and so are the signals; the emulator keeps the truth.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +75,13 @@ async def test_workers_that_are_killed_or_frozen_double_nothing(
     assert not any(item.handle.possible_duplicate for item in report.items() if item.handle)
 
 
-async def kill_in(scheduler: str, journal: str, service: Emulator, *, items: int, runs: int) -> int:
+async def kill_in(
+    scheduler: str, journal: str, service: Emulator, *, items: int, runs: int, out: str = ""
+) -> int:
     """Run the batch in a process of its own, and kill it once so many runs have begun."""
+    arguments = [scheduler, journal, str(items), *filter(None, [out])]
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.dasking", scheduler, journal, str(items)),
+        *(sys.executable, "-m", "tests.support.dasking", *arguments),
         cwd=ROOT,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -86,12 +91,22 @@ async def kill_in(scheduler: str, journal: str, service: Emulator, *, items: int
     return len(service.runs)
 
 
+def outcomes_in(out: Path) -> dict[int, str]:
+    """Read a file of results: the outcome of each item; only of an unknown one it may say more."""
+    outcomes: dict[int, str] = {}
+    for line in map(json.loads, out.read_text(encoding="utf-8").splitlines()):
+        assert outcomes.get(line["index"], "unknown") == "unknown"
+        outcomes[line["index"]] = line["outcome"]
+    return outcomes
+
+
 async def test_a_batch_whose_process_is_killed_goes_on_from_its_journal(
     service: Emulator, scheduler: str, tmp_path: Path
 ) -> None:
     """Its chunks go on without it, and a fifth of the starts are lost, late, or answered with 502.
 
-    What nobody knew of is found by its tag after the leases of the killed process are over.
+    What nobody knew of is found by its tag after the leases of the killed process are over. The
+    file of results has a line for each item, and a further one only for what was unknown at first.
     """
     faults = (
         Fault(drop="after"),
@@ -102,14 +117,18 @@ async def test_a_batch_whose_process_is_killed_goes_on_from_its_journal(
     for number, fault in enumerate(faults):
         service.faults.share("execute", fault, share=0.05, seed=number)
     service.faults.share("execute", SLOW, share=1.0)
-    journal = str(tmp_path / "batch.sqlite")
-    begun = await kill_in(scheduler, journal, service, items=ITEMS, runs=ITEMS // 3)
-    first = await dasking.run(scheduler, journal, ITEMS)
+    journal, out = str(tmp_path / "batch.sqlite"), tmp_path / "out.jsonl"
+    begun = await kill_in(scheduler, journal, service, items=ITEMS, runs=ITEMS // 3, out=str(out))
+    first = await dasking.run(scheduler, journal, ITEMS, out)
     assert max(times_run(service).values()) == 1
     assert first.succeeded + first.unknown == ITEMS
+    assert Counter(outcomes_in(out).values()) == Counter(
+        succeeded=first.succeeded, unknown=first.unknown
+    )
     service.faults.clear()
-    last = await dasking.run(scheduler, journal, ITEMS)
-    assert (last.succeeded, begun < ITEMS) == (ITEMS, True)
+    last = await dasking.run(scheduler, journal, ITEMS, out)
+    assert (last.succeeded, last.total, begun < ITEMS) == (ITEMS, ITEMS, True)
+    assert outcomes_in(out) == dict.fromkeys(range(ITEMS), "succeeded")
     assert times_run(service) == dict.fromkeys(range(ITEMS), 1)
 
 
