@@ -278,7 +278,7 @@ async def main(items: int, seed: int) -> int:
             n_workers=WORKERS,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
             asynchronous=True,
         ) as cluster:
