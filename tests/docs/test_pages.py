@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
@@ -76,6 +77,23 @@ def test_extras_that_are_named_exist() -> None:
     assert [
         name for name in extras if f"`{name}`" not in install and f"[{name}]" not in install
     ] == []
+
+
+def test_what_a_user_needs_for_tests_is_what_the_examples_are_tested_with() -> None:
+    """The page names packages and settings; those are ours, so they suffice."""
+    page = read(DOCS / "how-to" / "testing.md")
+    needed = re.search(r"^\$ python -m pip install (.+)", page, re.MULTILINE)
+    shown = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert needed is not None
+    assert shown is not None
+    settings = tomllib.loads(shown[1])["tool"]["pytest"]["ini_options"]
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))
+    groups = str(project["dependency-groups"]["tests"])
+    examples = configparser.ConfigParser()
+    examples.read(EXAMPLES / "testing" / "pytest.ini", encoding="utf-8")
+
+    assert [name for name in needed[1].split() if f"'{name}>=" not in groups] == []
+    assert settings.items() <= dict(examples["pytest"]).items()
 
 
 def defaults() -> list[tuple[str, str]]:
