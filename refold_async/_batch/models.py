@@ -40,7 +40,8 @@ class ExecutionRequest(Generic[Out_co]):
         timeout: seconds (or a timedelta) for all of the item: start and wait, as of
             `RefoldClient.run`; with `wait=False` for the start.
         retry: another policy than the client's for this item.
-        key: your own id for the item; without one it is the item's index as text.
+        key: your own id for the item; without one it is the item's index as text. It is what a
+            journal knows the item by, as `once` is for `execute`, and counts in that journal alone.
         types: what writes the payload and reads the output, as `BoundWorkflow.request` sets it.
     """
 
