@@ -10,7 +10,7 @@
         print(handle.execution_id, result.output)
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refold_async._bound import BoundWorkflow, CallOptions, StartOptions
 from refold_async._checks import Seconds, name_after
@@ -51,10 +51,10 @@ from refold_async._errors import (
     WebhookSignatureError,
 )
 from refold_async._handle import ExecutionHandle
+from refold_async._late import late
 from refold_async._models import (
     Execution,
     ExecutionError,
-    ExecutionEvent,
     ExecutionFailedError,
     ExecutionRef,
     ExecutionResult,
@@ -62,20 +62,13 @@ from refold_async._models import (
     ExecutionStoppedError,
     ExecutionTerminatedError,
     ExecutionTimedOutError,
-    NodeErrored,
-    NodeFinished,
-    NodeRetried,
     NodeRun,
-    NodeStarted,
     OutputError,
     Page,
     Pages,
-    Progress,
     RequestStructure,
     SessionToken,
-    StatusChanged,
     WaitTimeoutError,
-    Webhook,
     Workflow,
 )
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
@@ -83,7 +76,6 @@ from refold_async._starting import Orphans
 from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._typed import Payload, TypedWorkflow, workflow
 from refold_async._version import __version__
-from refold_async._webhooks import Webhooks
 
 if TYPE_CHECKING:
     from refold_async._batch import (
@@ -99,6 +91,17 @@ if TYPE_CHECKING:
         StopReport,
         read_journal,
     )
+    from refold_async._models import (
+        ExecutionEvent,
+        NodeErrored,
+        NodeFinished,
+        NodeRetried,
+        NodeStarted,
+        Progress,
+        StatusChanged,
+        Webhook,
+    )
+    from refold_async._webhooks import Webhooks
 
 __all__ = [
     "ApiError",
@@ -193,14 +196,36 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Give what a batch takes and gives: a third of the package is behind it, and comes with it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from refold_async import _batch  # noqa: PLC0415
-
-    value = globals()[name] = getattr(_batch, name)
-    return value
+# Half of the package is behind these: it comes with their first use.
+__getattr__ = late(
+    __name__,
+    {
+        "refold_async._batch": (
+            "BatchItem",
+            "BatchOutcome",
+            "BatchProgress",
+            "BatchReport",
+            "ExecutionRequest",
+            "FailureGroup",
+            "JournalFailures",
+            "JournalItem",
+            "JournalReport",
+            "StopReport",
+            "read_journal",
+        ),
+        "refold_async._models": (
+            "ExecutionEvent",
+            "NodeErrored",
+            "NodeFinished",
+            "NodeRetried",
+            "NodeStarted",
+            "Progress",
+            "StatusChanged",
+            "Webhook",
+        ),
+        "refold_async._webhooks": ("Webhooks",),
+    },
+)
 
 
 def __dir__() -> list[str]:

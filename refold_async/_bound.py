@@ -138,7 +138,7 @@ class BoundWorkflow(Generic[In_contra, Out_co]):
             timeout: seconds (or a timedelta) for all of the item.
             key: your own id for the item.
             options: the other arguments of `RefoldClient.execute`, but for `once` and what belongs
-                to it: items of a batch have a journal for that.
+                to it: items of a batch have a `key` and a journal for that.
         """
         from refold_async._batch import ExecutionRequest  # noqa: PLC0415 - with the first batch
 

@@ -34,12 +34,10 @@ from refold_async._config import (
 from refold_async._errors import ConfigError, RefoldError
 from refold_async._fanout import FanOut
 from refold_async._handle import ExecutionHandle
-from refold_async._models import WORKFLOW_EVENTS, WebhookEvent, WorkflowEvent
 from refold_async._parts import put_together
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._transport import check_connections
 from refold_async._typed import UNTYPED, Payload
-from refold_async._webhooks import Webhooks
 
 if TYPE_CHECKING:
     import ssl
@@ -52,10 +50,11 @@ if TYPE_CHECKING:
     from refold_async._batch import Batches
     from refold_async._bound import BoundWorkflow
     from refold_async._checks import Seconds
-    from refold_async._models import ExecutionRef, ExecutionResult
+    from refold_async._models import ExecutionRef, ExecutionResult, WebhookEvent
     from refold_async._starting import Orphans
     from refold_async._stats import Stats
     from refold_async._typed import In, Out, TypedWorkflow
+    from refold_async._webhooks import Webhooks
 
 
 class ExecuteOptions(CallOptions, total=False):
@@ -532,6 +531,8 @@ class RefoldClient(FanOut):
             ConfigError: called on another event loop than the client's, or from another thread; use
                 `loop.call_soon_threadsafe(refold.notify, event)`.
         """
+        from refold_async._models import WORKFLOW_EVENTS, WebhookEvent, WorkflowEvent  # noqa: PLC0415 - few use them
+
         event = check_kind(event, WebhookEvent, "event")
         if self._transport.lives_elsewhere():
             raise ConfigError(
@@ -568,6 +569,8 @@ class RefoldClient(FanOut):
     @property
     def webhooks(self) -> Webhooks:
         """Webhooks, to make and to manage. What they deliver is read by `refold_async.webhooks`."""
+        from refold_async._webhooks import Webhooks  # noqa: PLC0415 - few use them
+
         return Webhooks(self._services)
 
     @property

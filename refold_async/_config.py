@@ -408,7 +408,11 @@ def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
     if parts.scheme not in {"http", "https"}:
         raise ConfigError("must begin with https://", field=field)
     if "@" in parts.netloc or "?" in value or "#" in value:
-        raise ConfigError("must carry no user, query or fragment", field=field)
+        raise ConfigError(
+            "must carry no user, query or fragment; a credential goes into api_key or"
+            " session_token",
+            field=field,
+        )
     named = "[" not in parts.netloc and _HOST.fullmatch(host)
     if not parts.netloc.isascii() or port == 0 or not (named or _is_address(host)):
         raise ConfigError("needs an ASCII host name or address (punycode for others)", field=field)

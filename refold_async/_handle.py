@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 from refold_async import _telemetry as seam
 from refold_async._checks import check_flag, positive_seconds
 from refold_async._errors import ConfigError
-from refold_async._models import ExecutionRef, Out_co, changes, created_at
+from refold_async._models import ExecutionRef, Out_co, created_at
 from refold_async._protocol import rerun_request
 
 if TYPE_CHECKING:
@@ -315,6 +315,8 @@ class ExecutionHandle(Generic[Out_co]):
 
         See: "Get Execution".
         """
+        from refold_async._models import changes  # noqa: PLC0415 - few use them
+
         before: Execution | None = None
         async with aclosing(self.snapshots(interval=interval)) as snapshots:
             async for after in snapshots:

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
+from refold_async._checks import name_after
 from refold_async._clock import sleep
 from refold_async._config import RetryPolicy
 from refold_async._errors import (
@@ -259,3 +260,6 @@ def _delivers(hook: Webhook, wanted: Mapping[str, Any]) -> bool:
 def _mark(url: str) -> str:
     """Give the description by which `ensure` knows what it has made for a URL."""
     return f"refold-async {hashlib.sha256(f'{url} default'.encode()).hexdigest()[:16]}"
+
+
+name_after("refold_async", Webhooks)

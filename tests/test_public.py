@@ -223,7 +223,7 @@ def test_public_names_are_sorted_and_complete() -> None:
         for name in dir(refold_async)
         if not name.startswith("_") and not inspect.ismodule(getattr(refold_async, name))
     }
-    own = names - {"Any", "TYPE_CHECKING", "name_after"}
+    own = names - {"TYPE_CHECKING", "late", "name_after"}
     assert refold_async.__all__ == sorted({*own, "__version__"})
 
 

@@ -37,8 +37,8 @@ async def main() -> None:
         requests = (create.request(NewContact(email)) for email in people)
         async with aclosing(refold.map(requests, ordered=True)) as items:
             async for item in items:
-                if item.result is not None:
-                    print(item.outcome, item.result.output.email)
+                if item.error is None:  # else it says why there is no output
+                    print(item.outcome, item.output.email)
 
         wrong = refold.workflow("wf_contact", slug="demo", input=NewContact, output=list[Contact])
         try:

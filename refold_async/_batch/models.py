@@ -9,7 +9,7 @@ import attrs
 
 from refold_async._checks import Seconds
 from refold_async._config import RetryPolicy
-from refold_async._errors import ApiError, clip
+from refold_async._errors import ApiError, RefoldError, clip
 from refold_async._handle import ExecutionHandle
 from refold_async._models import ExecutionError, ExecutionResult, Out_co
 from refold_async._typed import Payload, TypedWorkflow
@@ -40,7 +40,8 @@ class ExecutionRequest(Generic[Out_co]):
         timeout: seconds (or a timedelta) for all of the item: start and wait, as of
             `RefoldClient.run`; with `wait=False` for the start.
         retry: another policy than the client's for this item.
-        key: your own id for the item; without one it is the item's index as text.
+        key: your own id for the item; without one it is the item's index as text. It is what a
+            journal knows the item by, as `once` is for `execute`, and counts in that journal alone.
         types: what writes the payload and reads the output, as `BoundWorkflow.request` sets it.
     """
 
@@ -85,7 +86,7 @@ class BatchItem(Generic[Out_co]):
         outcome: how it ended.
         handle: the handle of its run, where one is known; `unknown` items have one too if the run
             is known and only its end is not.
-        result: how the run ended, where that is known.
+        result: how the run ended, where that is known; of a run that failed too.
         error: why it did not succeed; None for an item that did, unless its output does not fit
             its type (`OutputError`).
         seconds: from its start to its end, or None if it was not begun.
@@ -101,6 +102,23 @@ class BatchItem(Generic[Out_co]):
     error: Exception | None = None
     seconds: float | None = None
     resumed: bool = False
+
+    @property
+    def output(self) -> Out_co:
+        """What its run returned, of the type its workflow says.
+
+        Raises:
+            Exception: there is none of that type: the item's `error`, whatever it is.
+            RefoldError: the batch did not wait for it (`wait=False`) or read it (`output=False`).
+        """
+        if self.error is not None:
+            raise self.error
+        if self.result is None:
+            raise RefoldError(
+                f"the run of item {self.key} was not waited for (wait=False), so its output is not"
+                " known; `await item.handle` waits for it"
+            )
+        return self.result.output
 
     @property
     def execution_id(self) -> str | None:

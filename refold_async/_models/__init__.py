@@ -1,5 +1,8 @@
 """What the service says, as frozen values; unknown fields and unknown values are kept."""
 
+from typing import TYPE_CHECKING
+
+from refold_async._late import late
 from refold_async._models.documents import (
     ExecutionRef,
     Page,
@@ -21,26 +24,28 @@ from refold_async._models.endings import (
     OutputError,
     WaitTimeoutError,
 )
-from refold_async._models.events import (
-    ExecutionEvent,
-    NodeErrored,
-    NodeFinished,
-    NodeRetried,
-    NodeStarted,
-    Progress,
-    StatusChanged,
-    changes,
-)
 from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
 from refold_async._models.paging import Pages
-from refold_async._models.pushed import (
-    WORKFLOW_EVENTS,
-    ConnectionEvent,
-    Webhook,
-    WebhookEvent,
-    WebhookEventKind,
-    WorkflowEvent,
-)
+
+if TYPE_CHECKING:
+    from refold_async._models.events import (
+        ExecutionEvent,
+        NodeErrored,
+        NodeFinished,
+        NodeRetried,
+        NodeStarted,
+        Progress,
+        StatusChanged,
+        changes,
+    )
+    from refold_async._models.pushed import (
+        WORKFLOW_EVENTS,
+        ConnectionEvent,
+        Webhook,
+        WebhookEvent,
+        WebhookEventKind,
+        WorkflowEvent,
+    )
 
 __all__ = [
     "UNREAD",
@@ -79,3 +84,27 @@ __all__ = [
     "created_at",
     "created_second",
 ]
+
+__getattr__ = late(
+    __name__,
+    {
+        "refold_async._models.events": (
+            "ExecutionEvent",
+            "NodeErrored",
+            "NodeFinished",
+            "NodeRetried",
+            "NodeStarted",
+            "Progress",
+            "StatusChanged",
+            "changes",
+        ),
+        "refold_async._models.pushed": (
+            "WORKFLOW_EVENTS",
+            "ConnectionEvent",
+            "Webhook",
+            "WebhookEvent",
+            "WebhookEventKind",
+            "WorkflowEvent",
+        ),
+    },
+)

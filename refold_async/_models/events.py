@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from refold_async._checks import name_after
 from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
 from refold_async._value import Value
 
@@ -200,3 +201,15 @@ def _is_anew(old: _Phase, new: _Phase, tries: int) -> bool:
 def _has_gone_on(new: _Phase, node: NodeRun) -> bool:
     """Tell whether a node that had failed was tried since, though no try was counted."""
     return new is _Phase.GOING or (node.status or "").casefold() == "success"
+
+
+name_after(
+    "refold_async",
+    ExecutionEvent,
+    NodeErrored,
+    NodeFinished,
+    NodeRetried,
+    NodeStarted,
+    Progress,
+    StatusChanged,
+)

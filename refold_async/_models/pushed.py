@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from refold_async._checks import name_after
 from refold_async._models.execution import ExecutionStatus
 from refold_async._value import Value
 
@@ -138,3 +139,6 @@ class Webhook(Value):
     description: str | None = None
     environment: str | None = None
     raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+
+
+name_after("refold_async", Webhook)

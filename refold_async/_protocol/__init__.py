@@ -3,9 +3,11 @@
 No network, no clock, no aiohttp: all of it can be read and tested alone.
 """
 
+from typing import TYPE_CHECKING
+
+from refold_async._late import late
 from refold_async._protocol.advice import explained
 from refold_async._protocol.evidence import Answer, Evidence, judge, read_http_date
-from refold_async._protocol.pushed import MAX_EVENT_BYTES, check_keys, read_event, signed_by
 from refold_async._protocol.replies import (
     Output,
     Started,
@@ -36,15 +38,18 @@ from refold_async._protocol.requests import (
     trigger_event_request,
 )
 from refold_async._protocol.templates import TEMPLATES
-from refold_async._protocol.webhooks import (
-    create_webhook_request,
-    delete_webhook_request,
-    get_webhook_request,
-    list_webhooks_request,
-    read_webhook,
-    update_webhook_request,
-    webhook_fields,
-)
+
+if TYPE_CHECKING:
+    from refold_async._protocol.pushed import MAX_EVENT_BYTES, check_keys, read_event, signed_by
+    from refold_async._protocol.webhooks import (
+        create_webhook_request,
+        delete_webhook_request,
+        get_webhook_request,
+        list_webhooks_request,
+        read_webhook,
+        update_webhook_request,
+        webhook_fields,
+    )
 
 __all__ = [
     "MAX_EVENT_BYTES",
@@ -90,3 +95,24 @@ __all__ = [
     "update_webhook_request",
     "webhook_fields",
 ]
+
+__getattr__ = late(
+    __name__,
+    {
+        "refold_async._protocol.pushed": (
+            "MAX_EVENT_BYTES",
+            "check_keys",
+            "read_event",
+            "signed_by",
+        ),
+        "refold_async._protocol.webhooks": (
+            "create_webhook_request",
+            "delete_webhook_request",
+            "get_webhook_request",
+            "list_webhooks_request",
+            "read_webhook",
+            "update_webhook_request",
+            "webhook_fields",
+        ),
+    },
+)

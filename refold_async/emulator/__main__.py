@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -86,18 +87,20 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m refold_async.emulator", description="A Refold that runs on this machine."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="0: any free (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=8080, help="0: any free (default: %(default)s)"
+    )
     parser.add_argument("--prefix", default="", help="path in front of every endpoint")
     parser.add_argument("--api-key", default="tk_emulator", help="default: %(default)s")
     parser.add_argument(
         "--rate-limit", type=_rate, metavar="N/BURST", help="refuse more per second with 429"
     )
     parser.add_argument(
-        "--capacity", type=float, metavar="N", help="shed more starts per second with 503"
+        "--capacity", type=_capacity, metavar="N", help="shed more starts per second with 503"
     )
     parser.add_argument(
         "--faulty",
-        type=float,
+        type=_share,
         default=0.0,
         metavar="SHARE",
         help="share (0 to 1) of starts that happen and are answered 502 by a proxy",
@@ -109,8 +112,35 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rate(text: str) -> tuple[float, int]:
+    wants = "N/BURST, as 20/5"
     per_second, _, burst = text.partition("/")
-    return float(per_second), int(burst or per_second)
+    try:
+        rate = _number(per_second, wants, lambda number: 0 < number < math.inf)
+        return rate, int(_number(burst or per_second, wants, lambda number: 1 <= number < math.inf))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"must be {wants}, not {text!r}") from None
+
+
+def _capacity(text: str) -> float:
+    return _number(text, "a number above 0", lambda number: 0 < number < math.inf)
+
+
+def _share(text: str) -> float:
+    return _number(text, "a share from 0 to 1", lambda number: 0 <= number <= 1)
+
+
+def _port(text: str) -> int:
+    return int(_number(text, "a port from 0 to 65535", lambda number: number in range(65536)))
+
+
+def _number(text: str, wants: str, fits: Callable[[float], bool]) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not fits(number):
+        raise argparse.ArgumentTypeError(f"must be {wants}, not {text!r}")
+    return number
 
 
 def _welcome(emulator: Emulator) -> str:

@@ -1,5 +1,6 @@
 """The operations that start runs."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from ._replies import RefusedError, Reply, execute_refusal, json_reply, refusal
 from ._runs import Run
 from ._service import Call, Service
 from ._workflows import Workflow
+
+logger = logging.getLogger("refold_async.emulator")
 
 _SECRET_HEADERS = frozenset({"x-api-key", "authorization", "cookie"})
 
@@ -128,15 +131,30 @@ def rerun(service: Service, call: Call) -> Reply:
 
 
 def _startable(service: Service, call: Call, account: str) -> Workflow:
-    workflow = service.state.workflow(call.ids["workflow_id"])
+    name, slug = call.ids["workflow_id"], call.headers.get("slug")
+    workflow = service.state.workflow(name)
     if (
         workflow is None
         or not workflow.published
-        or workflow.slug != call.headers.get("slug")
+        or workflow.slug != slug
         or not workflow.owned_by(account)
     ):
+        # The answer is the service's own, and tells whoever wrote the test nothing.
+        why = _why_not(service, workflow, account)
+        logger.warning("no run of workflow %.99r with slug %.99r: %.999s", name, slug, why)
         raise RefusedError(execute_refusal("Workflow ID and slug are required"))
     return workflow
+
+
+def _why_not(service: Service, workflow: Workflow | None, account: str) -> str:
+    if workflow is None:
+        there = ", ".join(f"{one.workflow_id!r}" for one in service.state.workflows.values())
+        return f"this emulator knows {there or 'none yet: make one with emulator.workflow(...)'}"
+    if not workflow.published:
+        return "it is not published"
+    if not workflow.owned_by(account):
+        return f"it is not one of account {account!r}"
+    return f"its slug is {workflow.slug!r}"
 
 
 def _payload_refusal(behaviour: Behaviour, complaints: list[tuple[str, str]]) -> Reply:

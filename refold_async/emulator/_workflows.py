@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import attrs
 
 from ._seconds import check_seconds
 from ._strict_json import plain
+
+logger = logging.getLogger("refold_async.emulator")
 
 WorkflowFunction = Callable[[dict[str, Any]], Any]
 Duration = float | None | Callable[[dict[str, Any]], float | None]
@@ -229,6 +232,12 @@ class Workflow:
     def _raised(self, error: BaseException) -> Outcome:
         if isinstance(error, NodeFailed):
             return self.failed(error.message, error.node)
+        logger.warning(
+            "the function of workflow %r raised, so its run fails; where that is meant, raise"
+            " NodeFailed",
+            self.workflow_id,
+            exc_info=error,
+        )
         return self.failed(str(error) or repr(error))
 
     def _returned(self, answer: Any) -> Outcome:

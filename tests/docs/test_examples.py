@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import runpy
 import socket
 import subprocess
 import urllib.request
@@ -278,6 +279,27 @@ def test_services_are_tested_as_the_pages_show() -> None:
         check=False,
     )
     assert re.search(r"^27 passed in ", ended.stdout, re.MULTILINE), ended.stdout + ended.stderr
+
+
+async def test_a_service_is_tried_by_hand_with_workflows_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script listens, and what it prints is what a client takes from the environment."""
+    monkeypatch.setenv("PORT", "0")
+    main = runpy.run_path(str(EXAMPLES / "testing" / "by_hand.py"))["main"]
+    serving = asyncio.create_task(main())
+    said = ""
+    async with asyncio.timeout(10):
+        while "\n#" not in said:
+            await asyncio.sleep(0.01)
+            said += capsys.readouterr().out
+    for name, value in re.findall(r"^export (\w+)=(\S+)$", said, re.MULTILINE):
+        monkeypatch.setenv(name, value)
+    async with RefoldClient() as refold:
+        started = await refold.execute("wf_contact", slug="crm", payload={"email": "j@example.com"})
+        assert await started.status() == "RUNNING"
+    serving.cancel()
+    await asyncio.wait([serving])
 
 
 def post(url: str, body: bytes) -> tuple[int, bytes]:

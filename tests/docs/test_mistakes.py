@@ -10,7 +10,7 @@ import warnings
 from datetime import datetime
 from decimal import Decimal
 from math import nan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -18,6 +18,9 @@ import pytest
 import refold_async
 from refold_async import BatchReport, ConfigError, RefoldClient
 from tests.docs.conftest import DOCS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PAGE = DOCS / "how-to/mistakes.md"
 ROW = re.compile(
@@ -71,10 +74,14 @@ def test_page_has_its_rows() -> None:
 
 
 @pytest.mark.parametrize(("code", "says"), ROWS, ids=[code for code, _ in ROWS])
-async def test_mistake_says_what_the_page_says(code: str, says: str) -> None:
-    """The message names the argument and what to do, before anything is sent."""
+async def test_mistake_says_what_the_page_says(
+    code: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the argument and what to do, before anything is sent or written."""
+    monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of the await that is the mistake
         assert await complaint(code) == says
         gc.collect()
     assert re.match(r"[\w.]+: ", says)
+    assert [*tmp_path.iterdir()] == []  # noqa: ASYNC240

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
@@ -76,6 +77,24 @@ def test_extras_that_are_named_exist() -> None:
     assert [
         name for name in extras if f"`{name}`" not in install and f"[{name}]" not in install
     ] == []
+
+
+def test_what_a_user_needs_for_tests_is_what_the_examples_are_tested_with() -> None:
+    """The pages name packages and settings; those are ours, so they suffice."""
+    page = read(DOCS / "how-to" / "testing.md")
+    both = page + read(DOCS / "how-to" / "fastapi.md")
+    needed = " ".join(re.findall(r"^\$ python -m pip install (.+)", both, re.MULTILINE)).split()
+    shown = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert shown is not None
+    settings = tomllib.loads(shown[1])["tool"]["pytest"]["ini_options"]
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))
+    groups = str(project["dependency-groups"]["tests"])
+    examples = configparser.ConfigParser()
+    examples.read(EXAMPLES / "testing" / "pytest.ini", encoding="utf-8")
+
+    assert len(needed) == 5
+    assert [name for name in needed if name not in groups and f"'{name}>=" not in groups] == []
+    assert settings.items() <= dict(examples["pytest"]).items()
 
 
 def defaults() -> list[tuple[str, str]]:

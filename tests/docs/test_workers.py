@@ -85,7 +85,7 @@ async def test_a_job_whose_worker_is_killed_is_one_run(
 ) -> None:
     """Another worker gets the job again, attaches to its run, and sees it to its end."""
     (tmp_path / "impatient.py").write_text(IMPATIENT)
-    async with Emulator() as emulator, asyncio.timeout(20):
+    async with Emulator() as emulator, asyncio.timeout(120):
         emulator.workflow(WORKFLOW, slug="billing", duration=None)(dict)
         told = environment(emulator.base_url) | {
             "REDIS_URL": redis_server.url,

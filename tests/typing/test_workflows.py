@@ -105,6 +105,7 @@ async def typed_batches(refold: RefoldClient) -> None:
     items = refold.map(bound.request(NewContact(name)) for name in "ab")
     assert_type(items, AsyncGenerator[BatchItem[Contact]])
     async for item in items:
+        assert_type(item.output, Contact)
         if item.result is not None and item.handle is not None:
             assert_type(item.result.output, Contact)
             assert_type(item.handle, ExecutionHandle[Contact])

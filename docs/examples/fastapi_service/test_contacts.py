@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
-from contacts import create_app
+from contacts import create_app, create_contact, import_contacts
 
 from refold_async import RefoldClient
 from refold_async.emulator import Emulator, Fault, NodeFailed, VirtualTime
@@ -23,13 +23,14 @@ SOURCE = {"url": "https://example.com/contacts.csv"}
 def workflows(refold_emulator: Emulator) -> None:
     """Refold, as this service knows it."""
 
-    @refold_emulator.workflow("wf_contact", slug="demo", duration=2.0)
+    @refold_emulator.workflow(create_contact.workflow_id, slug=create_contact.slug, duration=2.0)
     def contact(payload: dict[str, Any]) -> Any:
         if payload["email"] == "nobody":
             raise NodeFailed(node="Work", message="the CRM knows no nobody")
         return {"id": 1, **payload}
 
-    refold_emulator.workflow("wf_slow", slug="demo", duration=600.0)(dict)
+    slow = import_contacts
+    refold_emulator.workflow(slow.workflow_id, slug=slow.slug, duration=600.0)(dict)
 
 
 @pytest.fixture

@@ -281,6 +281,17 @@ async def test_another_request_under_the_key_of_an_uncertain_item_says_so(
     assert f"may have run: its tag is {service.runs[0].instance_tag!r}" in str(item.error)
 
 
+async def test_a_key_counts_in_its_own_journal(
+    service: Emulator, connect: Connect, journal: str
+) -> None:
+    """Another journal, and a batch without one, know nothing of it: each starts a run."""
+    requests = [ExecutionRequest("wf_1", slug="s", payload={"n": 0}, key="invoice-4711")]
+    for path in (journal, journal, f"{journal}.other", None):
+        await connect(service).run_batch(requests, journal=path)
+
+    service.assert_started("wf_1", times=3)
+
+
 async def test_a_key_that_is_a_number_is_not_an_index(
     service: Emulator, connect: Connect, journal: str
 ) -> None:

@@ -95,6 +95,48 @@ async def test_an_async_function_may_fail(
     assert (failed["node_id"], failed["latest_output"]["body"]) == (node, {"error": message})
 
 
+async def test_a_mistake_in_a_function_is_in_the_log_with_its_line(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`'nope'` as a run's error is a riddle; a failure that is meant needs no line."""
+
+    @emulator.workflow("wf", slug="hubspot")
+    def mistaken(payload: dict[str, Any]) -> Any:
+        if "n" in payload:
+            raise NodeFailed(node="Work", message="no")
+        return payload["nope"]
+
+    await ended(emulator, await start(emulator, {"n": 1}))
+    assert caplog.records == []
+    await ended(emulator, await start(emulator, {}))
+
+    assert "workflow 'wf' raised" in caplog.text
+    assert 'return payload["nope"]' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("known", "slug", "why"),
+    [
+        pytest.param({}, "s", "this emulator knows none yet: make one", id="none"),
+        pytest.param({"workflow_id": "wf_b"}, "s", "this emulator knows 'wf_b'", id="another"),
+        pytest.param({}, "other", "its slug is 's'", id="slug"),
+        pytest.param({"published": False}, "s", "it is not published", id="not-published"),
+        pytest.param({"accounts": ["a"]}, "s", "it is not one of account 'acct_1'", id="account"),
+    ],
+)
+async def test_why_a_workflow_can_not_be_started_is_in_the_log(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture, known: dict[str, Any], slug: str, why: str
+) -> None:
+    """The answer is what Refold says, which is the same for all of them."""
+    if known or slug != "s":  # else it has none
+        emulator.workflow(**({"workflow_id": "wf_a", "slug": "s"} | known))(dict)
+    path = "/api/v2/public/workflow/wf_a/execute"
+    reply = await ask(emulator, "POST", path, {"slug": slug}, json={"payload": {}})
+
+    assert reply.status == 400
+    assert f"no run of workflow 'wf_a' with slug '{slug}': {why}" in caplog.text
+
+
 class Odd(BaseException):
     """What is no `Exception`, as anyio's and pytest's own are none."""
 

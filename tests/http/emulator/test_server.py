@@ -250,6 +250,27 @@ def test_a_port_in_use_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert "in use" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        pytest.param("--rate-limit", "often", "must be N/BURST, as 20/5, not 'often'", id="rate"),
+        pytest.param("--rate-limit", "0/5", "must be N/BURST, as 20/5, not '0/5'", id="rate-0"),
+        pytest.param("--capacity", "-1", "must be a number above 0, not '-1'", id="capacity"),
+        pytest.param("--capacity", "nan", "must be a number above 0, not 'nan'", id="nan"),
+        pytest.param("--faulty", "7", "must be a share from 0 to 1, not '7'", id="faulty"),
+        pytest.param("--port", "70000", "must be a port from 0 to 65535, not '70000'", id="port"),
+    ],
+)
+def test_an_option_of_no_use_is_refused(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, reason: str
+) -> None:
+    """With the option and what it takes, before anything listens."""
+    with pytest.raises(SystemExit, match="2"):
+        main([f"{option}={value}"])
+
+    assert f"argument {option}: {reason}" in capsys.readouterr().err
+
+
 def test_the_samples_show_every_ending() -> None:
     """The sample workflows complete, reject and fail as their descriptions say."""
     emulator = Emulator()

@@ -21,6 +21,7 @@ from refold_async import (
     OutputError,
     PayloadError,
     RefoldClient,
+    RefoldError,
     workflow,
 )
 from refold_async.emulator import Emulator, NodeFailed, Respond
@@ -255,6 +256,44 @@ async def test_item_whose_output_does_not_fit_has_succeeded(
         ExceptionGroup, match="1 of 3 items did not succeed; the output of 1 others, which ran"
     ):
         report.raise_for_failures()
+
+
+async def test_item_gives_its_output_or_says_why_there_is_none(
+    service: Emulator, connect: Connect
+) -> None:
+    """`item.output` is never a value of another type: what the item failed with is raised."""
+    refold = connect(service)
+    bound = [refold.workflow(attrs.evolve(CREATE, workflow_id=name)) for name in ("wf_1", "wf_odd")]
+    requests = [each.request(NewContact("a")) for each in bound]
+    fine, misfit = (await refold.run_batch(requests)).items()
+    started, _ = (await refold.run_batch(requests, wait=False)).items()
+    unread, _ = (await refold.run_batch(requests, output=False)).items()
+
+    assert fine.output == Contact(7, "a")
+    with pytest.raises(OutputError, match="contact_id"):
+        _ = misfit.output
+    with pytest.raises(RefoldError, match=r"item 0 .*wait=False.*item\.handle"):
+        _ = started.output
+    with pytest.raises(RefoldError, match="output=False"):
+        _ = unread.output
+
+
+async def test_item_that_failed_raises_why_where_its_output_is_asked_for(
+    service: Emulator, connect: Connect
+) -> None:
+    """A failed run has a result without an output: that is no None to stumble over later."""
+    service.workflow("wf_bad", slug="s")(_fails)
+    refold = connect(service)
+    bound = refold.workflow(attrs.evolve(CREATE, workflow_id="wf_bad"))
+    [item] = (await refold.run_batch([bound.request(NewContact("a"))])).items()
+
+    assert item.result is not None
+    with pytest.raises(ExecutionFailedError, match="no such contact"):
+        _ = item.output
+
+
+def _fails(_: dict[str, Any]) -> Any:
+    raise NodeFailed(node="Work", message="no such contact")
 
 
 @pytest.mark.parametrize("before", [False, True])
