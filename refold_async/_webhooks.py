@@ -155,7 +155,8 @@ class Webhooks:
 
         It marks what it makes in the description, and knows it by that. Workers that start at once
         agree on one. Events and workflows are only ever added, so that an old release and a new one
-        don't take each other's away; what people made is never touched.
+        don't take each other's away; what people made is never touched. What somebody changes by
+        hand in the instant in which something is added may be lost: the service has no way to tell.
 
         Args:
             url: where this service takes webhooks.
@@ -177,11 +178,12 @@ class Webhooks:
         wanted["webhook_description"] = _mark(url)
         for number in range(_ROUNDS):
             there = await self._found(wanted)
-            if there is not None:
-                return await self._widened(there, wanted)
-            made = await self._made(wanted, last=number == _ROUNDS - 1)
-            if made is not None:
-                return made
+            if there is None:
+                sure = await self._made(wanted, last=number == _ROUNDS - 1)
+            else:
+                sure = await self._widened(there, wanted)
+            if sure is not None:
+                return sure
         raise TransportError(f"webhooks for {url} come and go; none is there for sure")
 
     async def _found(self, wanted: Mapping[str, Any]) -> Webhook | None:
@@ -233,7 +235,8 @@ class Webhooks:
             return None
         return made
 
-    async def _widened(self, hook: Webhook, wanted: Mapping[str, Any]) -> Webhook:
+    async def _widened(self, hook: Webhook, wanted: Mapping[str, Any]) -> Webhook | None:
+        """Have it deliver what is wanted as well; None if it has to be looked for again."""
         if not hook.is_enabled:
             logger.warning(
                 "webhook %s is switched off, and stays so",
@@ -242,11 +245,22 @@ class Webhooks:
             )
         if _delivers(hook, wanted):
             return hook
+        try:
+            # What others have added since the list was made is kept,
+            await self._add(await self.get(hook.webhook_id), wanted)
+            # and whoever added something at the same moment may have written over what we did.
+            await sleep(self._services.clock, _SETTLES)
+            hook = await self.get(hook.webhook_id)
+        except NotFoundError:
+            return None
+        return hook if _delivers(hook, wanted) else None
+
+    async def _add(self, hook: Webhook, wanted: Mapping[str, Any]) -> None:
         events = [*hook.events, *(e for e in wanted["webhook_events"] if e not in hook.events)]
         more: list[str] = wanted.get("workflow_ids", [])
         # None named is all of them.
         ids = [*dict.fromkeys((*hook.workflow_ids, *more))] if hook.workflow_ids and more else []
-        return await self.update(hook.webhook_id, events=events, workflow_ids=ids)
+        await self.update(hook.webhook_id, events=events, workflow_ids=ids)
 
 
 def _delivers(hook: Webhook, wanted: Mapping[str, Any]) -> bool:

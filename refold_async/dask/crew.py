@@ -165,7 +165,7 @@ class Crew:
         while True:
             await sleep(self.clock, self.invitation.lease / BEATS)
             if self._cluster.status == "closed":
-                self._desk.fail_all(NotSentError("not sent: the connection to Dask is closed"))
+                self._desk.fail_all(_closed())
                 continue
             try:
                 present = await answer(self.clock, self._present(), self.invitation.lease)
@@ -269,6 +269,8 @@ class Crew:
 
     async def _out(self, member: Member, flight: Flight, orders: list[Order]) -> None:
         """Send a chunk out, and wait until all is known of it, or it is lost."""
+        from distributed.client import ClosedClientError  # noqa: PLC0415 - only with a cluster
+
         now = flight.sent_at = self.clock.monotonic()
         for order in orders:
             order.flight = flight.number
@@ -279,16 +281,22 @@ class Crew:
             seat=member.seat or "",
             epoch=member.epoch,
         )
-        future = self._cluster.submit(
-            start_chunk,
-            head,
-            Sealed(pickle.dumps(starts)),
-            key=f"refold-starts-{self.invitation.batch}-{flight.number}",
-            workers=[member.address],
-            allow_other_workers=False,
-            pure=False,
-            retries=0,
-        )
+        try:
+            future = self._cluster.submit(
+                start_chunk,
+                head,
+                Sealed(pickle.dumps(starts)),
+                key=f"refold-starts-{self.invitation.batch}-{flight.number}",
+                workers=[member.address],
+                allow_other_workers=False,
+                pure=False,
+                retries=0,
+            )
+        except ClosedClientError:  # which is raised before anything is sent
+            for order in orders:
+                order.flight = None
+                order.fail(_closed())
+            return
         # Never cancelled: Dask gathers the results of all chunks in one task, and who cancels his
         # wait for one of them cancels that of all. It ends once the future is released.
         result = asyncio.ensure_future(_result(future))
@@ -347,6 +355,10 @@ class Crew:
 def divided(whole: float, others: list[float]) -> float:
     """Give a worker its part: an equal one, once the others have let go of it."""
     return max(min(whole / (len(others) + 1), whole - sum(others)), whole / 1000)
+
+
+def _closed() -> NotSentError:
+    return NotSentError("not sent: the connection to Dask is closed")
 
 
 async def _result(future: Any) -> Report | None:

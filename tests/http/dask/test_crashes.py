@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async.dask import run_batch
+from refold_async.dask.crew import Crew
 from refold_async.dask.members import BEATS
 from refold_async.emulator import Fault
 from tests.http.dask.conftest import times_run
 from tests.support import dasking
-from tests.support.dasking import LEASE, connect_narrow, requests
+from tests.support.dasking import KEY, LEASE, connect_narrow, requests
 from tests.support.endings import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from refold_async.dask.orders import Order
     from refold_async.emulator import Emulator
 
     Cluster = Callable[[], AbstractAsyncContextManager[Any]]
@@ -166,4 +168,31 @@ async def test_chunks_that_are_known_before_their_result_leave_dask_as_it_is(
         )
         assert (report.succeeded, report.total) == (ITEMS, ITEMS)
         assert await client.submit(int, "7", pure=False) == 7
+    assert times_run(service) == dict.fromkeys(range(ITEMS), 1)
+
+
+async def test_what_a_closed_client_could_not_send_is_unsent(
+    service: Emulator, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its intents are in the journal already: nothing has left, and the next run starts it all."""
+    journal = tmp_path / "batch.sqlite"
+    intend = Crew._intend
+    async with cluster() as client:
+
+        async def closing(crew: Crew, orders: list[Order]) -> None:
+            await intend(crew, orders)
+            await client.close()
+
+        monkeypatch.setattr(Crew, "_intend", closing)
+        report = await run_batch(
+            requests(ITEMS), cluster=client, connect=connect_narrow, journal=journal, lease=LEASE
+        )
+    assert (report.unsent, report.unknown, len(service.runs)) == (ITEMS, 0, 0)
+    monkeypatch.undo()
+    monkeypatch.setenv("REFOLD_API_KEY", KEY)
+    async with cluster() as client:
+        report = await run_batch(
+            requests(ITEMS), cluster=client, connect=connect_narrow, journal=journal, lease=LEASE
+        )
+    assert (report.succeeded, report.total) == (ITEMS, ITEMS)
     assert times_run(service) == dict.fromkeys(range(ITEMS), 1)

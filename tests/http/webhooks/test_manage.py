@@ -192,6 +192,44 @@ class TestEnsure:
         assert narrow.events == WORKFLOW_EVENTS
         assert narrow.workflow_ids == ()
 
+    async def test_two_that_add_at_once_both_get_what_they_want(
+        self, connect: Callable[..., RefoldClient], emulator: Emulator
+    ) -> None:
+        """An old and a new release that start together: neither writes over the other."""
+        old, new = connect(emulator), connect(emulator)
+        await old.webhooks.ensure(URL, events=["Workflow Completed"])
+        for operation in ("list_webhooks", "get_webhook", "update_webhook"):
+            emulator.faults.script(operation, Fault(delay=0.1), Fault(delay=0.1))
+        await asyncio.gather(
+            old.webhooks.ensure(URL, events=["Workflow Errored"]),
+            new.webhooks.ensure(URL, events=["Workflow Stopped"]),
+        )
+        (hook,) = await old.webhooks.list()
+        assert {str(event) for event in hook.events} == {
+            *("Workflow Completed", "Workflow Errored", "Workflow Stopped")
+        }
+
+    async def test_what_people_add_since_the_list_was_read_is_kept(
+        self, refold: RefoldClient, emulator: Emulator
+    ) -> None:
+        """It is read again before anything is added."""
+        made = await refold.webhooks.ensure(URL, events=["Workflow Completed"])
+        async with holding_back(emulator, "GET", "/webhook", seconds=0.5) as slow_way:
+            slow = RefoldClient(
+                api_key=emulator.api_key, base_url=slow_way.base_url, linked_account_id="acct_1"
+            )
+            async with slow:
+                adding = asyncio.create_task(slow.webhooks.ensure(URL, events=["Workflow Errored"]))
+                await slow_way.held.wait()
+                await refold.webhooks.update(
+                    made.webhook_id, events=["Workflow Completed", "Connection Expired"]
+                )
+                await adding
+        (hook,) = await refold.webhooks.list()
+        assert {str(event) for event in hook.events} == {
+            *("Workflow Completed", "Connection Expired", "Workflow Errored")
+        }
+
     async def test_what_people_made_is_not_touched(self, refold: RefoldClient) -> None:
         """One with the same URL that does not deliver enough is a clear error."""
         theirs = await refold.webhooks.create(URL, events=["Connection Expired"])
