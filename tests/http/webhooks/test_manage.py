@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from refold_async import BadRequestError, ConfigError, NotFoundError, RefoldClient, ServerError
 from refold_async.emulator import Emulator, Fault
 from refold_async.webhooks import WORKFLOW_EVENTS, WebhookEventKind
+from tests.support.endings import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -214,17 +215,13 @@ class TestEnsure:
     ) -> None:
         """It is read again before anything is added."""
         made = await refold.webhooks.ensure(URL, events=["Workflow Completed"])
-        async with holding_back(emulator, "GET", "/webhook", seconds=0.5) as slow_way:
-            slow = RefoldClient(
-                api_key=emulator.api_key, base_url=slow_way.base_url, linked_account_id="acct_1"
-            )
-            async with slow:
-                adding = asyncio.create_task(slow.webhooks.ensure(URL, events=["Workflow Errored"]))
-                await slow_way.held.wait()
-                await refold.webhooks.update(
-                    made.webhook_id, events=["Workflow Completed", "Connection Expired"]
-                )
-                await adding
+        lists = emulator.counts["list_webhooks"]
+        emulator.faults.script("list_webhooks", Fault(delay=0.3))  # answered late, read at once
+        adding = asyncio.create_task(refold.webhooks.ensure(URL, events=["Workflow Errored"]))
+        await until(lambda: emulator.counts["list_webhooks"] > lists)
+        added = ["Workflow Completed", "Connection Expired"]
+        await refold.webhooks.update(made.webhook_id, events=added)
+        await adding
         (hook,) = await refold.webhooks.list()
         assert {str(event) for event in hook.events} == {
             *("Workflow Completed", "Connection Expired", "Workflow Errored")
