@@ -55,7 +55,7 @@ class Pace:
         self._burst = 0.0
         self._tokens = 0.0
         self._filled_at = clock.monotonic()  # when _tokens was true
-        self._yielding: set[Priority] = set()  # classes whose turn it was; those below are next
+        self._served: set[Priority] = set()  # classes that had their turn in this round
         self._timer: Timer | None = None  # set while a caller with a place lacks a token
         self._stop_ends = -math.inf  # monotonic seconds, as the service said
         self._stop_status = 0  # of the refusal that said so
@@ -241,18 +241,17 @@ class Pace:
                 self._come_back(now)
                 return
             priority, member, waiter, classes = chosen
-            self._yielding.difference_update(p for p in classes if p < priority)
-            if priority < classes[-1]:
-                self._yielding.add(priority)
+            self._served.add(priority)
+            if self._served >= classes:
+                self._served.clear()
             self.waiting.remove(member)
             self.waiting.append(member)
             member.serve(priority, waiter)
 
-    def _choose(self) -> tuple[Priority, Member, Waiter, list[Priority]] | None:
+    def _choose(self) -> tuple[Priority, Member, Waiter, set[Priority]] | None:
         """Give whose turn it is, and the classes in which callers wait.
 
-        Of two slots one goes to the highest class, the other to those below, of which the highest
-        again has every second one; within a class clients take turns, and their accounts.
+        Classes take turns, the highest first; within a class clients do, and their accounts.
         """
         heads: dict[Priority, tuple[Member, Waiter]] = {}
         for member in [*self.waiting]:
@@ -262,9 +261,8 @@ class Pace:
                 heads.setdefault(priority, (member, waiter))
         if not heads:
             return None
-        classes = sorted(heads)
-        priority = next((p for p in classes[:-1] if p not in self._yielding), classes[-1])
-        return priority, *heads[priority], classes
+        priority = min(heads.keys() - self._served or heads)
+        return priority, *heads[priority], {*heads}
 
     def _come_back(self, now: float) -> None:
         if self._timer is not None:

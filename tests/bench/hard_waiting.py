@@ -13,9 +13,12 @@ import asyncio
 import random
 import time
 from bisect import bisect_left
+from functools import cache
 from statistics import median
 from typing import TYPE_CHECKING
 
+from refold_async import RateLimit
+from refold_async._pacing import Priority
 from tests.bench.simulate_waiting import World
 from tests.bench.simulated_service import Kind, Setting, Waiting
 from tests.bench.virtual_time import simulate
@@ -85,6 +88,38 @@ def one_at_a_time(accounts: int = 100, seconds: float = 60.0) -> Figures:
         ]
         asked = len(waiting.api.requests) - bisect_left(waiting.api.requests, 10)
         return {"requests per run": 1 + asked / len(late), "median delay": median(late)}
+
+    return play(main)
+
+
+def batch(accounts: int = 1, items: int = 400, seconds: float = 2.0) -> Figures:
+    """Runs are started and awaited as fast as 20 requests a second allow."""
+
+    async def main() -> Figures:
+        world = world_of([], [])
+        kind = cache(lambda run: Kind(account=f"acct_{run % accounts}"))
+        waiting = Waiting(world, Setting(kind=kind, limit=RateLimit()))
+        clock, late = asyncio.get_running_loop(), []
+
+        async def settle(run: int) -> None:
+            await waiting.run(run)
+            late.append(clock.time() - world.ends[run])
+
+        async with asyncio.TaskGroup() as waits:
+            for run in range(items):
+                await waiting.api.slot(Priority.START, kind(run).account)
+                world.starts.append(round(clock.time(), 3))  # as precise as the service tells
+                world.ends.append(clock.time() + seconds)
+                waits.create_task(settle(run))
+        took = clock.time()
+        await waiting.tracker.aclose()
+        return {
+            "items/s": items / took,
+            "median delay": median(late),
+            "latest delay": max(late),
+            "lists": waiting.api.listed,
+            "requests": len(waiting.api.requests) + items,
+        }
 
     return play(main)
 
@@ -252,6 +287,8 @@ def whole_seconds(per_second: int = 250) -> Figures:
 
 SCENARIOS: dict[str, Callable[[], Figures]] = {
     "one at a time x 100 accounts": one_at_a_time,
+    "400 runs of 2 s at 20 requests/s": batch,
+    "the same in 40 accounts": lambda: batch(40),
     "500 accounts x 2 runs of an hour": an_hour,
     "one run of an hour": lambda: an_hour(1, 1, until=3_700.0),
     "lists down for 3 s": lambda: lists_down(3.0),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from refold_async import Execution, ExecutionStatus, Page, PollPolicy, ServerError
-from refold_async._pacing import Priority
+from refold_async import Execution, ExecutionStatus, Page, PollPolicy, RateLimit, ServerError
+from refold_async._pacing import Budget, Priority
 from refold_async._protocol import Output
 from refold_async._stats import Counters
 from refold_async._waiting.tracker import Tracker
@@ -50,6 +50,7 @@ class Setting:
     lists_down: tuple[float, float] = (math.inf, math.inf)  # seconds in which they answer 503
     slow: Callable[[Kind], float] = lambda _: 0.0  # seconds a read takes longer
     broken: Callable[[Kind], bool] = lambda _: False  # whether reads answer 503
+    limit: RateLimit | None = None  # the ceiling on requests
 
 
 class SimulatedApi:
@@ -58,6 +59,7 @@ class SimulatedApi:
     def __init__(self, world: World, setting: Setting) -> None:
         self.world = world
         self.setting = setting
+        self._budget = Budget(setting.limit, 100, LoopClock())
         self._kind = cache(setting.kind)
         self.requests: list[float] = []  # when they were made, those for outputs included
         self.listed = 0
@@ -74,7 +76,15 @@ class SimulatedApi:
             await asyncio.sleep(ROUND_TRIP)
             raise ServerError("down", status=503)
 
-    async def _show(self, runs: Iterable[int], priority: Priority | None) -> list[Execution]:
+    async def slot(self, priority: Priority, account: str) -> None:
+        """Wait for a slot, and give it back at once: the ceiling is what counts."""
+        await self._budget.acquire(priority, account=account)
+        self._budget.release(account)
+
+    async def _show(
+        self, runs: Iterable[int], account: str, priority: Priority | None
+    ) -> list[Execution]:
+        await self.slot(priority or Priority.RESULT, account)
         await self.world.read()
         self.world.reads -= priority is not Priority.STATUS
         shown = [self._entry(run) for run in runs]
@@ -101,14 +111,14 @@ class SimulatedApi:
     async def get_execution(self, execution_id: str, *, priority: Any, **_: Any) -> Execution:
         """Read a run."""
         run = _number(execution_id)
-        await self._trouble(self._kind(run))
-        return (await self._show([run], priority))[0]
+        await self._trouble(kind := self._kind(run))
+        return (await self._show([run], kind.account, priority))[0]
 
     async def get_response(self, execution_id: str, *, priority: Any = None, **_: Any) -> Output:
         """Read a run's output."""
         run = _number(execution_id)
-        await self._trouble(self._kind(run))
-        entry = (await self._show([run], priority))[0]
+        await self._trouble(kind := self._kind(run))
+        entry = (await self._show([run], kind.account, priority))[0]
         return Output(value=None, status=entry.status)
 
     async def list_executions(
@@ -134,7 +144,7 @@ class SimulatedApi:
         first = limit * (query["page"] - 1)
         theirs = (run for run in window if self._kind(run).account == account)
         found = list(islice(theirs, first, first + limit + 1))
-        entries = await self._show(found[:limit], priority)
+        entries = await self._show(found[:limit], account, priority)
         return Page(items=tuple(entries), has_next=len(found) > limit)
 
 

@@ -43,8 +43,8 @@ class Queue:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-async def test_of_two_slots_one_is_for_the_highest_class(clock: FakeClock) -> None:
-    """The other is for those below, of which the highest again has every second one."""
+async def test_classes_take_turns(clock: FakeClock) -> None:
+    """However many starts and looks are queued, as many outputs are read as runs are started."""
     queue = Queue(clock)
     await queue.come("!", START)  # takes the token that is there
     await queue.come("4" * 20, STATUS)
@@ -52,7 +52,7 @@ async def test_of_two_slots_one_is_for_the_highest_class(clock: FakeClock) -> No
     await queue.come("2" * 20, STOP)
     await queue.come("1" * 20, START)
     await clock.advance(1.65)
-    assert "".join(queue.served) == "!1213121412131214"
+    assert "".join(queue.served) == "!1234123412341234"
     await queue.end()
 
 

@@ -19,6 +19,14 @@ def test_one_run_at_a_time_costs_its_start_and_one_read() -> None:
     assert found["median delay"] <= 0.35
 
 
+@pytest.mark.parametrize("accounts", [1, 40])
+def test_a_batch_at_the_ceiling_reads_what_it_starts(accounts: int) -> None:
+    """Runs of 2 s at 20 requests/s: each known within 4 s of its end, and slots not spent on it."""
+    found = hard.batch(accounts)
+    assert found["latest delay"] <= 4
+    assert found["items/s"] >= (9.5 if accounts == 1 else 9)
+
+
 def test_a_thousand_runs_of_an_hour_cost_ten_reads_a_second() -> None:
     """In 500 accounts, where no list tells of more than two."""
     assert hard.an_hour(until=661.0)["reads/s after 10 min"] <= 10
