@@ -36,5 +36,6 @@ def test_mypy_is_content_with_examples(folder: Path) -> None:
 def test_pyright_is_content_with_examples_and_typed_calls() -> None:
     """Strictly, as [tool.pyright] says; `reveal_type` lines hold in its eyes too."""
     pytest.importorskip("pyright")
-    said = checked("pyright", "--pythonpath", sys.executable, folder=ROOT)
+    project = ROOT / "pyproject.toml"  # or a configuration in a folder above would be taken
+    said = checked("pyright", "-p", project, "--pythonpath", sys.executable, folder=ROOT)
     assert "0 errors, 0 warnings" in said, said
