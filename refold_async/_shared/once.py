@@ -239,7 +239,8 @@ class Once:
                 RequestTimeoutError("the call's timeout passed; nothing was sent", sent=False),
                 request,
             )
-        cause = RequestTimeoutError("the call's timeout passed, and others go on")
+        why = "others go on" if others else "a request had left"
+        cause = RequestTimeoutError(f"the call's timeout passed, and {why}")
         return outcome_unknown(request, 1, cause, None)
 
     # -- behind the scenes -------------------------------------------------------------------

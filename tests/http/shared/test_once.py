@@ -196,11 +196,21 @@ async def test_a_timeout_is_each_callers_own(sharing: Sharing, emulator: Emulato
 
 
 async def test_a_timeout_before_anything_left_says_so(sharing: Sharing, emulator: Emulator) -> None:
-    """Nothing runs, and nothing will."""
+    """Nothing runs, and nothing will: what was refused waits for its next try."""
     emulator.faults.always("execute", Fault(status=429))
+    patient = RetryPolicy(wait=60, max_wait=60)
     with pytest.raises(RequestTimeoutError) as caught:
-        await ask(sharing(), timeout=0.3)
+        await ask(sharing(retry=patient), timeout=1)
     assert (caught.value.sent, len(emulator.runs)) == (False, 0)
+
+
+async def test_a_timeout_after_a_request_has_left_says_so(
+    sharing: Sharing, emulator: Emulator
+) -> None:
+    """A run may have begun, though nobody else asks for it."""
+    emulator.faults.script("execute", Fault(delay=3))
+    with pytest.raises(ExecutionOutcomeUnknownError, match="a request had left"):
+        await ask(sharing(), timeout=1)
 
 
 # -- Redis away, emptied, or unfit ---------------------------------------------------------------
