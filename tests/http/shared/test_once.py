@@ -204,15 +204,6 @@ async def test_a_timeout_before_anything_left_says_so(sharing: Sharing, emulator
     assert (caught.value.sent, len(emulator.runs)) == (False, 0)
 
 
-async def test_a_timeout_after_a_request_has_left_says_so(
-    sharing: Sharing, emulator: Emulator
-) -> None:
-    """A run may have begun, though nobody else asks for it."""
-    emulator.faults.script("execute", Fault(delay=3))
-    with pytest.raises(ExecutionOutcomeUnknownError, match="a request had left"):
-        await ask(sharing(), timeout=1)
-
-
 # -- Redis away, emptied, or unfit ---------------------------------------------------------------
 
 
