@@ -68,7 +68,7 @@ parallel  = --dist worksteal --tx '$(1)*popen//python=$(STRICT)'
 
 # The tests, WORKERS at a time, but for the long ones.
 side-by-side: $(VENV)/.dev
-	$(STRICT) -m pytest $(call parallel,$(WORKERS)) -m "not long" $(RERUNS) $(ARGS)
+	$(STRICT) -m pytest $(call parallel,$(WORKERS)) -m "not long" $(ARGS)
 
 # The same with branch coverage of each worker and each command under test, in twice the time.
 coverage: check $(VENV)/.dev
@@ -81,8 +81,8 @@ coverage: check $(VENV)/.dev
 long: $(VENV)/.dev
 	$(STRICT) -m pytest $(call parallel,$(WORKERS)) -m long $(RERUNS) $(ARGS)
 
-# Some tests go by real time, over real sockets and processes: what fails is tried twice more, and named
-# in the summary (RERUN).
+# Some tests go by real time, over real sockets and processes: where all of the machine is busy what
+# fails is tried twice more, and named in the summary (RERUN).
 RERUNS := --reruns 2 -rR
 
 # What needs no sockets and little computing, in seconds: for use while typing.
