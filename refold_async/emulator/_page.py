@@ -27,7 +27,6 @@ from ._pushing import Pusher
 from ._real_time import RealTime
 from ._replies import RefusedError
 from ._runs import Run
-from ._seconds import check_seconds
 from ._service import Service
 from ._showing import Feed, Showing
 from ._strict_json import load
@@ -207,9 +206,9 @@ class Page:
 
     def _advance_time(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """Begin to let time pass: it takes as long as what is due on the way."""
-        seconds = check_seconds(document.get("seconds"), "time passes by")
         if not isinstance(self._time, VirtualTime):
             raise ValueError("this emulator goes by real time")  # noqa: TRY004 - not of a type
+        seconds = self._time.passable(document.get("seconds"))
         if self._advance is not None and not self._advance.done():
             raise ValueError("time is being advanced already; something is still under way")
         self._advance = asyncio.create_task(self._time.sleep(seconds))

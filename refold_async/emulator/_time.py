@@ -31,7 +31,7 @@ import attrs
 
 from ._agenda import Agenda, Waiter
 from ._quiet import Loop, Quiet, running_loop
-from ._seconds import check_seconds
+from ._seconds import LONGEST, check_seconds
 from ._timers import NEVER, Timer, TimerQueue
 
 
@@ -110,9 +110,10 @@ class VirtualTime:
         What is due at its very end has happened too, webhooks that were delivered included.
 
         Raises:
-            ValueError: `seconds` is no number of seconds from 0 to 100 years.
+            ValueError: `seconds` is no number of seconds from 0 to 100 years, or more than that
+                would have passed in all.
         """
-        seconds = check_seconds(seconds, "time passes by")
+        seconds = self.passable(seconds)
         woken = asyncio.get_running_loop().create_future()
         timer = self._timer(seconds, partial(_wake, woken))
         with self.waiting(f"a sleep of {seconds:g} s"):
@@ -121,6 +122,16 @@ class VirtualTime:
                 await woken
             finally:
                 timer.cancel()
+
+    def passable(self, seconds: object) -> float:
+        """Give seconds back that may pass; `sleep` raises as this does."""
+        checked = check_seconds(seconds, "time passes by")
+        if self._passed + checked > LONGEST:
+            raise ValueError(
+                f"time passes by a number of seconds to 100 years in all, not {seconds!r} more:"
+                f" {self._passed / 86_400:.0f} days have passed. Make a new emulator"
+            )
+        return checked
 
     async def advance(self, seconds: float) -> None:
         """Let so many seconds pass: `sleep` by the name that tests use.

@@ -106,6 +106,13 @@ async def test_time_passes_by_seconds_alone(emulator: Emulator, seconds: Any) ->
             await emulator.time.sleep(seconds)
 
 
+async def test_a_hundred_years_are_all_there_are(emulator: Emulator) -> None:
+    """Beyond them there are no dates to tell; what has passed stays."""
+    await emulator.advance(99 * 365 * 86_400.0)
+    with pytest.raises(ValueError, match=r"100 years in all, .* 36135 days have passed"):
+        await emulator.advance(2 * 365 * 86_400.0)
+
+
 async def test_what_happens_on_the_way_is_seen_by_who_watches(
     emulator: Emulator, refold: RefoldClient
 ) -> None:
