@@ -221,7 +221,22 @@ class Crew:
         self._spawn(self._fly(member, flight))
 
     async def _fly(self, member: Member, flight: Flight) -> None:
-        """Write the intents of a chunk down, send it out, and see what becomes of it."""
+        """See a chunk to its end, and all of its orders to theirs, whatever breaks on the way."""
+        try:
+            await self._carry(member, flight)
+            if flight.lost.done() and flight.left():
+                await self._missing.clear_up(flight.left, flight.lost.result())
+        except Exception as error:
+            broken = f"a part of the batch broke: {clip(repr(error), 200)}"
+            for order in flight.orders.values():
+                if order.flight == flight.number:
+                    order.unknown(RefoldError(broken), None)
+                elif order.flight is None:
+                    order.fail(NotSentError(f"not sent: {broken}"))
+            raise
+
+    async def _carry(self, member: Member, flight: Flight) -> None:
+        """Write the intents of a chunk down, send it out, and wait until it is known or lost."""
         try:
             await self._intend([*flight.orders.values()])
             wanted = [order for order in flight.orders.values() if not order.done]
@@ -231,17 +246,11 @@ class Crew:
                 return
             if wanted:
                 await self._out(member, flight, wanted)
-        except Exception as error:
-            for order in flight.left():
-                order.unknown(RefoldError(f"the batch broke: {clip(repr(error), 200)}"), None)
-            raise
         finally:
             del member.flights[flight.number]
             if not flight.lost.done():
                 del self._flights[flight.number]
             self.news.set()
-        if flight.lost.done() and flight.left():
-            await self._missing.clear_up(flight.left, flight.lost.result())
 
     async def _intend(self, orders: list[Order]) -> None:
         """Have all intents written at one time: that is one transaction of the journal."""

@@ -196,3 +196,19 @@ async def test_what_a_closed_client_could_not_send_is_unsent(
         )
     assert (report.succeeded, report.total) == (ITEMS, ITEMS)
     assert times_run(service) == dict.fromkeys(range(ITEMS), 1)
+
+
+@pytest.mark.parametrize("part", ["_intend", "_out"])
+async def test_a_part_that_breaks_ends_its_items(
+    service: Emulator, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Nobody waits for ever for what a mistake has let fall; the log has the mistake."""
+
+    async def broken(*_: object) -> None:
+        raise OSError("a mistake")
+
+    monkeypatch.setattr(Crew, part, broken)
+    async with cluster() as client, asyncio.timeout(60):
+        report = await run_batch(requests(20), cluster=client, connect=connect_narrow, lease=LEASE)
+    assert (report.unsent, report.total, len(service.runs)) == (20, 20, 0)
+    assert "a part of the batch broke: OSError" in str(report.failures[0].example.error)
