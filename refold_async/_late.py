@@ -7,23 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection
 
 
-def late(door: str, homes: Mapping[str, Iterable[str]]) -> Callable[[str], Any]:
+def late(door: str, names: Collection[str], *homes: str) -> Callable[[str], Any]:
     """Make the `__getattr__` of a module.
 
     Args:
         door: the module's own name.
-        homes: the modules that have the names, and the names.
+        names: all that it hands out.
+        homes: the modules, beside it, that have what it has not; the smallest first.
     """
-    home_of = {name: home for home, names in homes.items() for name in names}
 
     def find(name: str) -> Any:
-        if name not in home_of:
-            raise AttributeError(f"module {door!r} has no attribute {name!r}")
-        value = getattr(import_module(home_of[name]), name)
-        setattr(sys.modules[door], name, value)
-        return value
+        for home in homes if name in names else ():
+            module = import_module(home)
+            if hasattr(module, name):
+                value = getattr(module, name)
+                setattr(sys.modules[door], name, value)
+                return value
+        raise AttributeError(f"module {door!r} has no attribute {name!r}")
 
     return find

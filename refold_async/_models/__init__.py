@@ -85,26 +85,4 @@ __all__ = [
     "created_second",
 ]
 
-__getattr__ = late(
-    __name__,
-    {
-        "refold_async._models.events": (
-            "ExecutionEvent",
-            "NodeErrored",
-            "NodeFinished",
-            "NodeRetried",
-            "NodeStarted",
-            "Progress",
-            "StatusChanged",
-            "changes",
-        ),
-        "refold_async._models.pushed": (
-            "WORKFLOW_EVENTS",
-            "ConnectionEvent",
-            "Webhook",
-            "WebhookEvent",
-            "WebhookEventKind",
-            "WorkflowEvent",
-        ),
-    },
-)
+__getattr__ = late(__name__, __all__, "refold_async._models.events", "refold_async._models.pushed")

@@ -97,22 +97,5 @@ __all__ = [
 ]
 
 __getattr__ = late(
-    __name__,
-    {
-        "refold_async._protocol.pushed": (
-            "MAX_EVENT_BYTES",
-            "check_keys",
-            "read_event",
-            "signed_by",
-        ),
-        "refold_async._protocol.webhooks": (
-            "create_webhook_request",
-            "delete_webhook_request",
-            "get_webhook_request",
-            "list_webhooks_request",
-            "read_webhook",
-            "update_webhook_request",
-            "webhook_fields",
-        ),
-    },
+    __name__, __all__, "refold_async._protocol.pushed", "refold_async._protocol.webhooks"
 )
