@@ -159,25 +159,30 @@ class BatchItem(Generic[Out_co]):
 
 def document(
     *,
-    result: ExecutionResult[Any] | None,
+    index: int,
+    key: str,
     outcome: str,
+    workflow_id: str | None,
+    execution_id: str | None,
+    result: ExecutionResult[Any] | None,
     seconds: float | None,
+    resumed: bool,
+    possible_duplicate: bool,
     error: dict[str, Any] | None,
-    **known: Any,
 ) -> dict[str, Any]:
     """Give what is known of an item as a JSON object."""
     return {
-        "index": known["index"],
-        "key": known["key"],
+        "index": index,
+        "key": key,
         "outcome": str(outcome),
-        "workflow_id": known["workflow_id"],
-        "execution_id": known["execution_id"],
+        "workflow_id": workflow_id,
+        "execution_id": execution_id,
         "status": None if result is None else str(result.status),
         "status_code": None if result is None else result.status_code,
         "output": result.json_output if result is not None and result.output_is_read else None,
         "seconds": None if seconds is None else round(seconds, 3),
-        "resumed": known["resumed"],
-        "possible_duplicate": known["possible_duplicate"],
+        "resumed": resumed,
+        "possible_duplicate": possible_duplicate,
         "error": error and {**error, "message": clip(error["message"], 1000)},
     }
 
