@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 logger = Log("webhooks")
 
 _ONCE = RetryPolicy(mode="never")
-"""Making one is not repeatable; `ensure` looks for what a lost answer has made."""
+"""`ensure` looks for what a lost answer has made or changed, before it does so again."""
 _SETTLES = 1.0
 """Seconds after which the list shows what others made at the same moment."""
 _ROUNDS = 5
@@ -175,68 +176,92 @@ class Webhooks:
         See: "Create Webhook".
         """
         wanted = protocol.webhook_fields(url=url, events=events, workflow_ids=workflows)
-        wanted["webhook_description"] = _mark(url)
+        mark = _mark(url)
+        # So this call knows what it has made, whether or not the answer came.
+        wanted["webhook_description"] = f"{mark} {os.urandom(4).hex()}"
         for number in range(_ROUNDS):
-            there = await self._found(wanted)
-            if there is None:
-                sure = await self._made(wanted, last=number == _ROUNDS - 1)
-            else:
-                sure = await self._widened(there, wanted)
+            there = await self._found(wanted, mark)
+            try:
+                sure = await (
+                    self._made(wanted, mark) if there is None else self._widened(there, wanted)
+                )
+            except (TransportError, ServerError) as error:
+                if number == _ROUNDS - 1 or isinstance(error, ConnectionFailedError):
+                    raise
+                sure = None
             if sure is not None:
                 return sure
         raise TransportError(f"webhooks for {url} come and go; none is there for sure")
 
-    async def _found(self, wanted: Mapping[str, Any]) -> Webhook | None:
+    async def _at(self, url: str, mark: str) -> tuple[builtins.list[Webhook], ...]:
+        """Give the webhooks of a URL: what `ensure` has made, the oldest first, and the others."""
+        same_url = sorted(
+            (hook for hook in await self.list() if hook.url == url),
+            key=lambda hook: hook.webhook_id,
+        )
+        ours = [hook for hook in same_url if (hook.description or "").startswith(mark)]
+        return ours, [hook for hook in same_url if hook not in ours]
+
+    async def _found(self, wanted: Mapping[str, Any], mark: str) -> Webhook | None:
         """Give the webhook that is to serve: the oldest of ours, or a person's that will do."""
-        same_url = [hook for hook in await self.list() if hook.url == wanted["webhook_url"]]
-        ours = [hook for hook in same_url if hook.description == wanted["webhook_description"]]
+        ours, theirs = await self._at(wanted["webhook_url"], mark)
         if ours:
-            return min(ours, key=lambda hook: hook.webhook_id)
-        for hook in same_url:
+            return ours[0]
+        for hook in theirs:
             if not _delivers(hook, wanted) or hook.type != "default" or not hook.is_enabled:
                 raise ConfigError(
                     f"webhook {hook.webhook_id} has this URL, was not made by ensure(), and does"
                     " not deliver what is needed: delete it, or have it deliver"
-                    f" {', '.join(wanted['webhook_events'])} in the default form",
+                    f" {', '.join(wanted['webhook_events'])} in the default form, of all"
+                    " applications",
                     field="url",
                 )
-        return same_url[0] if same_url else None
+        return theirs[0] if theirs else None
 
-    async def _made(self, wanted: Mapping[str, Any], *, last: bool) -> Webhook | None:
-        """Make one; None if it has to be looked for again."""
+    async def _made(self, wanted: Mapping[str, Any], mark: str) -> Webhook | None:
+        """Make one; None if it has to be looked for again.
+
+        Raises:
+            TransportError, ServerError: no answer said that it was made, and it is not there.
+        """
         clock = self._services.clock
-        began = clock.monotonic()
+        began, lost = clock.monotonic(), None
         try:
-            made = await self._services.api.create_webhook(wanted, policy=_ONCE)
+            await self._services.api.create_webhook(wanted, policy=_ONCE)
+        except ConnectionFailedError:
+            raise
         except (TransportError, ServerError) as error:
-            if last or isinstance(error, ConnectionFailedError):
-                raise
-            await sleep(clock, _SETTLES)  # it may have been made all the same
-            return None
+            lost = error
         # Whoever made one while ours took so long has looked around already, and kept it.
-        was_slow = clock.monotonic() - began > _SETTLES / 2
+        was_slow = lost is not None or clock.monotonic() - began > _SETTLES / 2
         await sleep(clock, _SETTLES)
-        others = [
-            hook
-            for hook in await self.list()
-            if hook.url == made.url
-            and hook.description == made.description
-            and hook.webhook_id != made.webhook_id
-        ]
-        if others and (was_slow or min(o.webhook_id for o in others) < made.webhook_id):
-            try:
-                await self.delete(made.webhook_id)
-            except NotFoundError:
-                logger.info(
-                    "webhook %s was removed by somebody else",
-                    made.webhook_id,
-                    extra={"webhook_id": made.webhook_id},
-                )
+        ours, _ = await self._at(wanted["webhook_url"], mark)
+        mine = [hook for hook in ours if hook.description == wanted["webhook_description"]]
+        if not mine:
+            if lost is not None:
+                raise lost
             return None
-        return made
+        gives_way = len(ours) > len(mine) and (was_slow or ours[0] not in mine)
+        for hook in mine if gives_way else mine[1:]:
+            await self._remove(hook)
+        return None if gives_way else mine[0]
+
+    async def _remove(self, hook: Webhook) -> None:
+        try:
+            await self.delete(hook.webhook_id)
+        except NotFoundError:
+            logger.info(
+                "webhook %s was removed by somebody else",
+                hook.webhook_id,
+                extra={"webhook_id": hook.webhook_id},
+            )
 
     async def _widened(self, hook: Webhook, wanted: Mapping[str, Any]) -> Webhook | None:
-        """Have it deliver what is wanted as well; None if it has to be looked for again."""
+        """Have it deliver what is wanted as well; None if it has to be looked for again.
+
+        Raises:
+            TransportError, ServerError: nobody knows whether it does.
+        """
         if not hook.is_enabled:
             logger.warning(
                 "webhook %s is switched off, and stays so",
@@ -246,21 +271,35 @@ class Webhooks:
         if _delivers(hook, wanted):
             return hook
         try:
-            # What others have added since the list was made is kept,
-            await self._add(await self.get(hook.webhook_id), wanted)
-            # and whoever added something at the same moment may have written over what we did.
+            fresh = await self._read(hook.webhook_id)
+            fields = protocol.webhook_fields(**_both(fresh, wanted))
+            # Once: a second time would bring back what was so before others changed it.
+            await self._services.api.update_webhook(hook.webhook_id, fields, policy=_ONCE)
+            # Whoever added something at the same moment may have written over what we did.
             await sleep(self._services.clock, _SETTLES)
             hook = await self.get(hook.webhook_id)
         except NotFoundError:
             return None
         return hook if _delivers(hook, wanted) else None
 
-    async def _add(self, hook: Webhook, wanted: Mapping[str, Any]) -> None:
-        events = [*hook.events, *(e for e in wanted["webhook_events"] if e not in hook.events)]
-        more: list[str] = wanted.get("workflow_ids", [])
-        # None named is all of them.
-        ids = [*dict.fromkeys((*hook.workflow_ids, *more))] if hook.workflow_ids and more else []
-        await self.update(hook.webhook_id, events=events, workflow_ids=ids)
+    async def _read(self, webhook_id: str) -> Webhook:
+        """Read one as it is now, if the service answers soon: others may change it meanwhile."""
+        clock = self._services.clock
+        for _ in range(_ROUNDS):
+            began = clock.monotonic()
+            hook = await self.get(webhook_id)
+            if clock.monotonic() - began < _SETTLES / 2:
+                break
+        return hook
+
+
+def _both(hook: Webhook, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a webhook delivers and what is wanted, together."""
+    events = [*hook.events, *(e for e in wanted["webhook_events"] if e not in hook.events)]
+    more: list[str] = wanted.get("workflow_ids", [])
+    # None named is all of them.
+    ids = [*dict.fromkeys((*hook.workflow_ids, *more))] if hook.workflow_ids and more else []
+    return {"events": events, "workflow_ids": ids}
 
 
 def _delivers(hook: Webhook, wanted: Mapping[str, Any]) -> bool:
@@ -268,7 +307,12 @@ def _delivers(hook: Webhook, wanted: Mapping[str, Any]) -> bool:
     only: list[str] = wanted.get("workflow_ids", [])
     for_all = not hook.workflow_ids
     for_these = bool(only) and {*only} <= {*hook.workflow_ids}
-    return {*wanted["webhook_events"]} <= {*hook.events} and (for_all or for_these)
+    of_all_applications = not hook.slug
+    return (
+        {*wanted["webhook_events"]} <= {*hook.events}
+        and (for_all or for_these)
+        and of_all_applications
+    )
 
 
 def _mark(url: str) -> str:

@@ -170,10 +170,12 @@ class Api:
         answer = await self.send(protocol.get_webhook_request(webhook_id))
         return protocol.read_webhook(answer.document)
 
-    async def update_webhook(self, webhook_id: str, fields: Mapping[str, Any]) -> Webhook:
+    async def update_webhook(
+        self, webhook_id: str, fields: Mapping[str, Any], *, policy: RetryPolicy | None = None
+    ) -> Webhook:
         """Change fields of a webhook."""
         request = protocol.update_webhook_request(webhook_id, fields)
-        return protocol.read_webhook((await self.send(request)).document)
+        return protocol.read_webhook((await self.send(request, policy=policy)).document)
 
     async def delete_webhook(self, webhook_id: str) -> None:
         """Remove a webhook."""

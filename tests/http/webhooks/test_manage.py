@@ -24,6 +24,13 @@ URL = "https://service.example/refold/webhooks"
 MISSING = "6a314c54d4616e99e7fa5aff"
 
 
+@asynccontextmanager
+async def two(emulator: Emulator) -> AsyncIterator[tuple[RefoldClient, RefoldClient]]:
+    """Clients that start at the same moment."""
+    async with emulator.client() as one, emulator.client() as other:
+        yield one, other
+
+
 @pytest.fixture
 def refold(connect: Callable[..., RefoldClient], emulator: Emulator) -> RefoldClient:
     """A client of the emulator."""
@@ -226,6 +233,37 @@ class TestEnsure:
         assert {str(event) for event in hook.events} == {
             *("Workflow Completed", "Connection Expired", "Workflow Errored")
         }
+
+    async def test_a_lost_answer_leaves_no_second_beside_anothers(self) -> None:
+        """What a call has made it knows by its description, and takes away."""
+        async with Emulator(skip_time=True) as emulator, two(emulator) as (one, other):
+            emulator.faults.script(
+                "create_webhook", None, Fault(status=502, perform=True, delay=1.5)
+            )
+            await asyncio.gather(one.webhooks.ensure(URL), other.webhooks.ensure(URL))
+            assert emulator.counts["create_webhook"] == 2
+            assert len(await one.webhooks.list()) == 1
+
+    async def test_a_lost_change_is_not_made_again_over_anothers(self) -> None:
+        """It is looked for first: others may have added something since."""
+        async with Emulator(skip_time=True) as emulator, two(emulator) as (one, other):
+            await one.webhooks.ensure(URL, events=["Workflow Completed"])
+            emulator.faults.script("update_webhook", Fault(status=502, perform=True, delay=5))
+            late = asyncio.create_task(one.webhooks.ensure(URL, events=["Workflow Errored"]))
+            await until(lambda: emulator.counts["update_webhook"] == 1)
+            await other.webhooks.ensure(URL, events=["Workflow Stopped"])
+            await late
+            (hook,) = await one.webhooks.list()
+            assert {*hook.events} == {*WORKFLOW_EVENTS[:2], WebhookEventKind("Workflow Stopped")}
+
+    async def test_one_of_people_for_one_application_does_not_serve(
+        self, refold: RefoldClient
+    ) -> None:
+        """Runs of the others would be told to nobody."""
+        theirs = await refold.webhooks.create(URL, slug="hubspot")
+        with pytest.raises(ConfigError, match="all applications"):
+            await refold.webhooks.ensure(URL)
+        assert await refold.webhooks.list() == [theirs]
 
     async def test_what_people_made_is_not_touched(self, refold: RefoldClient) -> None:
         """One with the same URL that does not deliver enough is a clear error."""
