@@ -156,8 +156,9 @@ class Webhooks:
 
         It marks what it makes in the description, and knows it by that. Workers that start at once
         agree on one. Events and workflows are only ever added, so that an old release and a new one
-        don't take each other's away; what people made is never touched. What somebody changes by
-        hand in the instant in which something is added may be lost: the service has no way to tell.
+        don't take each other's away; what people made is never touched. What others change
+        in the instant in which something is added, or while that request is held back on its way,
+        may be lost: the service has no way to tell.
 
         Args:
             url: where this service takes webhooks.
