@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import math
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -21,8 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         asyncio.run(serve(options))
-    except (OSError, OverflowError) as error:  # taken, forbidden, or no port at all
-        print(f"refold emulator: {error}", file=sys.stderr)  # noqa: T201
+    except (OSError, UnicodeError) as error:  # taken, forbidden, or no host at all
+        where = f"{options.host} port {options.port}"
+        print(f"refold emulator: can't listen at {where}: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 
@@ -90,8 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", type=_port, default=8080, help="0: any free (default: %(default)s)"
     )
-    parser.add_argument("--prefix", default="", help="path in front of every endpoint")
-    parser.add_argument("--api-key", default="tk_emulator", help="default: %(default)s")
+    parser.add_argument(
+        "--prefix", type=_prefix, default="", help="path in front of every endpoint"
+    )
+    parser.add_argument("--api-key", type=_key, default="tk_emulator", help="default: %(default)s")
     parser.add_argument(
         "--rate-limit", type=_rate, metavar="N/BURST", help="refuse more per second with 429"
     )
@@ -131,6 +135,20 @@ def _share(text: str) -> float:
 
 def _port(text: str) -> int:
     return int(_number(text, "a port from 0 to 65535", lambda number: number in range(65536)))
+
+
+def _prefix(text: str) -> str:
+    return _matching(text, r"(/?(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*/?", "a path, as /refold")
+
+
+def _key(text: str) -> str:
+    return _matching(text, r"[!-~]+", "visible ASCII characters")
+
+
+def _matching(text: str, pattern: str, wants: str) -> str:
+    if not re.fullmatch(pattern, text):
+        raise argparse.ArgumentTypeError(f"must be {wants}, not {text!a}")
+    return text
 
 
 def _number(text: str, wants: str, fits: Callable[[float], bool]) -> float:

@@ -133,7 +133,7 @@ class State:
     def _new_id(self, created_at: float) -> str:
         number = next(self._numbers)
         if self._behaviour.object_ids:
-            return f"{int(created_at):08x}{self._server_id}{number & 0xFFFFFF:06x}"
+            return f"{int(created_at) & 0xFFFFFFFF:08x}{self._server_id}{number & 0xFFFFFF:06x}"
         return f"run_{self._server_id}_{number}"
 
 

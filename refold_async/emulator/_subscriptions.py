@@ -37,7 +37,7 @@ class Webhooks:
     def create(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Add one."""
         at = iso(self.now(), "milliseconds")
-        webhook_id = f"{int(self.now()):08x}{secrets.token_hex(8)}"
+        webhook_id = f"{int(self.now()) & 0xFFFFFFFF:08x}{secrets.token_hex(8)}"
         self._documents[webhook_id] = {
             "_id": webhook_id,
             "org_id": ORGANISATION,

@@ -1,6 +1,7 @@
 """Workflows as functions, plain or async: what they take, what they answer, how they fail."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -208,7 +209,9 @@ class Workflow:
         except _PASSED_ON:
             raise
         except BaseException as error:  # noqa: BLE001 - a mistake in it is the run's ending, too
-            return self.failed(f"duration of workflow {self.workflow_id!r}: {error!r}"), 0.0
+            return self.failed(
+                f"duration of workflow {self.workflow_id!r}: {_said(error, repr)}"
+            ), 0.0
         return self.perform(payload), seconds
 
     def perform(self, payload: dict[str, Any]) -> Outcome | Awaitable[Outcome]:
@@ -232,13 +235,14 @@ class Workflow:
     def _raised(self, error: BaseException) -> Outcome:
         if isinstance(error, NodeFailed):
             return self.failed(error.message, error.node)
-        logger.warning(
-            "the function of workflow %r raised, so its run fails; where that is meant, raise"
-            " NodeFailed",
-            self.workflow_id,
-            exc_info=error,
-        )
-        return self.failed(str(error) or repr(error))
+        with contextlib.suppress(Exception):  # what it raised may be of any kind
+            logger.warning(
+                "the function of workflow %r raised, so its run fails; where that is meant, raise"
+                " NodeFailed",
+                self.workflow_id,
+                exc_info=error,
+            )
+        return self.failed(_said(error))
 
     def _returned(self, answer: Any) -> Outcome:
         if self.ends != "COMPLETED":
@@ -278,3 +282,11 @@ def _schema_validator(schema: Mapping[str, Any]) -> Any:
     kind = validator_for(schema)
     kind.check_schema(dict(schema))
     return kind(dict(schema))
+
+
+def _said(error: BaseException, how: Callable[[BaseException], str] = str) -> str:
+    """Give what an error says, if it can."""
+    try:
+        return how(error) or repr(error)
+    except Exception:  # noqa: BLE001 - a mistake in the mistake
+        return f"{type(error).__name__}, which can't be shown"

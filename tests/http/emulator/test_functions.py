@@ -348,3 +348,32 @@ def test_a_workflow_has_an_id_and_a_slug(settings: dict[str, Any]) -> None:
     """Without them it could never be run."""
     with pytest.raises(WorkflowError, match=f"{next(iter(settings))} is text"):
         Emulator().workflow(**{"workflow_id": "wf", "slug": "hubspot", **settings})(dict)
+
+
+class _MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "duration"])
+async def test_an_error_that_can_not_be_shown_fails_the_run(
+    emulator: Emulator, connect: Callable[..., RefoldClient], kind: str
+) -> None:
+    """Its function is called once, as for any other."""
+    calls = []
+
+    def mute(payload: dict[str, Any]) -> Any:
+        calls.append(payload)
+        raise _MuteError
+
+    async def slowly(payload: dict[str, Any]) -> Any:
+        mute(payload)
+
+    functions: dict[str, Any] = {"plain": mute, "async": slowly, "duration": dict}
+    register = emulator.workflow("mute", slug="s", duration=mute if kind == "duration" else 0.0)
+    register(functions[kind])
+    with pytest.raises(ExecutionFailedError, match="_MuteError, which can't be shown"):
+        await connect(emulator).run("mute", slug="s")
+    assert len(calls) == 1

@@ -257,6 +257,10 @@ def test_a_port_in_use_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
         pytest.param("--rate-limit", "0/5", "must be N/BURST, as 20/5, not '0/5'", id="rate-0"),
         pytest.param("--capacity", "-1", "must be a number above 0, not '-1'", id="capacity"),
         pytest.param("--capacity", "nan", "must be a number above 0, not 'nan'", id="nan"),
+        pytest.param("--prefix", "/a?b", "must be a path, as /refold, not '/a?b'", id="prefix"),
+        pytest.param("--prefix", "/..", "must be a path, as /refold, not '/..'", id="prefix-up"),
+        pytest.param("--api-key", "", "must be visible ASCII characters, not ''", id="no-key"),
+        pytest.param("--api-key", "a b", "must be visible ASCII characters, not 'a b'", id="key"),
         pytest.param("--faulty", "7", "must be a share from 0 to 1, not '7'", id="faulty"),
         pytest.param("--port", "70000", "must be a port from 0 to 65535, not '70000'", id="port"),
     ],
@@ -288,3 +292,9 @@ def test_the_samples_show_every_ending() -> None:
         "wf_rejects": ("COMPLETED", {"reason": "email is taken"}),
         "wf_fails": ("ERRORED", None),
     }
+
+
+def test_a_host_that_is_none_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """With its name, and without a traceback."""
+    assert main(["--port", "0", "--host", "a..b"]) == 1
+    assert "can't listen at a..b port 0: " in capsys.readouterr().err
