@@ -12,8 +12,6 @@ from datetime import timedelta
 from types import CoroutineType
 from typing import TypeVar
 
-import attrs
-
 from refold_async._errors import ConfigError
 
 _K = TypeVar("_K")
@@ -119,14 +117,10 @@ def check_kind(value: object, kind: type[_K], field: str) -> _K:
 def name_after(module: str, *values: object) -> None:
     """Have classes name the place they are imported from, and not the room they live in.
 
-    So do tracebacks, the documentation, and pickles, which so outlive a move between rooms. The
-    types of fields are looked up before, while a class still tells where its own imports are.
+    So do tracebacks, the documentation, and pickles, which so outlive a move between rooms. Modules
+    of values are without `from __future__ import annotations`: the types of fields are objects, not
+    names that would be looked up in the wrong place, or in vain.
     """
     for value in values:
-        if not isinstance(value, type):
-            continue
-        if attrs.has(value):
-            attrs.resolve_types(value)
-            own = [field for field in attrs.fields(value) if not field.inherited]
-            value.__annotations__ = {field.name: field.type for field in own}
-        value.__module__ = module
+        if isinstance(value, type):
+            value.__module__ = module

@@ -1,7 +1,5 @@
 """Settings: policies as frozen values, hidden secrets, and where each setting comes from."""
 
-from __future__ import annotations
-
 import hmac
 import importlib.util
 import ipaddress
@@ -42,25 +40,25 @@ def _seconds(value: Seconds) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def _above_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+def _above_zero(policy: object, attribute: "attrs.Attribute[float]", value: float) -> None:
     field = _name(policy, attribute)
     seconds = to_seconds(value, field)
     if not (math.isfinite(seconds) and seconds > 0):
         raise ConfigError(f"must be a finite number of seconds above 0, not {seconds}", field=field)
 
 
-def _from_zero(policy: object, attribute: attrs.Attribute[float], value: float) -> None:
+def _from_zero(policy: object, attribute: "attrs.Attribute[float]", value: float) -> None:
     seconds_from_zero(value, _name(policy, attribute))
 
 
-def _name(policy: object, attribute: attrs.Attribute[Any]) -> str:
+def _name(policy: object, attribute: "attrs.Attribute[Any]") -> str:
     return f"{type(policy).__name__}.{attribute.name}"
 
 
 def _count_field(default: int) -> Any:
     """Declare a policy field that counts: a whole number from 1."""
 
-    def check(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    def check(instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:
         check_count(value, f"{type(instance).__name__}.{attribute.name}")
 
     return attrs.field(default=default, validator=check)
@@ -125,7 +123,7 @@ class RetryPolicy(Value):
     settle: float = attrs.field(default=1.0, converter=_seconds, validator=_from_zero)
 
     @mode.validator
-    def _check_mode(self, _: attrs.Attribute[str], value: str) -> None:
+    def _check_mode(self, _: "attrs.Attribute[str]", value: str) -> None:
         if value not in get_args(RetryMode):
             known = ", ".join(get_args(RetryMode))
             raise ConfigError(f"must be one of {known}, not {value!r}", field="RetryPolicy.mode")
@@ -163,14 +161,14 @@ class PollPolicy(Value):
     push_sweep: float = attrs.field(default=60.0, converter=_seconds, validator=_above_zero)
 
     @push.validator
-    def _check_push(self, _: attrs.Attribute[Any], value: object) -> None:
+    def _check_push(self, _: "attrs.Attribute[Any]", value: object) -> None:
         if not isinstance(value, bool) and value != "auto":
             raise ConfigError(
                 f'must be "auto", True or False, not {value!r}', field="PollPolicy.push"
             )
 
     @sweep.validator
-    def _check_sweep(self, _: attrs.Attribute[bool], value: bool) -> None:  # noqa: FBT001
+    def _check_sweep(self, _: "attrs.Attribute[bool]", value: bool) -> None:  # noqa: FBT001
         check_flag(value, "PollPolicy.sweep")
 
 
@@ -191,7 +189,7 @@ class RateLimit(Value):
     burst: int = _count_field(5)
 
     @per_second.validator
-    def _check_rate(self, _: attrs.Attribute[float], value: float) -> None:
+    def _check_rate(self, _: "attrs.Attribute[float]", value: float) -> None:
         number = type(value) in {int, float}
         if not (number and 0 < value <= sys.float_info.max):
             raise ConfigError(
@@ -213,7 +211,7 @@ class Dialect(Value):
     body: BodyForm = attrs.field(default="wrapped")
 
     @body.validator
-    def _check_body(self, _: attrs.Attribute[str], value: str) -> None:
+    def _check_body(self, _: "attrs.Attribute[str]", value: str) -> None:
         if value not in get_args(BodyForm):
             known = ", ".join(get_args(BodyForm))
             raise ConfigError(f"must be one of {known}, not {value!r}", field="Dialect.body")

@@ -1,12 +1,11 @@
 """What a client has done so far, in numbers."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 
 import attrs
 
+from refold_async._checks import name_after
 from refold_async._value import Value
 
 
@@ -36,7 +35,7 @@ class BudgetStats(Value):
     refused: int = 0
     stopped_for: float = 0.0
 
-    def __add__(self, other: BudgetStats) -> BudgetStats:
+    def __add__(self, other: "BudgetStats") -> "BudgetStats":
         """Put two clients together: counts add up, of rates the lower and of pauses the longer."""
         return BudgetStats(
             rate=_lower(self.rate, other.rate),
@@ -77,7 +76,7 @@ class WaitingStats(Value):
     told_by_looks: int = 0
     pushes_lost: float = 1.0
 
-    def __add__(self, other: WaitingStats) -> WaitingStats:
+    def __add__(self, other: "WaitingStats") -> "WaitingStats":
         """Put two clients together: counts add up, of delays and shares the larger."""
         return WaitingStats(
             lists_of_no_use=self.lists_of_no_use + other.lists_of_no_use,
@@ -127,7 +126,7 @@ class Stats(Value):
     budget: BudgetStats = attrs.field(factory=BudgetStats)
     waiting: WaitingStats = attrs.field(factory=WaitingStats)
 
-    def __add__(self, other: Stats) -> Stats:
+    def __add__(self, other: "Stats") -> "Stats":
         """Add up the counters of two clients."""
         sums = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
@@ -152,42 +151,4 @@ class Stats(Value):
         return sum(self.requests.values()) / self.settled if self.settled else None
 
 
-class Counters:
-    """The live counters behind `Stats`."""
-
-    def __init__(self) -> None:
-        self.requests: Counter[str] = Counter()
-        self.retries = 0
-        self.polls = 0
-        self.sweeps = 0
-        self.wasted = 0
-        self.settled = 0
-        self.noticed = 0
-        self.unnoticed_for = 0.0
-        self.possible_duplicates = 0
-        self.adopted = 0
-        self.orphaned = 0
-        self.abandoned = 0
-        self.unknown = 0
-
-    def snapshot(
-        self, budget: BudgetStats | None = None, waiting: WaitingStats | None = None
-    ) -> Stats:
-        """Give the counters as they stand."""
-        return Stats(
-            requests=dict(self.requests),
-            retries=self.retries,
-            polls=self.polls,
-            sweeps=self.sweeps,
-            wasted=self.wasted,
-            settled=self.settled,
-            noticed=self.noticed,
-            unnoticed_for=self.unnoticed_for,
-            possible_duplicates=self.possible_duplicates,
-            adopted=self.adopted,
-            orphaned=self.orphaned,
-            abandoned=self.abandoned,
-            unknown=self.unknown,
-            budget=budget or BudgetStats(),
-            waiting=waiting or WaitingStats(),
-        )
+name_after("refold_async", BudgetStats, Stats, WaitingStats)

@@ -1,24 +1,18 @@
 """What a journal tells of its batch: how many, what runs, and why items failed."""
 
-from __future__ import annotations
-
 import json
+import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from heapq import heappush, heappushpop
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
+from refold_async._batch.journal_rows import Row
 from refold_async._batch.reading import read
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator
-
-    from refold_async._batch.journal_rows import Row
 
 _SLOWEST = 5
 _RUNNING = 1_000

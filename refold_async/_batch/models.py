@@ -1,7 +1,5 @@
 """What a batch takes and gives, as frozen values: requests, items, progress."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Any, Generic
 

@@ -1,7 +1,5 @@
 """What a batch came to: counts, what failed and why, and the items themselves."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter

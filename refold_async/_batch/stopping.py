@@ -4,8 +4,6 @@ A batch has its journal to itself, and whoever is to stop it may be another proc
 beside the journal says it, `JOURNAL.stop`; the batch takes it away when it has seen it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ The two need each other's types, so they stand in one module; and an error with 
 stand in `_errors`, which is below the models.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic

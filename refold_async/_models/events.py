@@ -1,11 +1,9 @@
 """What changed between two looks at a run, as typed values. Pure: no I/O and no clock."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
+from collections.abc import Iterator
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -13,10 +11,7 @@ from refold_async._checks import name_after
 from refold_async._models.execution import Execution, ExecutionStatus, NodeRun
 from refold_async._value import Value
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    _Key = tuple[str, str, int]
+_Key = tuple[str, str, int]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

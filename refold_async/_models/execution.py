@@ -1,12 +1,10 @@
 """A run and its nodes, as the service documents them. Unknown fields and values are kept."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -42,7 +40,7 @@ class ExecutionStatus(StrEnum):
     """Over, since the service ended it."""
 
     @classmethod
-    def _missing_(cls, value: object) -> ExecutionStatus:
+    def _missing_(cls, value: object) -> Self:
         text = str(value)
         known = cls._value2member_map_.get(text.strip().upper().replace(" ", "_"))
         if isinstance(known, cls):

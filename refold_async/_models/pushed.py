@@ -1,11 +1,9 @@
 """What the service pushes to a webhook, as frozen values. Unknown fields and events are kept."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -31,7 +29,7 @@ class WebhookEventKind(StrEnum):
     CONNECTION_EXPIRED = "Connection Expired"
 
     @classmethod
-    def _missing_(cls, value: object) -> WebhookEventKind:
+    def _missing_(cls, value: object) -> Self:
         unknown = str.__new__(cls, value)
         unknown._name_ = unknown._value_ = str(value)
         return unknown

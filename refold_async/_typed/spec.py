@@ -1,7 +1,5 @@
 """A workflow with the types of what it takes and gives, as a value."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, Generic
 
 import attrs
@@ -86,8 +84,8 @@ def workflow(
     workflow_id: str,
     *,
     slug: str,
-    input: TypeForm[In] = UNTYPED,  # noqa: A002 - the other word for it is longer
-    output: TypeForm[Out] = UNTYPED,
+    input: "TypeForm[In]" = UNTYPED,  # noqa: A002 - the other word for it is longer
+    output: "TypeForm[Out]" = UNTYPED,
 ) -> TypedWorkflow[In, Out]:
     """Say what a workflow takes and gives, once, where its types are.
 

@@ -1,13 +1,13 @@
 """Requests as they are, without the SDK's client: counted, paced, and nothing smoothed over."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
 import math
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 import attrs
@@ -17,11 +17,6 @@ from refold_async._clock import Clock, clock_at, done_within, outside, sleep, wa
 from refold_async._config import DEFAULT_BASE_URL, Secret, check_base_url
 from refold_async._errors import clip
 from refold_async._version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-    from typing import Self
 
 V1 = "/api/v1"
 V2 = "/api/v2/public"
@@ -44,7 +39,7 @@ def _account(value: str) -> str:
     return check_header(value, "linked_account_id")
 
 
-def _check_url(target: Target, _: object, value: str) -> None:
+def _check_url(target: "Target", _: object, value: str) -> None:
     check_base_url(value, allow_insecure_http=target.allow_insecure_http)
 
 
@@ -119,7 +114,7 @@ class Asker:
         skew: bounds of the seconds by which the service's clock is ahead.
     """
 
-    def __init__(self, target: Target, most: int) -> None:
+    def __init__(self, target: "Target", most: int) -> None:
         self.target = target
         self.clock = target.clock
         self.most = most

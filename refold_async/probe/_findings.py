@@ -1,15 +1,11 @@
 """What is asked, and what was found: values that say so in code as well."""
 
-from __future__ import annotations
-
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @attrs.frozen

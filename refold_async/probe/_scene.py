@@ -1,7 +1,5 @@
 """What the steps of a probe share."""
 
-from __future__ import annotations
-
 import secrets
 from typing import Any
 
