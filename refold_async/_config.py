@@ -28,8 +28,9 @@ from refold_async._errors import ConfigError
 from refold_async._value import Value
 
 RetryMode = Literal["transient", "safe", "never"]
-BodyForm = Literal["wrapped", "bare"]
 """What a policy sends again; see `RetryPolicy`."""
+BodyForm = Literal["wrapped", "bare"]
+"""What is around a payload; see `Dialect`."""
 
 DEFAULT_BASE_URL = "https://app.refold.ai"
 MIB = 1024 * 1024

@@ -1,5 +1,6 @@
 """What the service pushes to a webhook, as frozen values. Unknown fields and events are kept."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -106,13 +107,20 @@ class ConnectionEvent(WebhookEvent):
     created_at: datetime | None = None
 
 
+def _host_of(url: str) -> str:
+    """Show no more of an address than where it leads: to know all of it may be to hold its key."""
+    scheme, _, rest = url.partition("://")
+    host = re.split(r"[/\\?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    return repr(f"{scheme}://{host}/..." if host else "...")
+
+
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Webhook(Value):
     """A subscription: which events the service delivers, and where to.
 
     Attributes:
         webhook_id: its id.
-        url: where it delivers.
+        url: where it delivers; its `repr` shows the host alone.
         events: what it delivers.
         is_enabled: whether it does so at present.
         method: POST, PUT or PATCH.
@@ -127,7 +135,7 @@ class Webhook(Value):
     """
 
     webhook_id: str
-    url: str
+    url: str = attrs.field(repr=_host_of)
     events: tuple[WebhookEventKind, ...]
     is_enabled: bool = True
     method: str = "POST"

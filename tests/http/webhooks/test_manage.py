@@ -12,7 +12,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from refold_async import BadRequestError, ConfigError, NotFoundError, RefoldClient, ServerError
+from refold_async import (
+    BadRequestError,
+    ConfigError,
+    NotFoundError,
+    RefoldClient,
+    ServerError,
+    Webhook,
+)
 from refold_async.emulator import Emulator, Fault
 from refold_async.webhooks import WORKFLOW_EVENTS, WebhookEventKind
 from tests.support.endings import until
@@ -49,6 +56,23 @@ async def test_a_webhook_is_made_read_changed_and_removed(refold: RefoldClient) 
     assert [hook.webhook_id for hook in await refold.webhooks.list()] == [made.webhook_id]
     await refold.webhooks.delete(made.webhook_id)
     assert await refold.webhooks.list() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hooks.example/services/T0/B0/secret", "'https://hooks.example/...'"),
+        ("https://me:secret@service.example?key=secret", "'https://service.example/...'"),
+        ("https://[::1]:8080", "'https://[::1]:8080/...'"),
+        ("https://[secret", "'https://[secret/...'"),  # an address for nobody
+        ("secret", "'...'"),
+        ("", "'...'"),
+    ],
+)
+def test_a_webhook_shows_no_more_than_its_host(url: str, shown: str) -> None:
+    """Chats are written to by whoever knows the address: it stays out of logs."""
+    hook = Webhook(webhook_id=MISSING, url=url, events=())
+    assert f"url={shown}, " in repr(hook)
 
 
 @pytest.mark.parametrize("verb", ["get", "delete"])
