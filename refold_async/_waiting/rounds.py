@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
-    from refold_async._counters import Counters
     from refold_async._models import Execution, ExecutionResult
+    from refold_async._stats import Counters
     from refold_async._waiting.planning import Planner
     from refold_async._waiting.pool import Account
     from refold_async._waiting.schedule import Schedule

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from refold_async._clock import done_within, give_up, waiting, watched
 from refold_async._errors import ClientClosedError, RefoldError
+from refold_async._stats import WaitingStats
 from refold_async._waiting.look import Look
 from refold_async._waiting.planning import Planner
 from refold_async._waiting.pool import Account, Lists, Page
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
 
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
-    from refold_async._counters import Counters
     from refold_async._models import Execution, ExecutionResult
-    from refold_async._stats import WaitingStats
+    from refold_async._stats import Counters
     from refold_async._transport import Api
     from refold_async._waiting.watch import Settlement
 
@@ -113,8 +113,6 @@ class Tracker:
 
     def stats(self) -> WaitingStats:
         """Say what waits where."""
-        from refold_async._stats import WaitingStats  # noqa: PLC0415 - few look
-
         now = self._clock.monotonic()
         accounts = self._accounts.values()
         return WaitingStats(
