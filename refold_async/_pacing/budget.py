@@ -9,6 +9,7 @@ same base URL and credential share it; places are a client's own connections.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -30,6 +31,9 @@ _shared: WeakValueDictionary[Hashable, Pace] = WeakValueDictionary()
 """The paces in use, by event loop, service and credential; they go with their last client."""
 
 
+_NONE = object()
+
+
 class Budget:
     """The places of one client, and who waits for one."""
 
@@ -41,7 +45,9 @@ class Budget:
         self._places = places
         self._in_flight: dict[Hashable, int] = {}  # by account
         self._free = places
-        self._one_account = True  # so far
+        self._left_over = math.ceil(places / 4) if places > 1 else 0  # by any one of several
+        self._account: Hashable = _NONE  # that was served last
+        self._one_account = True  # and no other so far
         self._granted = [0] * len(Priority)
         self._refused = 0
         self.pace.enter(self)
@@ -59,6 +65,9 @@ class Budget:
     def take(self, priority: Priority, account: Hashable = None) -> int | None:
         """Take a slot if there is one for a caller who does not wait; None if there isn't."""
         pace = self.pace
+        if account != self._account:
+            self._one_account = self._account is _NONE
+            self._account = account
         if pace.waiting or not self._has_place(account) or not pace.take(self._clock.monotonic()):
             return None
         self._occupy(priority, account)
@@ -79,8 +88,9 @@ class Budget:
             priority: whom to let go first.
             deadline: monotonic seconds until which to wait, or None.
             account: for whom; accounts take turns.
-            patience: seconds for which the service may stop the call by Retry-After.
-            again: whether it was sent before: then it goes ahead of the account's others.
+            patience: seconds for which the service may hold the call up, serving nothing.
+            again: whether it was sent before: then it goes ahead of the account's others, behind
+                those that were too.
 
         Returns:
             The phase of the throttle in which the request leaves, to be told with its reply; None
@@ -97,11 +107,11 @@ class Budget:
         if phase is not None:
             return phase
         granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(granted, account, deadline, patience)
+        waiter = Waiter(granted, account, deadline, patience, now, again)
         stopped = pace.stopped(now, waiter)
         if stopped is not None:
             raise stopped
-        self.queues[priority].add(waiter, first=again)
+        self.queues[priority].add(waiter)
         if self not in pace.waiting:
             pace.waiting.append(self)
             pace.news()
@@ -135,17 +145,14 @@ class Budget:
 
     def _has_place(self, account: Hashable) -> bool:
         """Tell whether an account may have another place: of several none has the last quarter."""
-        if self._free > self._places // 4 or self._one_account:
+        if self._free > self._left_over or self._one_account:
             return self._free > 0
-        return self._free > 0 and self._in_flight.get(account, 0) < self._places - self._places // 4
+        return self._free > 0 and self._in_flight.get(account, 0) < self._places - self._left_over
 
     def _occupy(self, priority: Priority, account: Hashable) -> None:
         self._free -= 1
         self._granted[priority] += 1
-        in_flight = self._in_flight
-        in_flight[account] = in_flight.get(account, 0) + 1
-        if len(in_flight) > 1:
-            self._one_account = False
+        self._in_flight[account] = self._in_flight.get(account, 0) + 1
 
     def _give_back(self, priority: Priority, account: Hashable) -> None:
         """Return a slot that was granted and not used."""

@@ -49,7 +49,8 @@ class Pace:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.throttle = Throttle(None)
-        self.waiting: list[Member] = []  # those with callers in a queue; the first has its turn
+        self.waiting: list[Member] = []  # those with callers in a queue
+        self._turns = 0  # that were had so far
         self._members: WeakSet[Member] = WeakSet()
         self.news: Callable[[], object] = lambda: None  # told of queues that begin, gates, lessons
         self._burst = 0.0
@@ -60,6 +61,9 @@ class Pace:
         self._stop_ends = -math.inf  # monotonic seconds, as the service said
         self._stop_status = 0  # of the refusal that said so
         self._stop_told = -math.inf  # the end that was logged; -inf while the gate is open
+        self._shut_since = math.inf  # when the first request was refused since one was served
+        self._is_new = True  # no client has come yet
+        self._kept: Timer | None = None  # see `leave`
 
     @property
     def part(self) -> float:
@@ -86,19 +90,39 @@ class Pace:
 
     def enter(self, member: Member) -> None:
         """Let a client's callers in; the strictest ceiling holds for all."""
-        first = not self._members
         self._members.add(member)
         self._set_ceiling()
-        if first:
-            self._tokens = self._burst
+        if self._is_new:
+            self._tokens, self._is_new = self._burst, False
+        if self._kept is not None:
+            self._kept.cancel()
+            self._kept = None
 
     def leave(self, member: Member) -> None:
-        """Forget a client."""
+        """Forget a client.
+
+        The last one leaves its pace to the next that comes: for as long as a gate is shut, or less
+        than a burst may leave.
+        """
         self._members.discard(member)
-        self._set_ceiling()
+        if self._members:
+            self._set_ceiling()
+        else:
+            self._keep()
         if member in self.waiting:
             self.waiting.remove(member)
         self.start_again()
+
+    def _keep(self) -> None:
+        """Stay, though no client is left, until there is nothing to be remembered."""
+        now, rate = self.clock.monotonic(), self.rate(self.clock.monotonic())
+        full_at = now if rate is None else self._filled_at + (self._burst - self._tokens) / rate
+        left = max(full_at, self.throttle.gate) - now
+        if left > 0:
+            self._kept = self.clock.call_later(left, self._forget)
+
+    def _forget(self) -> None:
+        self._kept = None
 
     def start_again(self) -> None:
         """Serve who can be served, now that the rate may be another."""
@@ -150,6 +174,7 @@ class Pace:
         """Take note that the service took a request."""
         throttle, known = self.throttle, self.throttle.changes
         throttle.serve(self.clock.monotonic(), phase)
+        self._shut_since = math.inf
         if throttle.changes != known:
             self.news()
 
@@ -161,6 +186,7 @@ class Pace:
             self._stop_ends = self._stop_told = -math.inf
         throttle.refuse(now, phase)
         throttle.shut(now, now + min(pause, LONGEST_STOP))
+        self._shut_since = min(self._shut_since, now)
         if now < throttle.gate:  # then who waits leaves one after another
             self._tokens, self._filled_at = 1.0, throttle.gate
         elif throttle.phase != phase:
@@ -196,6 +222,7 @@ class Pace:
         """Let nothing leave for so long, because another process was told to wait."""
         now, throttle = self.clock.monotonic(), self.throttle
         throttle.shut(now, now + min(pause, LONGEST_STOP))
+        self._shut_since = min(self._shut_since, now)
         # Not all processes at once, when it opens.
         self._tokens, self._filled_at = random.random(), throttle.gate
         if throttle.gate > self._stop_ends:
@@ -223,7 +250,8 @@ class Pace:
 
     def stopped(self, now: float, waiter: Waiter) -> ApiError | None:
         """Give the refusal that shut the gate, if a caller can't outlast it."""
-        if now >= self.throttle.gate or waiter.can_outlast(now, self._stop_ends):
+        shut_since = min(self._shut_since, now)
+        if now >= self.throttle.gate or waiter.can_outlast(shut_since, self._stop_ends):
             return None
         left = self._stop_ends - now
         return api_error_class(self._stop_status)(
@@ -244,8 +272,8 @@ class Pace:
             self._served.add(priority)
             if self._served >= classes:
                 self._served.clear()
-            self.waiting.remove(member)
-            self.waiting.append(member)
+            self._turns += 1
+            member.queues[priority].turn = self._turns
             member.serve(priority, waiter)
 
     def _choose(self) -> tuple[Priority, Member, Waiter, set[Priority]] | None:
@@ -258,7 +286,9 @@ class Pace:
             if not any(member.queues):  # all were served, or are gone
                 self.waiting.remove(member)
             for priority, waiter in member.heads():
-                heads.setdefault(priority, (member, waiter))
+                first = heads.get(priority)
+                if first is None or member.queues[priority].turn < first[0].queues[priority].turn:
+                    heads[priority] = member, waiter
         if not heads:
             return None
         priority = min(heads.keys() - self._served or heads)

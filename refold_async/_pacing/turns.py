@@ -6,6 +6,8 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from enum import IntEnum
+from itertools import takewhile
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -30,11 +32,17 @@ class Waiter:
     granted: asyncio.Future[int]  # the phase of the throttle in which its request leaves
     account: Hashable
     deadline: float | None  # monotonic seconds
-    patience: float  # seconds for which a gate may hold it up
+    patience: float  # seconds for which gates may hold it up, one after the other
+    since: float  # monotonic seconds
+    again: bool = False  # it was sent before, and refused
 
-    def can_outlast(self, now: float, until: float) -> bool:
-        """Tell whether it waits for as long as a gate is shut."""
-        return until - now <= self.patience and (self.deadline is None or until < self.deadline)
+    def can_outlast(self, shut_since: float, until: float) -> bool:
+        """Tell whether it waits until a gate opens, where nothing was served for some time."""
+        held_up = until - max(self.since, shut_since)
+        return held_up <= self.patience and (self.deadline is None or until < self.deadline)
+
+
+_was_refused = attrgetter("again")
 
 
 class Turns:
@@ -42,6 +50,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._queues: OrderedDict[Hashable, deque[Waiter]] = OrderedDict()
+        self.turn = 0  # number of the last that one of them had, among all clients' of the class
 
     def __iter__(self) -> Iterator[Waiter]:
         """Go through those who wait."""
@@ -50,10 +59,13 @@ class Turns:
     def __bool__(self) -> bool:
         return bool(self._queues)
 
-    def add(self, waiter: Waiter, *, first: bool) -> None:
-        """Let a caller wait behind the others of its account, or before them."""
+    def add(self, waiter: Waiter) -> None:
+        """Let a caller wait behind the others of its account; who was refused goes before them."""
         queue = self._queues.setdefault(waiter.account, deque())
-        (queue.appendleft if first else queue.append)(waiter)
+        if waiter.again:
+            queue.insert(sum(1 for _ in takewhile(_was_refused, queue)), waiter)
+        else:
+            queue.append(waiter)
 
     def head(self, may_send: Callable[[Hashable], bool]) -> Waiter | None:
         """Give the next caller of the first account that may send."""

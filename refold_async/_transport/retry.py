@@ -86,7 +86,7 @@ class Call:
 
     request: Request
     policy: RetryPolicy
-    attempt: Callable[[], Awaitable[Answer]]
+    attempt: Callable[[float], Awaitable[Answer]]  # takes the seconds of patience that are left
     clock: Clock
     counters: Counters
     deadline: float | None = None
@@ -162,7 +162,7 @@ class Call:
                 extra=about(**self.request.ids, attempts=self.attempts),
             )
         try:
-            return await self.attempt()
+            return await self.attempt(self._patience_left(self.clock.monotonic()))
         except RefoldError as error:  # a closed client, a token source that gives no token
             return Answer(evidence=Evidence.REFUSED, error=error)
 
@@ -172,8 +172,8 @@ class Call:
         if _is_load(answer):
             now = self.clock.monotonic()
             self.refused_at = now if self.refusals == 0 else self.refused_at
-            self.patience = self.policy.patience - (now - self.refused_at)
             self.refusals += 1
+            self.patience = self._patience_left(now)
         uncertain = answer.evidence is Evidence.UNCERTAIN and not self.request.repeatable
         self.uncertain = self.uncertain or uncertain
         if self.care is not None:
@@ -199,6 +199,11 @@ class Call:
         elif action is not Action.RETURN:
             return self._final(answer)
         return answer._replace(attempts=self.attempts, possible_duplicate=self.resent)
+
+    def _patience_left(self, now: float) -> float:
+        """Give the seconds for which the service may still refuse."""
+        waited = now - self.refused_at if self.refusals else 0.0
+        return self.policy.patience - waited
 
     @property
     def tries(self) -> int:

@@ -157,7 +157,7 @@ class Transport:
         call = Call(
             request=sending.request,
             policy=sending.policy,
-            attempt=lambda: self._try(sending, next(resends)),
+            attempt=lambda patience: self._try(sending, next(resends), patience),
             clock=self.clock,
             counters=self.counters,
             deadline=sending.deadline,
@@ -166,32 +166,40 @@ class Transport:
         )
         return await call.persist(answer)
 
-    async def _try(self, sending: Sending, resends: int = 0) -> Answer:
+    async def _try(
+        self, sending: Sending, resends: int = 0, patience: float | None = None
+    ) -> Answer:
         """Make one attempt; a refused token is renewed, and the request sent once more.
 
-        `resends` says how many attempts of the call there were before.
+        Args:
+            sending: the call.
+            resends: how many attempts of it there were before.
+            patience: seconds that are left of it, if it was refused before.
         """
+        if patience is None:
+            patience = sending.policy.patience
         self.check_usable()
         auth, deadline = self.auth, sending.deadline
         try:
             secret = auth.current or await auth.renewed(None, deadline)
-            answer = await self._attempt(sending, secret, resends)
+            answer = await self._attempt(sending, secret, resends, patience)
             # Evidence first: a Response node may set 401 on a run that happened.
             if answer.status == 401 and answer.evidence is Evidence.REFUSED:  # noqa: PLR2004
                 renewed = await auth.renewed(secret, deadline)
                 if renewed is not secret:
-                    answer = await self._attempt(sending, renewed, resends + 1)
+                    answer = await self._attempt(sending, renewed, resends + 1, patience)
         except (ConnectionFailedError, RequestTimeoutError) as error:
             return Answer(evidence=Evidence.NOT_SENT, error=error)
         return answer
 
-    async def _attempt(self, sending: Sending, secret: Secret, resends: int) -> Answer:
+    async def _attempt(
+        self, sending: Sending, secret: Secret, resends: int, patience: float
+    ) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
         request, deadline, care = sending.request, sending.deadline, sending.care
         priority, account = sending.priority, request.account
         phase = self.budget.take(priority, account) if deadline is None else None
         if phase is None:
-            patience = sending.policy.patience
             phase = await self.budget.acquire(
                 priority, deadline, account=account, patience=patience, again=resends > 0
             )

@@ -47,6 +47,7 @@ class Script:
         self.begun = clock.now
         self.first, *self.left = answers
         self.made_at = [0.0]  # seconds from the first attempt
+        self.patience_left: list[float] = []  # as the later attempts were told
         self.counters = Counters()
         self.call = Call(
             request=request,
@@ -59,7 +60,8 @@ class Script:
             closing=closing,
         )
 
-    async def _attempt(self) -> Answer:
+    async def _attempt(self, patience: float) -> Answer:
+        self.patience_left.append(patience)
         self.made_at.append(self.clock.now - self.begun)
         await asyncio.sleep(0)
         return self.left.pop(0)

@@ -140,3 +140,17 @@ async def test_nothing_is_kept_of_accounts_that_are_gone(clock: FakeClock) -> No
     await accounts.come("a")
     assert [len(queue._queues) for queue in accounts.budget.queues] in ([0] * 4, [1, 0, 0, 0])
     await accounts.end()
+
+
+@pytest.mark.parametrize("places", [1, 2, 3, 7, 10, 100])
+async def test_an_account_leaves_places_also_if_the_others_came_one_by_one(
+    clock: FakeClock, places: int
+) -> None:
+    """Whether a client serves several shows, even if no two were ever under way together."""
+    budget = Budget(None, places, clock)
+    for account in "abc":
+        assert budget.take(Priority.START, account) is not None
+        budget.release(account)
+    taken = sum(budget.take(Priority.START, "slow") is not None for _ in range(2 * places))
+    assert taken == max(places * 3 // 4, 1)
+    assert (budget.take(Priority.START, "a") is not None) is (places > 1)

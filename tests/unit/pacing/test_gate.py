@@ -189,3 +189,51 @@ async def test_gate_may_be_set_from_outside(clock: FakeClock, budget: Budget) ->
     assert not waiting.done()
     await clock.advance(1.1)
     assert waiting.result() is not None
+
+
+async def test_gates_that_follow_each_other_are_one_to_who_waits(clock: FakeClock) -> None:
+    """However short each is: who is held up beyond its patience, with nothing served, is told."""
+    budget = Budget(RateLimit(per_second=1, burst=1), 100, clock)
+    budget.refused(0, 5.0)
+    waiting = [await ask(budget, patience=20.0) for _ in range(10)]
+    for _ in range(3):
+        assert [task for task in waiting if task.done() and task.exception()] == []
+        await clock.advance(5.5)
+        budget.refused(0, 5.0)  # whoever asks again when it opens
+        await settle()
+    assert len([task for task in waiting if task.done() and task.exception()]) == 7
+    assert all(task.done() for task in waiting)
+
+
+async def test_what_is_served_in_between_begins_patience_anew(clock: FakeClock) -> None:
+    """A service that takes requests now and then holds nobody up for long."""
+    budget = Budget(RateLimit(per_second=100, burst=1), 1, clock)
+    for _ in range(10):
+        phase = await budget.acquire()
+        budget.served(phase or 0)
+        budget.refused(phase or 0, 5.0)
+        budget.release()
+        task = await ask(budget, patience=8.0)
+        assert not task.done()
+        await clock.advance(6)
+        assert task.result() is not None
+        budget.release("acct_1")
+
+
+async def test_who_was_refused_first_is_sent_again_first(clock: FakeClock) -> None:
+    """Ahead of the account's others, and in the order in which they come back."""
+    budget, served = Budget(RateLimit(per_second=10, burst=1), 100, clock), ""
+
+    async def call(name: str, *, again: bool) -> None:
+        nonlocal served
+        await budget.acquire(again=again)
+        served += name
+
+    await full(budget)
+    calls = []
+    for name in "abcABC":
+        calls.append(asyncio.create_task(call(name, again=name.isupper())))
+        await settle()
+    await clock.advance(1)
+    assert served == "ABCabc"
+    await asyncio.gather(*calls)

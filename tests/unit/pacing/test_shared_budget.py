@@ -12,6 +12,7 @@ import pytest
 
 from refold_async import ClientClosedError, RateLimit, SystemClock
 from refold_async._config import Credential, Secret
+from refold_async._pacing import Priority
 from refold_async._pacing.budget import Budget, _shared
 from refold_async._transport.credentials import Authenticator
 from tests.support.clock import FakeClock, settle
@@ -221,3 +222,52 @@ def test_credential_is_told_by_what_it_is(
     assert identity != Authenticator(other, FakeClock(), 30).identity
     assert "tk_1" not in repr(identity)
     assert "jwt" not in repr(identity)
+
+
+@pytest.mark.parametrize("clients", [2, 3, 4])
+async def test_clients_take_turns_in_each_class(clock: FakeClock, clients: int) -> None:
+    """However the classes' own turns fall: nobody gets all the starts, and another all reads."""
+    made = budgets(clock, *[TEN] * clients, keys="k" * clients)
+    classes = Priority.START, Priority.RESULT
+    asking = {
+        (number, priority): [asyncio.create_task(one.acquire(priority)) for _ in range(30)]
+        for number, one in enumerate(made)
+        for priority in classes
+    }
+    await clock.advance(clients * 2)
+    served = [sum(task.done() for task in group) for group in asking.values()]
+    assert max(served) - min(served) <= 2, served
+    assert min(served) >= 9
+    await end(*asking.values())
+
+
+async def test_clients_that_follow_each_other_share_one_burst(clock: FakeClock) -> None:
+    """A job that makes a client for each of its calls keeps to the rate as well."""
+    limit, sent = RateLimit(per_second=10, burst=5), 0
+    for _ in range(40):
+        (client,) = budgets(clock, limit, keys="k")
+        sent += client.take(Priority.START) is not None
+        client.close(ClientClosedError("closed"))
+        await clock.advance(0.02)
+    assert 5 <= sent <= 5 + 0.8 * 10 + 1
+    await clock.advance(10)
+    (client,) = budgets(clock, limit, keys="k")
+    assert sum(client.take(Priority.START) is not None for _ in range(10)) == 5
+
+
+async def test_a_gate_outlasts_the_client_that_was_told(clock: FakeClock) -> None:
+    """The next one waits as long as the service has asked for; then there is nothing to keep."""
+    (client,) = budgets(clock, TEN, keys="k")
+    client.refused(0, retry_after=30.0)
+    client.close(ClientClosedError("closed"))
+    del client
+    gc.collect()
+    await clock.advance(20)
+    (client,) = budgets(clock, TEN, keys="k")
+    assert client.stats().stopped_for == pytest.approx(10)
+    client.close(ClientClosedError("closed"))
+    del client
+    await clock.advance(60)
+    gc.collect()
+    (client,) = budgets(clock, TEN, keys="k")
+    assert client.stats().stopped_for == 0

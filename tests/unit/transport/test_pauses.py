@@ -102,6 +102,13 @@ async def test_the_last_try_comes_as_patience_ends(clock: FakeClock) -> None:
     assert script.made_at[-1] == pytest.approx(30)
 
 
+async def test_tries_are_told_how_much_patience_is_left(clock: FakeClock) -> None:
+    """So that a queue holds up a call that was refused no longer than its pauses would."""
+    script = Script(clock, UNREACHED, throttled(10), throttled(15), STARTED, patience=60, wait=0)
+    await script.end()
+    assert script.patience_left == [60, 50, 35]
+
+
 async def test_no_patience_means_no_second_try(clock: FakeClock) -> None:
     """`patience=0` raises the first refusal by load, and nothing is waited for."""
     script = Script(clock, throttled(), STARTED, patience=0)
@@ -154,9 +161,9 @@ async def test_time_spent_in_tries_counts_towards_the_deadline(clock: FakeClock)
     script = Script(clock, throttled(1), throttled(1), throttled(1), deadline=10, wait=0)
     quick = script.call.attempt
 
-    async def slow() -> Answer:
+    async def slow(patience: float) -> Answer:
         clock.now += 8.5
-        return await quick()
+        return await quick(patience)
 
     script.call = attrs.evolve(script.call, attempt=slow)
     with pytest.raises(RateLimitError):
@@ -195,7 +202,7 @@ async def test_cancelling_during_a_try_is_not_retried(clock: FakeClock) -> None:
     script = Script(clock, UNREACHED, STARTED, wait=0)
     tries = 0
 
-    async def hang() -> Answer:
+    async def hang(_: float) -> Answer:
         nonlocal tries
         tries += 1
         await asyncio.get_running_loop().create_future()

@@ -172,13 +172,13 @@ async def test_attempt_that_had_not_left_leaves_the_earlier_one_to_care(clock: F
     assert [answer.evidence for answer in care.left_with] == [Evidence.UNCERTAIN]
 
 
-async def _hang() -> Answer:
+async def _hang(_: float) -> Answer:
     await asyncio.get_running_loop().create_future()
     raise AssertionError
 
 
-def _raises(error: Exception) -> Callable[[], Any]:
-    async def attempt() -> Answer:
+def _raises(error: Exception) -> Callable[[float], Any]:
+    async def attempt(_: float) -> Answer:
         raise error
 
     return attempt
