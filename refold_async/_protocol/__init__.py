@@ -40,7 +40,13 @@ from refold_async._protocol.requests import (
 from refold_async._protocol.templates import TEMPLATES
 
 if TYPE_CHECKING:
-    from refold_async._protocol.pushed import MAX_EVENT_BYTES, check_keys, read_event, signed_by
+    from refold_async._protocol.pushed import (
+        MAX_EVENT_BYTES,
+        check_keys,
+        read_event,
+        signed_by,
+        told_output,
+    )
     from refold_async._protocol.webhooks import (
         create_webhook_request,
         delete_webhook_request,
@@ -91,6 +97,7 @@ __all__ = [
     "rerun_request",
     "signed_by",
     "stop_request",
+    "told_output",
     "trigger_event_request",
     "update_webhook_request",
     "webhook_fields",
