@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         told_output,
     )
     from refold_async._protocol.webhooks import (
+        OUTPUTS_BODY,
         create_webhook_request,
         delete_webhook_request,
         get_webhook_request,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_EVENT_BYTES",
+    "OUTPUTS_BODY",
     "STARTING",
     "TEMPLATES",
     "Answer",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from refold_async._errors import ConfigError, WebhookBodyError, WebhookSignatureError, clip
 from refold_async._logs import Log, about
-from refold_async._protocol import check_keys, read_event, signed_by
+from refold_async._models import ExecutionStatus, WebhookEventKind, WorkflowEvent
+from refold_async._protocol import check_keys, read_event, signed_by, told_output
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -97,6 +98,8 @@ class Receiver:
                 "a delivery was refused: it is of environment %s", clip(event.environment, 40)
             )
             return Verdict.NOT_SIGNED
+        if key in self._refold.webhook_keys:
+            self._hand_over_output(event, body)
         self._refold.notify(event)
         if self._on_event is None:
             return Verdict.TAKEN
@@ -107,6 +110,24 @@ class Receiver:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return Verdict.TAKEN
+
+    def _hand_over_output(self, event: WebhookEvent, body: bytes) -> None:
+        """Let the client have the output that a run's delivery brings along, if it does."""
+        take = getattr(self._refold, "_told_output", None)
+        if take is None or "workflow_response" not in event.raw or not _tells_success(event):
+            return
+        output = told_output(body)
+        if output is not None:
+            take(event, output)
+
+
+def _tells_success(event: WebhookEvent) -> bool:
+    """Tell whether an event says in both ways that its run has completed."""
+    return (
+        isinstance(event, WorkflowEvent)
+        and event.kind == WebhookEventKind.WORKFLOW_COMPLETED
+        and event.status is ExecutionStatus.COMPLETED
+    )
 
 
 async def _pass_on(
