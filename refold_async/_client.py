@@ -548,7 +548,8 @@ class RefoldClient(FanOut):
     def _told_output(self, event: WorkflowEvent, output: Any) -> None:
         """Take the output that came with an event, from the receiver that has verified it.
 
-        What is in doubt settles nothing: `notify`, which is told as well, has the run read.
+        It is None where it could not be read as an object or a list. What is in doubt settles
+        nothing: `notify`, which is told as well, has the run read.
         """
         if not self._transport.lives_elsewhere() and not self._transport.closed:
             self._caller.parts.told_output(event, output)

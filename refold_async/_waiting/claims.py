@@ -144,8 +144,7 @@ class Claims:
             Whether it is the same; if not, that was the last of this workflow.
         """
         if not claim or imprint(output) != claim:
-            self._ended.add(workflow)
-            self._workflows.pop(workflow, None)
+            self.end(workflow)
             return False
         known = self._of(workflow)
         known.proven += 1
@@ -155,6 +154,11 @@ class Claims:
             known.form = both
         self._escaped |= both.escaped
         return True
+
+    def end(self, workflow: str) -> None:
+        """Believe no output of a workflow any more."""
+        self._ended.add(workflow)
+        self._workflows.pop(workflow, None)
 
     def _of(self, workflow: str) -> _Workflow:
         known = self._workflows.setdefault(workflow, _Workflow())

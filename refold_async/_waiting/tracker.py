@@ -164,7 +164,7 @@ class Tracker:
             execution_id: the run.
             account: the linked account that it belongs to, as told.
             workflow: what it runs, as told.
-            output: what it gave, as told, having completed.
+            output: what it gave, as told, having completed; None if that could not be read.
             raw: what was delivered.
         """
         watch = None if account is None else self.find(execution_id, account)

@@ -29,6 +29,9 @@ class Unread:
         """Tell whether a run is settled by the output its push brought; else it is compared."""
         if watch.claim is not None or self._claims.is_over(workflow):
             return False
+        if output.value is None:
+            self._end(watch, workflow, "can't be read, or is no object or list")
+            return False
         progress = watch.progress
         is_read = watch.looking or watch.document or watch.wants_document or progress.ended
         ended_otherwise = progress.told is not None and progress.told.status != output.status
@@ -46,12 +49,17 @@ class Unread:
         watch.claim = None
         if self._claims.is_over(workflow) or self._claims.compare(workflow, claim, result.output):
             return
+        self._end(watch, workflow, "is not what was read")
+
+    def _end(self, watch: Watch, workflow: str, why: str) -> None:
+        self._claims.end(workflow)
         logger.warning(
-            "the output that a webhook brought for execution %s of workflow %s is not what was"
-            " read: runs of this workflow are all read from now on. Let ensure() make a webhook"
-            " without outputs, and delete the one that brings them",
+            "the output that a webhook brought for execution %s of workflow %s %s: runs of this"
+            " workflow are all read from now on. Let ensure() make a webhook without outputs, and"
+            " delete the one that brings them",
             watch.execution_id,
             workflow,
+            why,
             extra=about(
                 execution_id=watch.execution_id,
                 workflow_id=workflow,

@@ -25,6 +25,7 @@ BODY_WITHIN = 2.0
 """Seconds in which the whole body has to come."""
 _KEPT_AT_MOST = 1_000
 """Events that `on_event` may have under way; beyond, the service is asked to deliver again."""
+_OUTPUT = b'"workflow_response"'
 _ENVIRONMENTS = {"pk": "production", "tk": "test"}
 
 
@@ -114,11 +115,14 @@ class Receiver:
     def _hand_over_output(self, event: WebhookEvent, body: bytes) -> None:
         """Let the client have the output that a run's delivery brings along, if it does."""
         take = getattr(self._refold, "_told_output", None)
-        if take is None or "workflow_response" not in event.raw or not _tells_success(event):
-            return
-        output = told_output(body)
-        if output is not None:
-            take(event, output)
+        if take is not None and _brings_output(event, body) and _tells_success(event):
+            take(event, told_output(body))
+
+
+def _brings_output(event: WebhookEvent, body: bytes) -> bool:
+    """Tell whether a delivery is meant to bring an output, also where that can't be read."""
+    members = [*event.raw]
+    return members in (["event"], ["event", "workflow_response"]) and _OUTPUT in body
 
 
 def _tells_success(event: WebhookEvent) -> bool:
