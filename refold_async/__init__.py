@@ -73,6 +73,7 @@ from refold_async._models import (
 )
 from refold_async._resources import Events, Executions, SessionTokens, Workflows
 from refold_async._starting import Orphans
+from refold_async._stats import BudgetStats, Stats, WaitingStats
 from refold_async._typed import Payload, TypedWorkflow, workflow
 from refold_async._version import __version__
 
@@ -100,7 +101,6 @@ if TYPE_CHECKING:
         StatusChanged,
         Webhook,
     )
-    from refold_async._stats import BudgetStats, Stats, WaitingStats
     from refold_async._webhooks import Webhooks
 
 __all__ = [
@@ -198,12 +198,7 @@ __all__ = [
 
 # A quarter of the package is behind what a batch takes and gives: it comes with its first use.
 __getattr__ = late(
-    __name__,
-    __all__,
-    "refold_async._stats",
-    "refold_async._models",
-    "refold_async._webhooks",
-    "refold_async._batch",
+    __name__, __all__, "refold_async._models", "refold_async._webhooks", "refold_async._batch"
 )
 
 

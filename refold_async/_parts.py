@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from refold_async._config import name_of
-from refold_async._counters import Counters
 from refold_async._handle import Services
 from refold_async._pacing import Budget
 from refold_async._starting import Reconciler, Starter
+from refold_async._stats import Counters, Stats
 from refold_async._transport import Api, Authenticator, Connections, Transport, Wire
 from refold_async._waiting import Tracker
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     )
     from refold_async._models import WorkflowEvent
     from refold_async._shared import Ear, Once, Rate
-    from refold_async._stats import Stats
 
 
 class Sharing:

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from refold_async._clock import SystemClock, done_within
 from refold_async._pacing.pace import LONGEST_STOP, Pace
 from refold_async._pacing.turns import Priority, Turns, Waiter
+from refold_async._stats import BudgetStats
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async._config import RateLimit
     from refold_async._errors import RefoldError
-    from refold_async._stats import BudgetStats
 
 
 _shared: WeakValueDictionary[Hashable, Pace] = WeakValueDictionary()
@@ -201,8 +201,6 @@ class Budget:
 
     def stats(self) -> BudgetStats:
         """Show what is going on."""
-        from refold_async._stats import BudgetStats  # noqa: PLC0415 - few look
-
         now, pace = self._clock.monotonic(), self.pace
         names = [priority.name.lower() for priority in Priority]
         waiting = [sum(1 for _ in queue) for queue in self.queues]

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from refold_async._config import RetryPolicy
-    from refold_async._counters import Counters
     from refold_async._handle import ExecutionHandle, Services
     from refold_async._starting.reconcile import Found, Reconciler
+    from refold_async._stats import Counters
 
 logger = Log("starting")
 

@@ -11,7 +11,6 @@ import attrs
 
 from refold_async._clock import Clock, done_within, sleep
 from refold_async._config import RetryPolicy
-from refold_async._counters import Counters
 from refold_async._errors import (
     ExecutionOutcomeUnknownError,
     RefoldError,
@@ -20,6 +19,7 @@ from refold_async._errors import (
 )
 from refold_async._logs import Log, about
 from refold_async._protocol import Answer, Evidence, Operation, Request
+from refold_async._stats import Counters
 from refold_async._transport.decision import Action, Finding, decide
 
 if TYPE_CHECKING:

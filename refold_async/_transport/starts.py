@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from refold_async._clock import Clock
-    from refold_async._counters import Counters
     from refold_async._protocol import Answer, Request
+    from refold_async._stats import Counters
     from refold_async._transport.attempt import Attempt
     from refold_async._transport.retry import Care
 

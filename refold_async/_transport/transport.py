@@ -15,7 +15,6 @@ import attrs
 from refold_async import _telemetry as seam
 from refold_async._clock import Clock, done_within, outside, waiting
 from refold_async._config import RetryPolicy
-from refold_async._counters import Counters
 from refold_async._errors import (
     ClientClosedError,
     ConnectionFailedError,
@@ -25,6 +24,7 @@ from refold_async._errors import (
 from refold_async._logs import Log
 from refold_async._pacing import Budget, Priority
 from refold_async._protocol import Answer, Evidence, explained, judge
+from refold_async._stats import Counters
 from refold_async._transport import failures
 from refold_async._transport.credentials import Authenticator
 from refold_async._transport.retry import Call, prepare

@@ -18,9 +18,9 @@ from refold_async._pacing import Priority
 if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
-    from refold_async._counters import Counters
     from refold_async._models import Page
     from refold_async._protocol import Output
+    from refold_async._stats import Counters
     from refold_async._transport import Api
     from refold_async._waiting.watch import Watch
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
-    from refold_async._counters import Counters
     from refold_async._models import Execution
+    from refold_async._stats import Counters
     from refold_async._transport import ServerClock
     from refold_async._waiting.cadence import Durations
     from refold_async._waiting.pool import Account, Page

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
-    from refold_async._counters import Counters
     from refold_async._models import Execution, ExecutionResult
     from refold_async._protocol import Output
+    from refold_async._stats import Counters
     from refold_async._waiting.planning import Planner
     from refold_async._waiting.pool import Account
     from refold_async._waiting.schedule import Schedule
@@ -83,7 +83,7 @@ class Rounds:
         self._counters = counters
         self._patience = patience
         self.schedule: Schedule  # which calls `look_at`
-        self.unread: Unread | None = None  # with the first output that a push brings
+        self.unread: Unread | None = None  # once outputs may come with pushes
         self.learn: Callable[[Iterable[Execution]], None] = lambda _: None  # from list entries
 
     def pick(self, page: Page) -> Page:
@@ -183,11 +183,8 @@ class Rounds:
             workflow: what it runs, as it is known here and as the push told.
             output: what the push told.
         """
-        if self.unread is None:
-            from refold_async._waiting.unread import Unread  # noqa: PLC0415 - few are told so much
-
-            self.unread = Unread()
-        if self._policy.push is False or not self.unread.takes(watch, workflow, output):
+        unread, refused = self.unread, self._policy.push is False
+        if unread is None or refused or not unread.takes(watch, workflow, output):
             return
         now = self._clock.monotonic()
         watch.hint = watch.hint or Hint(now, now)

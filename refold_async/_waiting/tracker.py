@@ -16,6 +16,7 @@ from refold_async._clock import done_within, give_up, waiting, watched
 from refold_async._errors import ClientClosedError, RefoldError
 from refold_async._models import ExecutionStatus
 from refold_async._protocol import Output
+from refold_async._stats import WaitingStats
 from refold_async._waiting.look import Look
 from refold_async._waiting.planning import Planner
 from refold_async._waiting.pool import Account, Lists, Page
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
 
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
-    from refold_async._counters import Counters
     from refold_async._models import Execution, ExecutionResult
-    from refold_async._stats import WaitingStats
+    from refold_async._stats import Counters
     from refold_async._transport import Api
     from refold_async._waiting.watch import Settlement
 
@@ -115,8 +115,6 @@ class Tracker:
 
     def stats(self) -> WaitingStats:
         """Say what waits where."""
-        from refold_async._stats import WaitingStats  # noqa: PLC0415 - few look
-
         now = self._clock.monotonic()
         accounts = self._accounts.values()
         return WaitingStats(
@@ -146,6 +144,12 @@ class Tracker:
         for watch in told:
             self._arrange(watch)
         return bool(told)
+
+    def expect_outputs(self) -> None:
+        """Be ready for outputs that pushes bring."""
+        from refold_async._waiting.unread import Unread  # noqa: PLC0415 - few are told so much
+
+        self.rounds.unread = self.rounds.unread or Unread()
 
     def take_output(
         self,

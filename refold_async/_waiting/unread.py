@@ -1,6 +1,6 @@
 """Runs that settle by the output that came with their push, and those that are read all the same.
 
-Imported with the first such output: few clients are ever told one.
+Imported when webhooks are mounted: other clients are never told an output.
 """
 
 from __future__ import annotations

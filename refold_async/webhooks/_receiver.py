@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from refold_async._errors import ConfigError, WebhookBodyError, WebhookSignatureError, clip
 from refold_async._logs import Log, about
@@ -81,6 +81,8 @@ class Receiver:
         self._refold = refold
         self._keys = keys
         self._on_event = on_event
+        ready = getattr(refold, "_ready_for_outputs", None)  # imports what it takes
+        self._take_output: Callable[[WorkflowEvent, Any], None] | None = ready and ready()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, body: bytes, signature: str | None) -> Verdict:
@@ -114,8 +116,8 @@ class Receiver:
 
     def _hand_over_output(self, event: WebhookEvent, body: bytes) -> None:
         """Let the client have the output that a run's delivery brings along, if it does."""
-        take = getattr(self._refold, "_told_output", None)
-        if take is not None and _brings_output(event, body) and _tells_success(event):
+        take = self._take_output
+        if take is not None and _tells_success(event) and _brings_output(event, body):
             take(event, told_output(body))
 
 
@@ -125,7 +127,7 @@ def _brings_output(event: WebhookEvent, body: bytes) -> bool:
     return members in (["event"], ["event", "workflow_response"]) and _OUTPUT in body
 
 
-def _tells_success(event: WebhookEvent) -> bool:
+def _tells_success(event: WebhookEvent) -> TypeGuard[WorkflowEvent]:
     """Tell whether an event says in both ways that its run has completed."""
     return (
         isinstance(event, WorkflowEvent)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from refold_async import Execution, ExecutionStatus, Page, PollPolicy, RateLimit, ServerError
-from refold_async._counters import Counters
 from refold_async._pacing import Budget, Priority
 from refold_async._protocol import Output
+from refold_async._stats import Counters
 from refold_async._waiting.tracker import Tracker
 from tests.bench.virtual_time import EPOCH, LoopClock
 

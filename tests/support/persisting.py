@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from refold_async import RateLimitError, RetryPolicy, ServerError, TransportError
-from refold_async._counters import Counters
 from refold_async._errors import ApiError, ConnectionFailedError
 from refold_async._protocol import Answer, Evidence, Request
+from refold_async._stats import Counters
 from refold_async._transport.retry import Call, Care
 from tests.support.making import EXECUTE, RUN, accepted
 

@@ -39,7 +39,7 @@ async def serving_aiohttp(handler: Any, path: str = PATH) -> AsyncIterator[int]:
     """Serve a handler at a path; give the port."""
     app = web.Application()
     app.router.add_route("*", path, handler)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, lingering_time=0)  # for the rest of a body that was refused
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -13,9 +13,9 @@ from refold_async import (
     PollPolicy,
     RefoldError,
 )
-from refold_async._counters import Counters
 from refold_async._handle import Services
 from refold_async._protocol import Output, Started, read_execution
+from refold_async._stats import Counters
 from refold_async._waiting.tracker import Tracker
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from refold_async import BudgetStats, WaitingStats
-from refold_async._counters import Counters
+from refold_async._stats import Counters
 
 
 def test_snapshot_does_not_move_with_the_counters() -> None:

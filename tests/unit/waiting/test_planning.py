@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import Execution, ExecutionStatus, PollPolicy
-from refold_async._counters import Counters
 from refold_async._protocol import read_execution
+from refold_async._stats import Counters
 from refold_async._transport.server_clock import ServerClock
 from refold_async._waiting.planning import Planner
 from refold_async._waiting.pool import Account, Lists, Page

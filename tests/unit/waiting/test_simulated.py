@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from refold_async._counters import Counters
+from refold_async._stats import Counters
 from tests.bench.simulate_waiting import World
 from tests.bench.simulated_service import Kind, Setting, track
 from tests.bench.virtual_time import simulate

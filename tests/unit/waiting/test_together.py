@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from refold_async import PollPolicy, RateLimitError, ServerError
-from refold_async._counters import Counters
+from refold_async._stats import Counters
 from refold_async._waiting.pool import Account, Lists, Page
 from refold_async._waiting.schedule import Schedule
 from refold_async._waiting.tracker import Tracker
