@@ -102,7 +102,7 @@ class Claims:
     else could be wrong with it is that texts are filled in without escapes, so that one of them
     passes for members or for more of a list. Until texts with both of the characters that need
     escapes were found as claimed, of any workflow, one is believed only if objects of its workflow
-    have always had the same members, and no list of it has texts.
+    have always had the same members, so that one more is one too many, and no list of it has texts.
 
     Args:
         draw: gives a random number from 0 to 1.
