@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from refold_async._batch import Batches
     from refold_async._bound import BoundWorkflow
     from refold_async._checks import Seconds
-    from refold_async._models import ExecutionRef, ExecutionResult, WebhookEvent
+    from refold_async._models import ExecutionRef, ExecutionResult, WebhookEvent, WorkflowEvent
     from refold_async._starting import Orphans
     from refold_async._stats import Stats
     from refold_async._typed import In, Out, TypedWorkflow
@@ -544,6 +544,20 @@ class RefoldClient(FanOut):
         if not isinstance(event, WorkflowEvent) or not tells_an_end or self._transport.closed:
             return False
         return self._caller.parts.told(event.execution_id, event.linked_account_id)
+
+    def _ready_for_outputs(self) -> Callable[[WorkflowEvent, Any], None]:
+        """Give the receiver of webhooks what takes the outputs that it has verified."""
+        self._services.tracker.expect_outputs()
+        return self._told_output
+
+    def _told_output(self, event: WorkflowEvent, output: Any) -> None:
+        """Take the output that came with an event, from the receiver that has verified it.
+
+        It is None where it could not be read as an object or a list. What is in doubt settles
+        nothing: `notify`, which is told as well, has the run read.
+        """
+        if not self._transport.lives_elsewhere() and not self._transport.closed:
+            self._caller.parts.told_output(event, output)
 
     @property
     def webhook_keys(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Shared,
         Timeouts,
     )
+    from refold_async._models import WorkflowEvent
     from refold_async._shared import Ear, Once, Rate
 
 
@@ -129,6 +130,12 @@ class Parts:
         tracker = self.services.tracker
         self.sharing.pass_on(execution_id, account, tracker)
         return tracker.notify(execution_id, account)
+
+    def told_output(self, event: WorkflowEvent, output: Any) -> None:
+        """Take the output that came with a verified event; others are told of the end alone."""
+        self.services.tracker.take_output(
+            event.execution_id, event.linked_account_id, event.workflow_id, output, event.raw
+        )
 
     def stats(self) -> Stats:
         """Give the counters as they stand, and what waits where."""

@@ -65,6 +65,7 @@ class WaitingStats(Value):
         overdue: seconds for which the oldest look that is due has been waiting for its turn.
         told_by_push: runs whose end a webhook told first, so far.
         told_by_looks: runs whose end a look saw first, so far.
+        settled_by_push: runs whose output came with the webhook, so that none was read, so far.
         pushes_lost: the share of ends, from 0 to 1, whose webhook is not expected to come here.
     """
 
@@ -73,6 +74,7 @@ class WaitingStats(Value):
     overdue: float = 0.0
     told_by_push: int = 0
     told_by_looks: int = 0
+    settled_by_push: int = 0
     pushes_lost: float = 1.0
 
     def __add__(self, other: "WaitingStats") -> "WaitingStats":
@@ -83,6 +85,7 @@ class WaitingStats(Value):
             overdue=max(self.overdue, other.overdue),
             told_by_push=self.told_by_push + other.told_by_push,
             told_by_looks=self.told_by_looks + other.told_by_looks,
+            settled_by_push=self.settled_by_push + other.settled_by_push,
             pushes_lost=max(self.pushes_lost, other.pushes_lost),
         )
 

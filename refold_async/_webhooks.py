@@ -151,6 +151,7 @@ class Webhooks:
         *,
         events: Iterable[WebhookEventKind | str] = WORKFLOW_EVENTS,
         workflows: Iterable[str] | None = None,
+        outputs: bool = False,
     ) -> Webhook:
         """See to it that a webhook delivers to this URL: call it at every start of a service.
 
@@ -160,10 +161,18 @@ class Webhooks:
         in the instant in which something is added, or while that request is held back on its way,
         may be lost: the service has no way to tell.
 
+        With `outputs=True` (experimental) it makes one of type `custom` that brings the output
+        along, so that most runs need no read; "Without any read" in the documentation says which,
+        and what is trusted thereby. It is a webhook of its own: one that `ensure` has made without
+        outputs for this URL stays, because an older release may rely on it. While both are there
+        each event comes twice, and a run whose other event is the first is read: delete that one
+        once nothing needs it; the log names it.
+
         Args:
             url: where this service takes webhooks.
             events: what it wants to be told.
             workflows: the only workflows it cares for; None for all.
+            outputs: whether outputs come along.
 
         Returns:
             The webhook, made now or found. One that somebody switched off stays off, which is
@@ -176,8 +185,14 @@ class Webhooks:
 
         See: "Create Webhook".
         """
-        wanted = protocol.webhook_fields(url=url, events=events, workflow_ids=workflows)
-        mark = _mark(url)
+        wanted = protocol.webhook_fields(
+            url=url,
+            events=events,
+            type="custom" if outputs else None,
+            body=protocol.OUTPUTS_BODY if outputs else None,
+            workflow_ids=workflows,
+        )
+        mark = _mark(url, outputs=outputs)
         # So this call knows what it has made, whether or not the answer came.
         wanted["webhook_description"] = f"{mark} {os.urandom(4).hex()}"
         for number in range(_ROUNDS):
@@ -205,15 +220,27 @@ class Webhooks:
 
     async def _found(self, wanted: Mapping[str, Any], mark: str) -> Webhook | None:
         """Give the webhook that is to serve: the oldest of ours, or a person's that will do."""
-        ours, theirs = await self._at(wanted["webhook_url"], mark)
+        ours, others = await self._at(wanted["webhook_url"], mark)
+        theirs = [hook for hook in others if not _is_ours(hook)]
+        for hook in others:
+            if hook not in theirs and hook.is_enabled:
+                _warn(
+                    hook,
+                    "is of an ensure() with other outputs, and has the same URL: each event comes"
+                    " twice. Delete it once nothing relies on it",
+                )
         if ours:
+            if not _has_form(ours[0], wanted):
+                _warn(ours[0], "was changed by somebody: what it brings is not what was asked for")
             return ours[0]
         for hook in theirs:
-            if not _delivers(hook, wanted) or hook.type != "default" or not hook.is_enabled:
+            if not (_delivers(hook, wanted) and _has_form(hook, wanted) and hook.is_enabled):
+                form = f"with the body {wanted.get('webhook_body')}"
                 raise ConfigError(
                     f"webhook {hook.webhook_id} has this URL, was not made by ensure(), and does"
                     " not deliver what is needed: delete it, or have it deliver"
-                    f" {', '.join(wanted['webhook_events'])} in the default form, of all"
+                    f" {', '.join(wanted['webhook_events'])}"
+                    f" {form if 'webhook_body' in wanted else 'in the default form'}, of all"
                     " applications",
                     field="url",
                 )
@@ -264,11 +291,7 @@ class Webhooks:
             TransportError, ServerError: nobody knows whether it does.
         """
         if not hook.is_enabled:
-            logger.warning(
-                "webhook %s is switched off, and stays so",
-                hook.webhook_id,
-                extra={"webhook_id": hook.webhook_id},
-            )
+            _warn(hook, "is switched off, and stays so")
         if _delivers(hook, wanted):
             return hook
         try:
@@ -294,6 +317,10 @@ class Webhooks:
         return hook
 
 
+def _warn(hook: Webhook, words: str) -> None:
+    logger.warning("webhook %s %s", hook.webhook_id, words, extra={"webhook_id": hook.webhook_id})
+
+
 def _both(hook: Webhook, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a webhook delivers and what is wanted, together."""
     events = [*hook.events, *(e for e in wanted["webhook_events"] if e not in hook.events)]
@@ -316,9 +343,24 @@ def _delivers(hook: Webhook, wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def _mark(url: str) -> str:
-    """Give the description by which `ensure` knows what it has made for a URL."""
-    return f"refold-async {hashlib.sha256(f'{url} default'.encode()).hexdigest()[:16]}"
+def _has_form(hook: Webhook, wanted: Mapping[str, Any]) -> bool:
+    """Tell whether what a webhook brings looks as is wanted."""
+    body = wanted.get("webhook_body")
+    if body is None:
+        return hook.type == "default"
+    return hook.type == "custom" and hook.raw.get("webhook_body") == body
+
+
+def _mark(url: str, *, outputs: bool) -> str:
+    """Give the description by which `ensure` knows what it has made for a URL, in one form."""
+    form = f"custom {protocol.OUTPUTS_BODY}" if outputs else "default"
+    return f"refold-async {hashlib.sha256(f'{url} {form}'.encode()).hexdigest()[:16]}"
+
+
+def _is_ours(hook: Webhook) -> bool:
+    """Tell whether `ensure` has made a webhook, in whichever form."""
+    marks = tuple(_mark(hook.url, outputs=outputs) for outputs in (False, True))
+    return (hook.description or "").startswith(marks)
 
 
 name_after("refold_async", Webhooks)

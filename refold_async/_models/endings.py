@@ -53,7 +53,7 @@ class ExecutionResult(Value, Generic[Out_co]):
         execution: the document, if it was read.
         error: `execution_error` of a sync run, or the output of the node that failed.
         headers: the sanitised request headers, with `include_headers`.
-        raw: the reply or document this was read from.
+        raw: the reply or document this was read from, or the delivery of a webhook that brought it.
     """
 
     execution_id: str | None

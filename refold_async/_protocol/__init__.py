@@ -40,8 +40,15 @@ from refold_async._protocol.requests import (
 from refold_async._protocol.templates import TEMPLATES
 
 if TYPE_CHECKING:
-    from refold_async._protocol.pushed import MAX_EVENT_BYTES, check_keys, read_event, signed_by
+    from refold_async._protocol.pushed import (
+        MAX_EVENT_BYTES,
+        check_keys,
+        read_event,
+        signed_by,
+        told_output,
+    )
     from refold_async._protocol.webhooks import (
+        OUTPUTS_BODY,
         create_webhook_request,
         delete_webhook_request,
         get_webhook_request,
@@ -53,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_EVENT_BYTES",
+    "OUTPUTS_BODY",
     "STARTING",
     "TEMPLATES",
     "Answer",
@@ -91,6 +99,7 @@ __all__ = [
     "rerun_request",
     "signed_by",
     "stop_request",
+    "told_output",
     "trigger_event_request",
     "update_webhook_request",
     "webhook_fields",

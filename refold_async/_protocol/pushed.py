@@ -7,7 +7,7 @@ import hmac
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -22,11 +22,15 @@ from refold_async._models import (
 )
 from refold_async._protocol.evidence import read_http_date
 
+_Unique = Callable[[list[tuple[str, Any]]], dict[str, Any]]
+
 MAX_EVENT_BYTES = 1024 * 1024
 _MAX_DEPTH = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_LABEL = 1_024
 _SIGNATURE = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_FIRST = re.compile(r'\s*\{\s*"event"\s*:\s*(?=\{)', re.ASCII)
+_SECOND = re.compile(r'\s*,\s*"workflow_response"\s*:', re.ASCII)
 
 
 def check_keys(api_key: str | Iterable[str]) -> tuple[str, ...]:
@@ -67,14 +71,15 @@ def read_event(body: bytes) -> WebhookEvent:
     """Read what was delivered.
 
     A `custom` template is understood as long as it still names the run: at the top, or in an
-    `event` of its own, then only there.
+    `event` of its own, then only there. One with `event` first and `workflow_response` second is
+    also understood where the latter has broken the JSON, or was cut.
 
     Raises:
         WebhookBodyError: it is no event; the message says what is missing.
 
     See: "Webhooks".
     """
-    document = _object(body)
+    document = _document(body)
     inner = document.get("event")
     if isinstance(inner, str) and inner.lstrip().startswith("{"):  # a template that quoted it
         inner = _object(inner.encode())
@@ -105,6 +110,33 @@ def read_event(body: bytes) -> WebhookEvent:
     return WebhookEvent(**about)
 
 
+def told_output(body: bytes) -> dict[str, Any] | list[Any] | None:
+    """Give the output that a delivery brings along, if it can be read in one way only.
+
+    The signature proves whose key it was, not where a field came from: an output is data of end
+    users, filled into a template. Pasted without escapes it may close the JSON, and name another
+    run or another end. So there are two members, the event first; no name occurs twice in an
+    object, however deep; and what an event is of is told inside the `event` alone.
+
+    Returns:
+        The output, an object or a list; None for a body that is in doubt, or brings none.
+
+    See: "Webhooks".
+    """
+    try:
+        document = _object(body, _unique)
+    except WebhookBodyError:
+        return None
+    if [*document] != ["event", "workflow_response"]:
+        return None
+    event, output = document.values()
+    if not isinstance(event, dict) or not isinstance(output, (dict, list)):
+        return None
+    # Two ids are two runs, unless they are the same.
+    run = event.get("instance_id")
+    return output if event.get("execution_id", run) == run else None
+
+
 def _workflow_event(run: str, facts: Mapping[str, Any], about: Mapping[str, Any]) -> WorkflowEvent:
     status = _text(facts, "status")
     return WorkflowEvent(
@@ -118,11 +150,45 @@ def _workflow_event(run: str, facts: Mapping[str, Any], about: Mapping[str, Any]
     )
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        return _object(body)
+    except WebhookBodyError:
+        document = _event_alone(body)
+        if document is None:
+            raise
+        return document
+
+
+def _event_alone(body: bytes) -> dict[str, Any] | None:
+    """Give the event that a body begins with, whatever the output behind it has done to the JSON.
+
+    It is a hint, as any other: an output that can't be filled in must not cost it.
+    """
+    text = body[:MAX_EVENT_BYTES].decode(errors="replace")
+    first = _FIRST.match(text)
+    if first is None or len(body) > MAX_EVENT_BYTES:
+        return None
+    try:
+        event, end = _STRICTLY.raw_decode(text, first.end())
+    except (ValueError, RecursionError):
+        return None
+    if not _SECOND.match(text, end):
+        return None
+    _check_depth(event)
+    return {"event": event}
+
+
+def _object(body: bytes, unique: _Unique | None = None) -> dict[str, Any]:
     if len(body) > MAX_EVENT_BYTES:
         raise WebhookBodyError(f"is longer than {MAX_EVENT_BYTES:,} bytes")
     try:
-        document = json.loads(body.decode(), parse_constant=_no_number, parse_float=_finite)
+        document = json.loads(
+            body.decode(),
+            object_pairs_hook=unique,
+            parse_constant=_no_number,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError):
         raise WebhookBodyError("is not JSON") from None
     if not isinstance(document, dict):
@@ -138,6 +204,17 @@ def _no_number(text: str) -> NoReturn:
 def _finite(text: str) -> float:
     number = float(text)
     return number if math.isfinite(number) else _no_number(text)
+
+
+_STRICTLY = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object in which a name occurs twice: two readers may see two values."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError(members)
+    return found
 
 
 def _check_depth(document: Any) -> None:

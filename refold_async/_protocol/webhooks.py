@@ -14,6 +14,8 @@ from refold_async._protocol.requests import JSON_HEADERS, Operation, Request
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+OUTPUTS_BODY = '{"event": {{event}}, "workflow_response": {{workflow_response}}}'
+"""The template of a body that brings the output: `told_output` reads what it gives."""
 _PATH = "/api/v2/public/webhook"
 _METHODS = ("POST", "PUT", "PATCH")
 _TYPES = ("default", "slack", "custom")

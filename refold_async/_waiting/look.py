@@ -82,7 +82,7 @@ class Look:
         if not progress.ended:
             if brief and (output := await self._peek(watch)) is not None:
                 if output.status is ExecutionStatus.COMPLETED:
-                    return _completed(watch, output)
+                    return completed(watch, output)
                 if not output.status.is_terminal and progress.told is None:
                     return None
             await self._read(watch)
@@ -164,7 +164,7 @@ class Look:
         return _ended(run, output.value) if out_of_patience else None
 
 
-def _completed(watch: Watch, output: Output) -> ExecutionResult[Any]:
+def completed(watch: Watch, output: Output) -> ExecutionResult[Any]:
     """Give the result of a run by its output alone, with the entry of a list that agrees."""
     told = watch.progress.told
     if told is not None and told.status is output.status:

@@ -18,8 +18,9 @@ from refold_async._errors import (
     clip,
 )
 from refold_async._logs import Log, about
-from refold_async._waiting.look import Look, without_output
+from refold_async._waiting.look import Look, completed, without_output
 from refold_async._waiting.pool import SLACK, Page, created_of
+from refold_async._waiting.watch import Hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
     from refold_async._models import Execution, ExecutionResult
+    from refold_async._protocol import Output
     from refold_async._stats import Counters
     from refold_async._waiting.planning import Planner
     from refold_async._waiting.pool import Account
     from refold_async._waiting.schedule import Schedule
+    from refold_async._waiting.unread import Unread
     from refold_async._waiting.watch import Watch
 
 logger = Log("waiting")
@@ -80,6 +83,7 @@ class Rounds:
         self._counters = counters
         self._patience = patience
         self.schedule: Schedule  # which calls `look_at`
+        self.unread: Unread | None = None  # once outputs may come with pushes
         self.learn: Callable[[Iterable[Execution]], None] = lambda _: None  # from list entries
 
     def pick(self, page: Page) -> Page:
@@ -171,7 +175,28 @@ class Rounds:
         if changed:
             watch.wake_readers()
 
+    def settle_unread(self, watch: Watch, workflow: str, output: Output) -> None:
+        """Settle a run by the output that came with its push, or have it compared with the read.
+
+        Args:
+            watch: the run, whose output somebody waits for.
+            workflow: what it runs, as it is known here and as the push told.
+            output: what the push told.
+        """
+        unread, refused = self.unread, self._policy.push is False
+        if unread is None or refused or not unread.takes(watch, workflow, output):
+            return
+        now = self._clock.monotonic()
+        watch.hint = watch.hint or Hint(now, now)
+        watch.progress.heard(output.status, now)
+        result = completed(watch, output)
+        self._planner.learn(watch, result.execution)
+        self._settle(watch, result)
+        self._arrange(watch)
+
     def _settle(self, watch: Watch, result: ExecutionResult[Any]) -> None:
+        if self.unread is not None and watch.claim is not None:
+            self.unread.compare(watch, watch.claim, result)
         watch.settle(result)
         self._counters.settled += 1
         if logger.is_enabled_for(logging.DEBUG):

@@ -14,6 +14,8 @@ from weakref import WeakValueDictionary
 
 from refold_async._clock import done_within, give_up, waiting, watched
 from refold_async._errors import ClientClosedError, RefoldError
+from refold_async._models import ExecutionStatus
+from refold_async._protocol import Output
 from refold_async._stats import WaitingStats
 from refold_async._waiting.look import Look
 from refold_async._waiting.planning import Planner
@@ -25,7 +27,7 @@ from refold_async._waiting.schedule import Schedule
 from refold_async._waiting.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from refold_async._clock import Clock
     from refold_async._config import PollPolicy
@@ -121,6 +123,7 @@ class Tracker:
             overdue=self._schedule.overdue(accounts),
             told_by_push=self._pushes.by_push,
             told_by_looks=self._pushes.by_looks,
+            settled_by_push=0 if self.rounds.unread is None else self.rounds.unread.settled,
             pushes_lost=self._pushes.lost_of_all,
         )
 
@@ -141,6 +144,39 @@ class Tracker:
         for watch in told:
             self._arrange(watch)
         return bool(told)
+
+    def expect_outputs(self) -> None:
+        """Be ready for outputs that pushes bring."""
+        from refold_async._waiting.unread import Unread  # noqa: PLC0415 - few are told so much
+
+        self.rounds.unread = self.rounds.unread or Unread()
+
+    def take_output(
+        self,
+        execution_id: str,
+        account: str | None,
+        workflow: str | None,
+        output: Any,
+        raw: Mapping[str, Any],
+    ) -> None:
+        """Take the output of a run that a verified push brought; the push itself is told as ever.
+
+        Whoever waits here for the output of exactly this run, of this account and workflow, may be
+        settled by it. It is not kept for anybody else.
+
+        Args:
+            execution_id: the run.
+            account: the linked account that it belongs to, as told.
+            workflow: what it runs, as told.
+            output: what it gave, as told, having completed; None if that could not be read.
+            raw: what was delivered.
+        """
+        watch = None if account is None else self.find(execution_id, account)
+        if watch is None or workflow is None or self._closed:
+            return
+        if watch.workflow == workflow and watch.wants_output:
+            told = Output(output, ExecutionStatus.COMPLETED, raw)
+            self.rounds.settle_unread(watch, workflow, told)
 
     def deafen(self) -> None:
         """Look as without pushes: those that are told elsewhere are not heard here."""

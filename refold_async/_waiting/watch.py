@@ -50,6 +50,7 @@ class Watch:
     contradicted: int = 0  # documents that denied the end a list had told
     document: bool = False  # the next look reads the whole document
     hint: Hint | None = None  # a push told of its end
+    claim: bytes | None = None  # the `imprint` of the output it brought, to be compared
     progress: Progress = attrs.field(factory=Progress)
     settled: Settlement | None = None
     ended: Settlement | None = None

@@ -127,6 +127,10 @@ def ensure(
     url: Url,
     events: EventNames = None,
     workflows: WorkflowIds = None,
+    outputs: Annotated[
+        bool,
+        typer.Option("--outputs", help="Have the outputs come along, too (experimental)."),
+    ] = False,
     base_url: BaseUrl = None,
     allow_insecure_http: InsecureHttp = False,
     as_json: AsJson = False,
@@ -137,7 +141,7 @@ def ensure(
     async def work(job: Job) -> int:
         job.interrupted = "interrupted; a webhook may have been made. Say it again to be sure"
         hook = await job.refold.webhooks.ensure(
-            url, events=_kinds(events), workflows=workflows or None
+            url, events=_kinds(events), workflows=workflows or None, outputs=outputs
         )
         return _show(hook, as_json=as_json)
 

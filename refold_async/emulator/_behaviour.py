@@ -72,6 +72,11 @@ class Behaviour:
         linked_accounts: The linked accounts there are; None for any that is named.
         token_lifetime: How long a session token is valid.
         refresh_lifetime: How long its refresh token is.
+        webhook_response: How `{{workflow_response}}` is filled into the body of a `custom` webhook:
+            as `json` (a text alone as it is), `stringified` into a text of JSON, `unescaped` in
+            its texts, escaped for `html`, `truncated` after 50 characters, `absent`, with
+            `null_as_empty` texts, its whole numbers as `doubles` have them, or with a member
+            `twice`.
         keepalive: After how many idle seconds the server closes a connection; None for an hour.
         keepalive_announced: Whether it says so, in whole seconds: `Keep-Alive: timeout=5`.
         clock_skew: Seconds by which the server's clock is ahead, in every time it tells.
@@ -130,6 +135,18 @@ class Behaviour:
     linked_accounts: frozenset[str] | None = attrs.field(default=None, converter=_accounts)
     token_lifetime: float = 7 * 86_400.0
     refresh_lifetime: float = 30 * 86_400.0
+
+    webhook_response: Literal[
+        "json",
+        "stringified",
+        "unescaped",
+        "html",
+        "truncated",
+        "absent",
+        "null_as_empty",
+        "doubles",
+        "twice",
+    ] = "json"
 
     keepalive: float | None = None
     keepalive_announced: bool = False

@@ -6,7 +6,6 @@ import hmac
 import json
 import math
 import random
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
@@ -18,6 +17,7 @@ import attrs
 from ._real_time import RealTime
 from ._runs import Run
 from ._subscriptions import ORGANISATION, RUN_EVENTS, Webhooks
+from ._templates import filled
 from ._time import VirtualTime
 
 _TICK = 0.01
@@ -26,7 +26,6 @@ _LOOKS = 200_000
 """Runs looked at per second."""
 _STOPPED = 0.05
 """Seconds between two looks at whether stopped deliveries go on."""
-_PLACE = re.compile(r"{{\s*([\w.]+)\s*}}")
 
 
 @attrs.frozen(kw_only=True)
@@ -102,6 +101,7 @@ class Pusher:
         api_key: The key that signs.
         now: The clock in epoch seconds.
         time: What pauses go by.
+        form: How outputs are filled into templates.
     """
 
     def __init__(
@@ -110,8 +110,10 @@ class Pusher:
         api_key: str,
         now: Callable[[], float],
         time: RealTime | VirtualTime,
+        form: str,
     ) -> None:
         self.pushes = Pushes()
+        self._form = form
         self._time = time
         self._webhooks = webhooks
         self._key = api_key.encode()
@@ -215,7 +217,7 @@ class Pusher:
     async def _deliver(self, hook: Mapping[str, Any], message: _Message) -> None:
         pushes = self.pushes
         await self._time.nap(self._random.uniform(*pushes.delay))
-        body = _body(hook, message)
+        body = self._body(hook, message)
         pause = pushes.backoff
         for attempt in range(1, pushes.retries + 2):
             while pushes.stopped:  # noqa: ASYNC110 - whoever changes it tells nobody
@@ -250,7 +252,7 @@ class Pusher:
     ) -> int | None:
         headers = {
             "Content-Type": "application/json",
-            **_headers(hook, message),
+            **self._headers(hook, message),
             "x-cobalt-signature": hmac.new(key, body, hashlib.sha256).hexdigest(),
         }
         if self._session is None:
@@ -267,6 +269,27 @@ class Pusher:
                 return answer.status
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return None
+
+    def _body(self, hook: Mapping[str, Any], message: _Message) -> bytes:
+        """The body: the event itself, or a template of the subscriber's filled in."""
+        template = hook.get("webhook_body")
+        if hook["webhook_type"] != "custom" or template is None:
+            return json.dumps(message.document).encode()
+        if not isinstance(template, str):
+            template = json.dumps(template)
+        return filled(template, message.document, message.output, self._form).encode(
+            errors="replace"
+        )
+
+    def _headers(self, hook: Mapping[str, Any], message: _Message) -> dict[str, str]:
+        """The subscriber's own headers, templates as well in a `custom` webhook."""
+        headers: Mapping[str, str] = hook.get("webhook_headers", {})
+        if hook["webhook_type"] != "custom":
+            return {**headers}
+        return {
+            name: filled(str(value), message.document, message.output)
+            for name, value in headers.items()
+        }
 
     def _message(self, run: Run, event: str, status: str) -> _Message:
         now = self._now()
@@ -288,33 +311,3 @@ class Pusher:
             execution_id=run.execution_id,
             output=run.output(now),
         )
-
-
-def _body(hook: Mapping[str, Any], message: _Message) -> bytes:
-    """The body: the event itself, or a template of the subscriber's filled in."""
-    template = hook.get("webhook_body")
-    if hook["webhook_type"] != "custom" or template is None:
-        return json.dumps(message.document).encode()
-    if not isinstance(template, str):
-        template = json.dumps(template)
-    return _filled(template, message).encode()
-
-
-def _headers(hook: Mapping[str, Any], message: _Message) -> dict[str, str]:
-    """The subscriber's own headers, templates as well in a `custom` webhook."""
-    headers: Mapping[str, str] = hook.get("webhook_headers", {})
-    if hook["webhook_type"] != "custom":
-        return {**headers}
-    return {name: _filled(str(value), message) for name, value in headers.items()}
-
-
-def _filled(template: str, message: _Message) -> str:
-    values = {"event": message.document, "workflow_response": message.output}
-
-    def fill(place: re.Match[str]) -> str:
-        value: Any = values
-        for name in place[1].split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return value if isinstance(value, str) else json.dumps(value)
-
-    return _PLACE.sub(fill, template)

@@ -77,7 +77,8 @@ class Emulator:
         self._performances = Performances(self._now, self._time)
         self._state = State(self.behaviour, self._now, self._performances.begin)
         self._service = Service(self.behaviour, api_key, self._state, self._performances)
-        self._pusher = Pusher(self._service.webhooks, api_key, self._now, self._time)
+        form = self.behaviour.webhook_response
+        self._pusher = Pusher(self._service.webhooks, api_key, self._now, self._time, form)
         self._state.started = self._started
         self._state.changed = self._performances.decided = self._changed
         self._prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""

@@ -110,6 +110,7 @@ NOT_ASKED: dict[str, str] = {
     "rate_limit": "it takes a flood to find out",
     "rate_limit_counts_reads": "it takes a flood to find out",
     "capacity": "it takes a flood to find out",
+    "webhook_response": "it takes an address that the service can reach",
 }
 """The switches that are not told, and why."""
 

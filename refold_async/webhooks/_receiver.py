@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from refold_async._errors import ConfigError, WebhookBodyError, WebhookSignatureError, clip
 from refold_async._logs import Log, about
-from refold_async._protocol import check_keys, read_event, signed_by
+from refold_async._models import ExecutionStatus, WebhookEventKind, WorkflowEvent
+from refold_async._protocol import check_keys, read_event, signed_by, told_output
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -24,6 +25,7 @@ BODY_WITHIN = 2.0
 """Seconds in which the whole body has to come."""
 _KEPT_AT_MOST = 1_000
 """Events that `on_event` may have under way; beyond, the service is asked to deliver again."""
+_OUTPUT = b'"workflow_response"'
 _ENVIRONMENTS = {"pk": "production", "tk": "test"}
 
 
@@ -79,6 +81,8 @@ class Receiver:
         self._refold = refold
         self._keys = keys
         self._on_event = on_event
+        ready = getattr(refold, "_ready_for_outputs", None)  # imports what it takes
+        self._take_output: Callable[[WorkflowEvent, Any], None] | None = ready and ready()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, body: bytes, signature: str | None) -> Verdict:
@@ -97,6 +101,8 @@ class Receiver:
                 "a delivery was refused: it is of environment %s", clip(event.environment, 40)
             )
             return Verdict.NOT_SIGNED
+        if key in self._refold.webhook_keys:
+            self._hand_over_output(event, body)
         self._refold.notify(event)
         if self._on_event is None:
             return Verdict.TAKEN
@@ -107,6 +113,27 @@ class Receiver:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return Verdict.TAKEN
+
+    def _hand_over_output(self, event: WebhookEvent, body: bytes) -> None:
+        """Let the client have the output that a run's delivery brings along, if it does."""
+        take = self._take_output
+        if take is not None and _tells_success(event) and _brings_output(event, body):
+            take(event, told_output(body))
+
+
+def _brings_output(event: WebhookEvent, body: bytes) -> bool:
+    """Tell whether a delivery is meant to bring an output, also where that can't be read."""
+    members = [*event.raw]
+    return members in (["event"], ["event", "workflow_response"]) and _OUTPUT in body
+
+
+def _tells_success(event: WebhookEvent) -> TypeGuard[WorkflowEvent]:
+    """Tell whether an event says in both ways that its run has completed."""
+    return (
+        isinstance(event, WorkflowEvent)
+        and event.kind == WebhookEventKind.WORKFLOW_COMPLETED
+        and event.status is ExecutionStatus.COMPLETED
+    )
 
 
 async def _pass_on(

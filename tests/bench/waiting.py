@@ -1,10 +1,9 @@
 """What waiting costs, at the wire: reads per run, and how late its end is known.
 
-Ours, and ours told by webhooks, beside the loop people write (`/response` every 3 s) and
-exponential backoff per handle. The
-service is a process of its own. Its clock and the client's run several times as fast as the wall's,
-so that a run of 12 s passes sooner; all figures are in their seconds. A read takes 0.1 s of them, a
-delivery 0.02 s.
+Ours, and ours told by webhooks, with outputs and without, beside the loop people write
+(`/response` every 3 s) and exponential backoff per handle. The service is a process of its own. Its
+clock and the client's run several times as fast as the wall's, so that a run of 12 s passes sooner;
+all figures are in their seconds. A read takes 0.1 s of them, a delivery 0.02 s.
 
 A *read* is any request made to learn that a run has ended; for the loops, the last of them brings
 the output along. *All reads* counts ours for the outputs as well, and those a webhook is the reason
@@ -103,6 +102,10 @@ class Bench:
 
     async def told(self, handle: ExecutionHandle[Any]) -> None:
         """Await the handle, too: the webhook's route stands beside it."""
+        await handle
+
+    async def told_all(self, handle: ExecutionHandle[Any]) -> None:
+        """Await the handle, once more: the webhook brings the output along."""
         await handle
 
     async def every_3_s(self, handle: ExecutionHandle[Any]) -> None:
@@ -205,7 +208,8 @@ async def measure(scenario: Scenario, strategy: str) -> Row:
             clock=clock,
         ) as refold:
             bench = Bench(scenario, clock, refold)
-            async with subscribed(refold) if strategy == "told" else nullcontext():
+            route = subscribed(refold, outputs=strategy == "told_all")
+            async with route if strategy.startswith("told") else nullcontext():
                 row = await bench.play(getattr(Bench, strategy))
         service.stdin.write(b"\n")
         ends: dict[str, float] = json.loads(await service.stdout.readline())
@@ -218,7 +222,7 @@ async def measure(scenario: Scenario, strategy: str) -> Row:
 
 
 @asynccontextmanager
-async def subscribed(refold: RefoldClient) -> AsyncIterator[None]:
+async def subscribed(refold: RefoldClient, *, outputs: bool) -> AsyncIterator[None]:
     """Serve the client's webhook on this loop, and have the service deliver there."""
     app = web.Application()
     app.router.add_post("/", webhooks.aiohttp_handler(refold))
@@ -227,7 +231,7 @@ async def subscribed(refold: RefoldClient) -> AsyncIterator[None]:
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        await refold.webhooks.create(f"http://127.0.0.1:{site.port}/")
+        await refold.webhooks.ensure(f"http://127.0.0.1:{site.port}/", outputs=outputs)
         yield
     finally:
         await runner.cleanup()
@@ -240,6 +244,7 @@ def _delays(moments: dict[str, float], ends: dict[str, float]) -> list[float]:
 STRATEGIES = {
     "ours": "ours",
     "webhooks": "told",
+    "webhooks, outputs": "told_all",
     "/response every 3 s": "every_3_s",
     "backoff 0.5 to 10 s": "backoff",
 }

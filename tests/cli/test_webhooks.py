@@ -88,6 +88,13 @@ async def test_ensure_said_twice_makes_one(
     assert documents(gone.out) == [{"webhook_id": document["webhook_id"], "deleted": True}]
 
 
+async def test_ensure_may_have_outputs_come_along(here: Refold, service: Service) -> None:
+    """It is a webhook of another type."""
+    told = await here("webhooks", "ensure", URL, "--outputs", "--json", **service)
+    [document] = documents(told.out)
+    assert document["type"] == "custom"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 URL = "https://service.example/refold/webhooks"
+TEMPLATE = '{"event": {{event}}, "workflow_response": {{workflow_response}}}'
 MISSING = "6a314c54d4616e99e7fa5aff"
 
 
@@ -317,3 +318,63 @@ class TestEnsure:
             found = await refold.webhooks.ensure(URL)
         assert not found.is_enabled
         assert "switched off" in caplog.text
+
+
+class TestEnsureOutputs:
+    """A webhook that brings outputs is one of its own, told from the other by its mark."""
+
+    async def test_it_is_made_with_its_template_and_found_again(self) -> None:
+        """Workers that start at once agree on one of them, too."""
+        async with Emulator(skip_time=True) as emulator, two(emulator) as (one, other):
+            made, found = await asyncio.gather(
+                one.webhooks.ensure(URL, outputs=True), other.webhooks.ensure(URL, outputs=True)
+            )
+            assert found == made == await one.webhooks.ensure(URL, outputs=True)
+            assert await one.webhooks.list() == [made]
+            assert (made.type, made.events) == ("custom", WORKFLOW_EVENTS)
+            assert made.raw["webhook_body"] == TEMPLATE
+
+    @pytest.mark.parametrize("first", [False, True])
+    async def test_the_other_one_stays_and_is_named(
+        self, caplog: pytest.LogCaptureFixture, first: bool
+    ) -> None:
+        """Another release may rely on it, in a rolling deployment and after a rollback."""
+        async with Emulator(skip_time=True) as emulator, emulator.client() as refold:
+            old = await refold.webhooks.ensure(URL, outputs=first)
+            with caplog.at_level(logging.WARNING, "refold_async"):
+                new = await refold.webhooks.ensure(URL, outputs=not first)
+            assert f"webhook {old.webhook_id} is of an ensure() with other outputs" in caplog.text
+            assert {hook.webhook_id for hook in await refold.webhooks.list()} == {
+                old.webhook_id,
+                new.webhook_id,
+            }
+            assert await refold.webhooks.ensure(URL, outputs=first) == old
+            caplog.clear()
+            await refold.webhooks.delete(old.webhook_id)
+            assert await refold.webhooks.ensure(URL, outputs=not first) == new
+            assert not caplog.records
+
+    async def test_what_people_made_serves_if_it_brings_the_same(self) -> None:
+        """Else it is a clear error, and stays as it is."""
+        async with Emulator(skip_time=True) as emulator, emulator.client() as refold:
+            theirs = await refold.webhooks.create(URL)
+            with pytest.raises(ConfigError, match=f"{theirs.webhook_id}.*workflow_response"):
+                await refold.webhooks.ensure(URL, outputs=True)
+            assert await refold.webhooks.list() == [theirs]
+            await refold.webhooks.delete(theirs.webhook_id)
+            theirs = await refold.webhooks.create(URL, type="custom", body=TEMPLATE)
+            assert await refold.webhooks.ensure(URL, outputs=True) == theirs
+            with pytest.raises(ConfigError, match="default form"):
+                await refold.webhooks.ensure(URL)
+
+    async def test_one_whose_template_was_changed_is_named(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Somebody had a reason: it stays so, and runs are read."""
+        async with Emulator(skip_time=True) as emulator, emulator.client() as refold:
+            made = await refold.webhooks.ensure(URL, outputs=True)
+            await refold.webhooks.update(made.webhook_id, body="{{event}}")
+            with caplog.at_level(logging.WARNING, "refold_async"):
+                found = await refold.webhooks.ensure(URL, outputs=True)
+            assert found.raw["webhook_body"] == "{{event}}"
+            assert f"webhook {made.webhook_id} was changed by somebody" in caplog.text
