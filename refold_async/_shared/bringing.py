@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
 from refold_async._checks import check_id
+from refold_async._clock import waiting
 from refold_async._errors import (
     ClientClosedError,
     ConfigError,
@@ -55,6 +56,13 @@ class _TakenOver(RefoldError):  # noqa: N818 - a signal between the transport an
     """Somebody else has the key by now: nothing leaves."""
 
 
+class Doubt(NamedTuple):
+    """What was sent here under a key and came to nobody knows what; in monotonic seconds."""
+
+    since: float  # from which on it may have started a run
+    over_at: float  # by which it has, or hasn't, and the list shows which
+
+
 class Generations:
     """What is known of Redis' memory: a Redis that was emptied has forgotten who had sent."""
 
@@ -88,7 +96,7 @@ class Bringing:
         policy: of the start.
         later: does something for which nobody waits.
         told: hears what became of a start whose callers had left.
-        doubt: seconds ago that an earlier start here came to nobody knows what.
+        doubt: of an earlier start here that came to nobody knows what.
     """
 
     def __init__(
@@ -101,7 +109,7 @@ class Bringing:
         *,
         later: Callable[[Coroutine[Any, Any, object]], object],
         told: Callable[[ExecutionHandle[Any] | None], object],
-        doubt: float | None,
+        doubt: Doubt | None,
     ) -> None:
         self.asked = asked
         self.keys = keys
@@ -115,18 +123,18 @@ class Bringing:
         self._doubt = doubt
         timeouts = starter.services.api.timeouts
         self._bound = timeouts.connect + timeouts.read  # by which our own request is over
-        self._hold = self._bound + policy.settle  # and its run is in the list
+        self.hold = self._bound + policy.settle  # and its run is in the list
         self._clock = starter.services.clock
         self._began = self._clock.monotonic()
         self._watched = ("", 0.0)  # the last state, and since when, in monotonic seconds
         self._claim: Claim | None = None
         if keys is not None:
-            self._claim = Claim(keys, asked, hold=self._hold, clock=self._clock, later=later)
+            self._claim = Claim(keys, asked, hold=self.hold, clock=self._clock, later=later)
 
     @property
     def has_left(self) -> bool:
         """Whether a run may have begun, here or elsewhere, or may still."""
-        return self.elsewhere or self.left_here
+        return self.elsewhere or self.left_here or self._doubt is not None
 
     @property
     def left_here(self) -> bool:
@@ -146,7 +154,7 @@ class Bringing:
         try:
             return await self._by_state(self._claim)
         except SharedStateError:
-            if not self.asked.options.looks or self.has_left:
+            if not self.asked.options.looks or self.elsewhere or self.left_here:
                 raise
             logger.warning(
                 "Redis is away: whether %s has started is looked up",
@@ -219,7 +227,7 @@ class Bringing:
         """Start what we have claimed; None if it was taken over before it left."""
         renewing = asyncio.ensure_future(claim.renew())
         try:
-            found = await self._after_a_loss(state)
+            found = await self._after_a_loss(state) or await self._after_a_doubt()
             if found is not None:
                 return self._adopted(found)
             handle = await self._send(lambda: self._leave(claim))
@@ -253,9 +261,9 @@ class Bringing:
     async def _after_a_loss(self, state: KeyState) -> Found | None:
         """Look before sending, if Redis may have forgotten that somebody has sent."""
         within = self.asked.options.within
-        young = state.age < self._hold
+        young = state.age < self.hold
         if young:
-            left = self._hold - state.age
+            left = self.hold - state.age
             logger.info(
                 "this Redis remembers the last %.3g s only: %s waits for %.3g s and is looked for",
                 state.age,
@@ -269,23 +277,47 @@ class Bringing:
         ):
             return None
         waited = self._clock.monotonic() - self._began
-        found = await self._look(within, proof=2 * self._hold + waited, none_was_sent=True)
+        found = await self._look(within, proof=2 * self.hold + waited, none_was_sent=True)
         if found.finding is Finding.ABSENT or (found.finding is Finding.UNPROVEN and not young):
             return None
         return found
 
     async def _look_for_sent(self, ago: float) -> Found:
-        """Look for what another process has sent; a list that can't be read proves nothing.
+        """Look for what another process has sent.
 
         Any run of the key counts, whenever Redis says that it was sent: its clock may have been
         set. Absence is proven for as long ago as it may have been.
         """
+        return await self._look_for_lost(max(self.asked.options.within, ago), ago)
+
+    async def _look_for_lost(self, since: float, proof: float) -> Found:
+        """Look for what may have started; a list that can't be read proves nothing."""
         try:
-            return await self._look(max(self.asked.options.within, ago), proof=ago)
+            return await self._look(since, proof=proof)
         except ClientClosedError:
             raise
         except RefoldError as error:
             raise outcome_unknown(self.asked.request, 1, error, None) from error
+
+    async def _after_a_doubt(self) -> Found | None:
+        """Look for what was sent here and may have started; absent proves nothing before its time.
+
+        Until then the list may not show it yet.
+        """
+        if self._doubt is None:
+            return None
+        pause = max(self._policy.settle, _FIRST)
+        while True:
+            now = self._clock.monotonic()
+            left, ago = self._doubt.over_at - now, now - self._doubt.since
+            found = await self._look_for_lost(self.asked.options.within, ago)
+            if found.finding in {Finding.FOUND, Finding.AMBIGUOUS}:
+                return found
+            if left <= 0 or self._starter.reconciler.tags_visible is False:
+                return None if found.finding is Finding.ABSENT else found
+            with waiting(self._clock, "what may have started under a key of `once`"):
+                await self._pause(min(pause, left))
+            pause *= 2
 
     def _adopted(self, found: Found) -> ExecutionHandle[Any]:
         """Give the run that a look has found."""
@@ -300,12 +332,13 @@ class Bringing:
 
     async def _by_looking(self) -> ExecutionHandle[Any]:
         """Start it, unless it is found among the newest runs: without Redis that is all."""
-        found = await self._look(self.asked.options.within, proof=self._doubt or 0.0)
-        if found.execution_id is not None:
+        found = await self._after_a_doubt()
+        if found is None and self._doubt is None:
+            found = await self._look(self.asked.options.within, proof=0.0)
+            if found.finding in {Finding.ABSENT, Finding.UNPROVEN}:
+                found = None
+        if found is not None:
             return self._adopted(found)
-        doubtful = self._doubt is not None and found.finding is not Finding.ABSENT
-        if found.finding is Finding.AMBIGUOUS or doubtful:
-            raise self._unknown(found)
         return await self._send(None)
 
     # -- both --------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from refold_async._errors import (
 )
 from refold_async._handle import ExecutionHandle
 from refold_async._logs import Log
-from refold_async._shared.bringing import Bringing, Generations, attached
+from refold_async._shared.bringing import Bringing, Doubt, Generations, attached
 from refold_async._shared.keys import Keys
 from refold_async._shared.link import Link
 from refold_async._telemetry import callers_trace
@@ -76,7 +76,7 @@ class Once:
         self._generations = Generations()
         self._under_way: dict[tuple[str, bool], _Start] = {}
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._doubtful: OrderedDict[str, float] = OrderedDict()  # since when nobody knows
+        self._doubtful: OrderedDict[str, Doubt] = OrderedDict()  # what may have started
         self._leaving: dict[str, asyncio.Future[None]] = {}  # what goes on without its callers
         self._tasks: set[asyncio.Future[object]] = set()
         self._asked_about_memory = False
@@ -119,7 +119,6 @@ class Once:
         if start is not None:
             asked.check(start.bringing.asked.fingerprint)
             return start, False
-        doubted = self._doubtful.get(asked.tag)
         bringing = Bringing(
             asked,
             starter,
@@ -127,19 +126,19 @@ class Once:
             self._generations,
             policy or starter.services.api.policy,
             later=self._later,
-            told=lambda handle: self._told(asked, handle),
-            doubt=None if doubted is None else self._clock.monotonic() - doubted,
+            told=lambda handle: self._told(bringing, handle),
+            doubt=self._doubtful.get(asked.tag),
         )
         if bringing.keys is not None and not self._asked_about_memory:
             self._asked_about_memory = True
             self._later(self._check_memory(bringing.keys))
         task = asyncio.get_running_loop().create_task(bringing.bring(), context=callers_trace())
         start = self._under_way[key] = _Start(bringing, task)
-        task.add_done_callback(lambda task: self._ended(key, asked, task))
+        task.add_done_callback(lambda task: self._ended(key, bringing, task))
         return start, True
 
     def _ended(
-        self, key: tuple[str, bool], asked: Asked, task: asyncio.Task[ExecutionHandle[Any]]
+        self, key: tuple[str, bool], bringing: Bringing, task: asyncio.Task[ExecutionHandle[Any]]
     ) -> None:
         start = self._under_way.get(key)
         if start is not None and start.task is task:
@@ -147,9 +146,9 @@ class Once:
         if task.cancelled():
             return
         if isinstance(task.exception(), ExecutionOutcomeUnknownError):
-            self._doubt(asked)
+            self._doubt(bringing)
         elif task.exception() is None:
-            self._remember(asked, task.result())
+            self._remember(bringing.asked, task.result())
 
     def _remember(self, asked: Asked, handle: ExecutionHandle[Any]) -> None:
         if handle.execution_id is not None:
@@ -159,9 +158,13 @@ class Once:
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
 
-    def _doubt(self, asked: Asked) -> None:
-        """Remember that a run may have been started; the first such moment counts."""
-        self._doubtful.setdefault(asked.tag, self._clock.monotonic() - _LONGEST_START)
+    def _doubt(self, bringing: Bringing) -> None:
+        """Remember that a run may have begun: since the first such moment, until the last."""
+        now, tag = self._clock.monotonic(), bringing.asked.tag
+        doubt = self._doubtful.get(tag) or Doubt(now - _LONGEST_START, now)
+        if bringing.left_here:
+            doubt = doubt._replace(over_at=now + bringing.hold)
+        self._doubtful[tag] = doubt
         if len(self._doubtful) > _REMEMBERED:
             self._doubtful.popitem(last=False)
 
@@ -202,13 +205,13 @@ class Once:
         elif not (start.taken or start.task.cancelled() or start.task.exception()):
             starter.orphan(start.task.result(), "execute left as it started")
 
-    def _told(self, asked: Asked, handle: ExecutionHandle[Any] | None) -> None:
+    def _told(self, bringing: Bringing, handle: ExecutionHandle[Any] | None) -> None:
         """Take note of what became of a start whose callers had left."""
-        if handle is None:
-            self._doubt(asked)
-        else:
-            self._remember(asked, handle)
-        self._gone(asked)
+        if handle is not None:
+            self._remember(bringing.asked, handle)
+        elif bringing.left_here:
+            self._doubt(bringing)
+        self._gone(bringing.asked)
 
     def _gone_unless_left(self, bringing: Bringing) -> None:
         if not bringing.left_here:

@@ -343,17 +343,68 @@ async def test_without_redis_a_process_shares_one_start_at_best(
 async def test_a_process_does_not_send_again_what_may_have_started(
     connect: Callable[..., RefoldClient],
 ) -> None:
-    """Its list lags; once it shows the run, the key attaches to it."""
-    async with Emulator(behaviour=Behaviour(list_lag=0.5)) as emulator:
+    """Absence is no proof while the list may lag: the next caller waits, and attaches."""
+    async with Emulator(skip_time=True, behaviour=Behaviour(list_lag=30)) as emulator:
         emulator.workflow(WORKFLOW, slug="s")(dict)
-        refold = connect(emulator, retry=RetryPolicy(wait=0, settle=0.01))
+        refold = connect(emulator)
+        await refold.execute(WORKFLOW, slug="s")
+        await emulator.time.sleep(60)  # the list shows tags
         emulator.faults.script("execute", Fault(drop="after"))
-        for _ in range(2):
+        for limit in (None, 5):
             with pytest.raises(ExecutionOutcomeUnknownError):
-                await ask(refold, once_scope="process")
-        await asyncio.sleep(0.5)
+                await ask(refold, once_scope="process", timeout=limit)
         assert (await ask(refold, once_scope="process")).attached
-        assert len(emulator.runs) == 1
+        assert len(emulator.runs) == 2
+
+
+async def test_what_a_process_has_not_found_after_the_hold_is_started_then(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """The request is over, and its run would be in the list: 41 seconds by default."""
+    async with Emulator(skip_time=True) as emulator:
+        emulator.workflow(WORKFLOW, slug="s")(dict)
+        refold = connect(emulator)
+        await refold.execute(WORKFLOW, slug="s")
+        emulator.faults.script("execute", Fault(drop="before"))
+        with pytest.raises(ExecutionOutcomeUnknownError):
+            await ask(refold, once_scope="process")
+        began = emulator.time.monotonic()
+        assert not (await ask(refold, once_scope="process")).attached
+        assert emulator.time.monotonic() - began == pytest.approx(40, abs=3)
+        assert len(emulator.runs) == 2
+
+
+async def test_what_was_refused_after_its_caller_had_left_is_in_no_doubt(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """The next one starts it at once."""
+    refold = connect(emulator)
+    emulator.faults.script("execute", Fault(delay=0.1, status=400))
+    call = asyncio.create_task(ask(refold, once_scope="process"))
+    await until(lambda: emulator.counts["execute"] == 1)
+    call.cancel()
+    handle = await asyncio.wait_for(ask(refold, once_scope="process"), 10)
+    assert (handle.attached, len(emulator.runs)) == (False, 1)
+
+
+async def test_a_doubt_holds_for_redis_too(
+    sharing: Sharing,
+    emulator: Emulator,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was sent while Redis was away is not sent again because Redis knows nothing of it."""
+    monkeypatch.setattr(bringing, "_FORGETFUL", 0.0)
+    refold = sharing(redis_server)
+    await ask(refold, "earlier")
+    redis_server.freeze()
+    emulator.faults.script("execute", Fault(drop="after"))
+    emulator.faults.script("list_executions", None, None, *[Fault(status=401)] * 3)
+    with pytest.raises(ExecutionOutcomeUnknownError):
+        await ask(refold, once_fallback="look")
+    redis_server.thaw()
+    assert (await until_it_works(refold)).attached
+    assert len(emulator.runs) == 2
 
 
 # -- what is refused ------------------------------------------------------------------------------
