@@ -329,9 +329,9 @@ class RefoldClient(FanOut):
                 the run that was started under this key, by whichever process, whatever came of it.
                 Needs `shared=`; the limits are in "Many workers, many machines".
             once_within: seconds (or a timedelta) for which a key counts; the same in all processes.
-            once_scope: `"process"` asks for no Redis: calls of this process share one start, and
-                a run with the key's tag among the newest 20 pages of the list is attached to. Best
-                effort.
+            once_scope: `"process"` asks for no Redis: calls on this event loop share one start, by
+                whichever client of this credential, and a run with the key's tag among the newest
+                20 pages of the list is attached to. Best effort.
             once_fallback: `"look"` does that while Redis is away, instead of raising an error.
             timeout: seconds (or a timedelta) for all of it: slot, attempts and pauses.
             retry: another policy than the client's for this call.

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from refold_async._checks import check_id
-from refold_async._clock import waiting
 from refold_async._errors import (
     ClientClosedError,
     ConfigError,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from refold_async._handle import ExecutionHandle
     from refold_async._shared.asked import Asked
     from refold_async._shared.keys import Keys, KeyState
+    from refold_async._shared.memory import Doubt
     from refold_async._starting import Found, Starter
 
 logger = Log("shared")
@@ -54,13 +54,6 @@ PAGES = 20
 
 class _TakenOver(RefoldError):  # noqa: N818 - a signal between the transport and this module
     """Somebody else has the key by now: nothing leaves."""
-
-
-class Doubt(NamedTuple):
-    """What was sent here under a key and came to nobody knows what; in monotonic seconds."""
-
-    since: float  # from which on it may have started a run
-    over_at: float  # by which it has, or hasn't, and the list shows which
 
 
 class Generations:
@@ -315,8 +308,7 @@ class Bringing:
                 return found
             if left <= 0 or self._starter.reconciler.tags_visible is False:
                 return None if found.finding is Finding.ABSENT else found
-            with waiting(self._clock, "what may have started under a key of `once`"):
-                await self._pause(min(pause, left))
+            await self._pause(min(pause, left))
             pause *= 2
 
     def _adopted(self, found: Found) -> ExecutionHandle[Any]:

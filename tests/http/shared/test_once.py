@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import (
+    ClientClosedError,
     ConfigError,
     ExecutionOutcomeUnknownError,
     PayloadError,
@@ -21,7 +22,7 @@ from refold_async import (
 )
 from refold_async._shared import bringing
 from refold_async.emulator import Behaviour, Emulator, Fault
-from tests.http.shared.conftest import WORKFLOW
+from tests.http.shared.conftest import WORKFLOW, as_process
 from tests.support.endings import until
 
 if TYPE_CHECKING:
@@ -333,11 +334,88 @@ async def test_without_redis_a_process_shares_one_start_at_best(
     connect: Callable[..., RefoldClient], emulator: Emulator
 ) -> None:
     """Its calls share it, and another process finds its tag in the list."""
-    refold, other = connect(emulator), connect(emulator)
+    refold, other = connect(emulator), as_process(connect(emulator))
     handles = await asyncio.gather(*(ask(refold, once_scope="process") for _ in range(5)))
     found = await ask(other, once_scope="process")
     assert {handle.execution_id for handle in [*handles, found]} == {emulator.runs[0].execution_id}
     assert (found.attached, len(emulator.runs)) == (True, 1)
+
+
+async def test_clients_of_one_process_share_one_start_without_redis(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """Whichever client asks, at the same moment or when the one that started is closed."""
+    emulator.faults.script("execute", Fault(delay=0.1))
+    clients = [connect(emulator) for _ in range(3)]
+    handles = await asyncio.gather(*(ask(refold, once_scope="process") for refold in clients * 2))
+    await asyncio.gather(*(refold.aclose() for refold in clients))
+    handles.append(await ask(connect(emulator), once_scope="process"))
+    assert {handle.execution_id for handle in handles} == {emulator.runs[0].execution_id}
+    assert (sum(not handle.attached for handle in handles), len(emulator.runs)) == (1, 1)
+    with pytest.raises(PayloadError):
+        await ask(connect(emulator), once_scope="process", payload={"other": 1})
+
+
+async def test_a_client_takes_over_from_one_that_is_closed_with_nothing_sent(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """It waited for a slot, and so did all who wait for it."""
+    first, second = connect(emulator, max_connections=1), connect(emulator)
+    emulator.faults.script("execute", Fault(delay=0.5))
+    holding = asyncio.create_task(first.execute(WORKFLOW, slug="s"))
+    await until(lambda: emulator.counts["execute"] == 1)
+    calls = [asyncio.create_task(ask(each, once_scope="process")) for each in (first, second)]
+    await until(lambda: first.stats.budget.waiting["start"] == 1)
+    await first.aclose()
+    with pytest.raises(ClientClosedError):
+        await calls[0]
+    assert not (await asyncio.wait_for(calls[1], 10)).attached
+    await asyncio.wait([holding])
+
+
+async def test_what_a_closed_client_may_have_started_is_found_by_the_next(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """It doubts what the other one has left."""
+    emulator.faults.script("execute", Fault(delay=0.3))
+    first, second = connect(emulator), connect(emulator)
+    call = asyncio.create_task(ask(first, once_scope="process"))
+    await until(lambda: emulator.counts["execute"] == 1)
+    other = asyncio.create_task(ask(second, once_scope="process"))
+    await first.aclose()
+    with pytest.raises(ExecutionOutcomeUnknownError):
+        await call
+    handle = await asyncio.wait_for(other, 30)
+    assert (handle.attached, len(emulator.runs)) == (True, 1)
+
+
+async def test_closing_ends_the_wait_for_the_start_of_another_client(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """Which goes on."""
+    emulator.faults.script("execute", Fault(delay=0.5))
+    first, second = connect(emulator), connect(emulator)
+    call = asyncio.create_task(ask(first, once_scope="process"))
+    await until(lambda: emulator.counts["execute"] == 1)
+    other = asyncio.create_task(ask(second, once_scope="process"))
+    await asyncio.sleep(0.01)
+    await second.aclose()
+    with pytest.raises(ExecutionOutcomeUnknownError):
+        await asyncio.wait_for(other, 0.3)
+    assert not (await call).attached
+
+
+async def test_scopes_that_are_mixed_share_one_start(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one client, at the same moment; the list can't tell them."""
+    monkeypatch.setattr(bringing, "_FORGETFUL", 0.0)
+    scopes = [{"once_scope": "process"}, {}, {"once_fallback": "look"}, {"once_scope": "process"}]
+    async with Emulator(behaviour=Behaviour(list_lag=60)) as emulator:
+        emulator.workflow(WORKFLOW, slug="s")(dict)
+        refold = sharing(base_url=emulator.base_url)
+        handles = await asyncio.gather(*(ask(refold, **scope) for scope in scopes))
+        assert len({handle.execution_id for handle in handles}) == len(emulator.runs) == 1
 
 
 async def test_a_process_does_not_send_again_what_may_have_started(
