@@ -8,6 +8,7 @@ who says nothing more is looked for in the list of runs, and sent again only if 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,7 @@ class Bringing:
         self.asked = asked
         self.keys = keys
         self.care: Care | None = None  # of what is sent here
+        self.age = 0.0  # seconds since the run was started, if that was not here
         self.elsewhere = False  # whether another process may have sent it
         self._starter = starter
         self._generations = generations
@@ -166,6 +168,7 @@ class Bringing:
             asked.check(state.fingerprint)
             self._check_sense(state)
             if state.kind == STARTED:
+                self.age = max(state.since, 0.0)
                 return self._attached(state.execution_id)
             if state.owner == claim.owner:
                 self.elsewhere = False
@@ -270,7 +273,8 @@ class Bringing:
         ):
             return None
         waited = self._clock.monotonic() - self._began
-        found = await self._look(within, proof=2 * self.hold + waited, none_was_sent=True)
+        proof = 2 * self.hold + waited
+        found = await self._look(within, proof=proof, counts=within, none_was_sent=True)
         if found.finding is Finding.ABSENT or (found.finding is Finding.UNPROVEN and not young):
             return None
         return found
@@ -281,12 +285,12 @@ class Bringing:
         Any run of the key counts, whenever Redis says that it was sent: its clock may have been
         set. Absence is proven for as long ago as it may have been.
         """
-        return await self._look_for_lost(max(self.asked.options.within, ago), ago)
+        return await self._look_for_lost(max(self.asked.options.within, ago), ago, math.inf)
 
-    async def _look_for_lost(self, since: float, proof: float) -> Found:
+    async def _look_for_lost(self, since: float, proof: float, counts: float) -> Found:
         """Look for what may have started; a list that can't be read proves nothing."""
         try:
-            return await self._look(since, proof=proof)
+            return await self._look(since, proof=proof, counts=counts)
         except ClientClosedError:
             raise
         except RefoldError as error:
@@ -299,11 +303,11 @@ class Bringing:
         """
         if self._doubt is None:
             return None
-        pause = max(self._policy.settle, _FIRST)
+        within, pause = self.asked.options.within, max(self._policy.settle, _FIRST)
         while True:
             now = self._clock.monotonic()
             left, ago = self._doubt.over_at - now, now - self._doubt.since
-            found = await self._look_for_lost(self.asked.options.within, ago)
+            found = await self._look_for_lost(within, ago, within)
             if found.finding in {Finding.FOUND, Finding.AMBIGUOUS}:
                 return found
             if left <= 0 or self._starter.reconciler.tags_visible is False:
@@ -316,8 +320,9 @@ class Bringing:
         if found.execution_id is None:
             raise self._unknown(found)
         self._starter.counters.adopted += 1
+        self.age = found.age
         if self._claim is not None:
-            self._claim.record(found.execution_id)
+            self._claim.record(found.execution_id, found.age)
         return self._attached(found.execution_id)
 
     # -- without it --------------------------------------------------------------------------
@@ -326,7 +331,8 @@ class Bringing:
         """Start it, unless it is found among the newest runs: without Redis that is all."""
         found = await self._after_a_doubt()
         if found is None and self._doubt is None:
-            found = await self._look(self.asked.options.within, proof=0.0)
+            within = self.asked.options.within
+            found = await self._look(within, proof=0.0, counts=within)
             if found.finding in {Finding.ABSENT, Finding.UNPROVEN}:
                 found = None
         if found is not None:
@@ -345,7 +351,9 @@ class Bringing:
         answer = await self._starter.send(request, self.care, self._policy, None)
         return self.care.accepted(answer)
 
-    async def _look(self, since: float, *, proof: float, none_was_sent: bool = False) -> Found:
+    async def _look(
+        self, since: float, *, proof: float, counts: float, none_was_sent: bool = False
+    ) -> Found:
         request = self.asked.request
         return await self._starter.reconciler.look_back(
             self.asked.tag,
@@ -354,6 +362,7 @@ class Bringing:
             since=since,
             proof=proof,
             pages=PAGES,
+            counts=counts,
             none_was_sent=none_was_sent,
         )
 

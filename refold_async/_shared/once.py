@@ -175,8 +175,10 @@ class Once:
 
     def _remember(self, start: _Start, handle: ExecutionHandle[Any]) -> None:
         if handle.execution_id is not None:
-            fingerprint, now = start.bringing.asked.fingerprint, self._clock.monotonic()
-            self.memory.remember(start.key, Known(handle.execution_id, fingerprint, now))
+            bringing = start.bringing
+            at = self._clock.monotonic() - bringing.age
+            known = Known(handle.execution_id, bringing.asked.fingerprint, at)
+            self.memory.remember(start.key, known)
 
     def _doubt(self, start: _Start) -> None:
         """Remember that a run may have begun: since the first such moment, until the last."""

@@ -485,6 +485,58 @@ async def test_a_doubt_holds_for_redis_too(
     assert len(emulator.runs) == 2
 
 
+async def test_a_run_counts_no_longer_for_a_process_that_was_not_there(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """Nor for one that has found it late: `once_within` is from when the run was started."""
+    async with Emulator(skip_time=True) as emulator:
+        emulator.workflow(WORKFLOW, slug="s")(dict)
+
+        async def asked_by(refold: RefoldClient) -> bool:
+            return (await ask(refold, once_scope="process", once_within=60)).attached
+
+        assert not await asked_by(as_process(connect(emulator)))
+        await emulator.time.sleep(40)
+        found_it = as_process(connect(emulator))
+        assert await asked_by(found_it)
+        await emulator.time.sleep(40)
+        assert not await asked_by(as_process(connect(emulator)))
+        assert await asked_by(found_it)
+        assert len({run.execution_id for run in emulator.runs}) == 2
+        await emulator.time.sleep(3600)
+        assert not await asked_by(as_process(connect(emulator)))
+
+
+async def test_who_finds_a_run_in_the_list_can_not_tell_another_payload_and_then_knows_its_own(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """As documented: the list shows no payload."""
+    await ask(as_process(connect(emulator)), once_scope="process", payload={"n": 1})
+    restarted = as_process(connect(emulator))
+    assert (await ask(restarted, once_scope="process", payload={"n": 2})).attached
+    with pytest.raises(PayloadError):
+        await ask(restarted, once_scope="process", payload={"n": 3})
+    assert len(emulator.runs) == 1
+
+
+async def test_redis_does_not_keep_a_run_for_longer_because_it_was_found_in_the_list(
+    sharing: Sharing, redis_server: RedisServer
+) -> None:
+    """It forgot the key, and learns of it with its age."""
+    async with Emulator(skip_time=True) as emulator:
+        emulator.workflow(WORKFLOW, slug="s")(dict)
+        await ask(sharing(redis_server, base_url=emulator.base_url), once_within=60)
+        await emulator.time.sleep(40)
+        redis_server.empty()
+        later = sharing(redis_server, base_url=emulator.base_url)
+        assert (await ask(later, once_within=60)).attached
+        await later.aclose()
+        left = redis_server.ask(
+            "EVAL \"return redis.call('PTTL', redis.call('KEYS', '*:once:*')[1])\" 0"
+        )
+        assert 0 < int(left.removeprefix(":")) <= 22_000
+
+
 # -- what is refused ------------------------------------------------------------------------------
 
 
