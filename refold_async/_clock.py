@@ -139,6 +139,7 @@ async def done_within(clock: Clock, future: asyncio.Future[Any], timeout: float 
     """Wait until a shared future is done, or the time is over; the future itself is not touched.
 
     Cancelling the caller ends this wait alone, which is what lets many tasks share one future.
+    Who waits for somebody, and is not within a call that does, says so by `waiting`.
 
     Args:
         clock: whose seconds count.
