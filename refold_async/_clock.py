@@ -113,7 +113,10 @@ def waiting(
 
 
 def outside(clock: Clock) -> AbstractContextManager[None]:
-    """Say that a request is in flight within the block, to a clock that wants to know."""
+    """Say that something real is under way within the block, to a clock that wants to know.
+
+    A request, a disk, another server: it may not need the clock to go on.
+    """
     return cast("SkippingClock", clock).outside() if hasattr(clock, "outside") else _NOBODY_ASKS
 
 

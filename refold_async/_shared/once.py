@@ -72,7 +72,7 @@ class Once:
         self._clock = clock
         self._keys: Keys | None = None
         if shared is not None:
-            self._keys = Keys(Link(shared.url, clock, "nothing is started by `once`"), name)
+            self._keys = Keys(Link(shared.url, clock, "nothing is started by `once`"), name, clock)
         self._generations = Generations()
         self._under_way: dict[tuple[str, bool], _Start] = {}
         self._known: OrderedDict[str, _Known] = OrderedDict()

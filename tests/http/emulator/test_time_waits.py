@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,6 +100,17 @@ async def test_a_journal_that_looks_for_lost_starts_moves_the_time(
     async with emulator.client() as refold, asyncio.timeout(LIMIT):
         report = await refold.run_batch(requests(2), journal=journal)
     assert (report.succeeded, len(emulator.runs)) == (2, 2)
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_time_stands_while_a_journal_is_written(
+    emulator: Emulator, refold: RefoldClient, tmp_path: Path, *, held: bool
+) -> None:
+    """Twenty runs of a second each are done in a few, however long the disk takes."""
+    with emulator.time.hold() if held else nullcontext():
+        report = await refold.run_batch(requests(20), journal=tmp_path / "journal", timeout=60)
+    assert report.succeeded == 20
+    assert report.duration < 10
 
 
 async def test_time_stands_while_the_input_of_a_batch_is_awaited(
