@@ -133,9 +133,14 @@ def look_later(clock: Clock, delay: float, callback: Callable[[], object]) -> Ti
 
 
 async def sleep(clock: Clock, delay: float) -> None:
-    """Sleep by the given clock."""
+    """Sleep by the given clock, for somebody who waits."""
     with waiting(clock, "a pause"):
-        await done_within(clock, asyncio.get_running_loop().create_future(), delay)
+        await pause(clock, delay)
+
+
+async def pause(clock: Clock, delay: float) -> None:
+    """Sleep by the given clock in the background, where nobody waits for it."""
+    await done_within(clock, asyncio.get_running_loop().create_future(), delay)
 
 
 async def done_within(clock: Clock, future: asyncio.Future[Any], timeout: float | None) -> bool:
