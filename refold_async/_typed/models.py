@@ -15,6 +15,9 @@ _UNEXPECTED = re.compile(
     r"[^\n]*\n\s*PydanticSerializationUnexpectedValue[(:]\s?Expected `(?P<kind>[^`\n]+)`"
 )
 
+_HIDDEN = "**********"
+"""What pydantic writes for a `SecretStr`."""
+
 
 def is_model(kind: Any) -> bool:
     """Tell a pydantic model."""
@@ -35,12 +38,18 @@ def write_model(value: Any) -> Any:
     """Write a model as JSON values.
 
     Raises:
-        MisfitError: a field was assigned what its annotation doesn't say.
+        MisfitError: a field was assigned what its annotation doesn't say, or would go out hidden.
     """
     try:
-        return _dump(value)
+        written = _dump(value)
     except Exception as error:  # noqa: BLE001 - serializers of the user's may raise anything
         misfit = _misfit(value, error)
+    else:
+        place = _hidden(value, written, "$")
+        if place is None:
+            return written
+        words = f"would be sent as {_HIDDEN}; declare it a str, or give it a field_serializer"
+        misfit = MisfitError(words, place)
     raise misfit
 
 
@@ -48,6 +57,24 @@ def _dump(value: Any, *names: str) -> Any:
     """Write a model, or some of its fields; what pydantic would warn of is an error."""
     only = {"include": {*names}} if names else {}
     return value.model_dump(mode="json", by_alias=True, warnings="error", **only)
+
+
+def _hidden(part: Any, said: Any, path: str) -> str | None:
+    """Find a secret that was written as asterisks."""
+    if said == _HIDDEN and hasattr(part, "get_secret_value"):
+        return path
+    below: Iterator[tuple[str, Any, Any]] = iter(())
+    if is_model(type(part)) and "root" in vars(part):
+        return _hidden(part.root, said, path)
+    if isinstance(said, dict) and is_model(type(part)):
+        keys = ((_key(part, name), each) for name, each in vars(part).items())
+        below = ((f".{key}", each, said.get(key)) for key, each in keys)
+    elif isinstance(said, dict) and isinstance(part, Mapping):
+        below = ((f".{key}", part[key], each) for key, each in said.items() if key in part)
+    elif isinstance(said, list) and isinstance(part, list | tuple | set | frozenset):
+        below = ((f"[{at}]", *pair) for at, pair in enumerate(zip(part, said, strict=False)))
+    places = (_hidden(each, written, path + step) for step, each, written in below)
+    return next(filter(None, places), None)
 
 
 def _misfit(model: Any, error: Exception, path: str = "$") -> MisfitError:

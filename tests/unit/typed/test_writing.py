@@ -125,3 +125,26 @@ def test_model_that_was_assigned_something_else_is_not_sent(wrap: str | None) ->
     assert raised.value.path == ("$.a.since" if wrap else "$.since")
     assert "Expected `date`, got `str`" in str(raised.value)
     assert "SECRET" not in str(raised.value)
+
+
+class Signed(pydantic.BaseModel):
+    """Secrets, hidden and not."""
+
+    token: pydantic.SecretStr = pydantic.Field(alias="Token")
+    stars: str = "**********"
+    more: dict[str, list[pydantic.SecretStr]] = pydantic.Field(default_factory=dict)
+
+    @pydantic.field_serializer("token", when_used="json")
+    def _reveal(self, token: pydantic.SecretStr) -> str:
+        return token.get_secret_value()
+
+
+def test_secret_that_would_go_out_as_asterisks_is_refused() -> None:
+    """The workflow would be given a password that is none; a serializer says that it may go."""
+    spec = typed(dict[str, Signed])
+    fine = Signed.model_validate({"Token": "t"})
+    wrong = Signed.model_validate({"Token": "t", "more": {"k": ["s"]}})
+
+    assert spec.payload({"a": fine})["a"]["Token"] == "t"
+    with pytest.raises(PayloadError, match=r"would be sent as \*+; .* \(at \$\.a\.more\.k\[0\]\)"):
+        spec.payload({"a": wrong})
