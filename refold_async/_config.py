@@ -428,7 +428,8 @@ def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
     path = parts.path.rstrip("/")
     if not _PREFIX.fullmatch(path) or value != value.strip() or not value.isprintable():
         raise ConfigError("its path may hold only plain segments, as /api/refold", field=field)
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    netloc = parts.netloc.lower() if named else parts.netloc  # one service has one name, and budget
+    return f"{parts.scheme}://{netloc}{path}"
 
 
 def _is_address(host: str) -> bool:

@@ -294,7 +294,7 @@ class Journal:
         change, row.weight = -row.weight, weigh(stored)
         self._sum = total((self._sum, change, row.weight))
         self._pending.append((stored, done))
-        if self._writer is None:
+        if self._writer is None or self._writer.done():
             self._writer = loop.create_task(self._write_all())
         return done
 
@@ -316,7 +316,6 @@ class Journal:
                     done.set_result(None)
                 else:
                     done.set_exception(self.broken.fresh())
-        self._writer = None
 
     async def _commit(self, rows: list[tuple[Any, ...]], said: int) -> None:
         assert self._connection is not None  # noqa: S101 - `open` made it
@@ -331,7 +330,8 @@ class Journal:
                 await self._count_left()
         except sqlite3.Error as error:
             logger.info("what is left in %s can't be told: %s", self.path, error)
-        while self._writer is not None:  # last, so that nothing is noted between it and the end
+        # Last, so that nothing is noted between it and the end.
+        while self._writer is not None and not self._writer.done():
             await self._writer
         connection, self._connection = self._connection, None
         try:
