@@ -239,7 +239,11 @@ class Secret:
         return "Secret('***')"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a credential is not pickled; make the client where it is used")
+        raise TypeError(
+            "what holds a credential can't be pickled or deep-copied: a client, Shared, a handle, a"
+            " batch's report and its items. Make the client where it is used, and pass on"
+            " handle.ref, item.document() or report.to_jsonl()"
+        )
 
 
 _NEVER_ESCAPED = re.compile(rb"[A-Za-z0-9._~-]")
