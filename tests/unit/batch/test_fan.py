@@ -14,8 +14,10 @@ from refold_async import (
     ClientClosedError,
     ConfigError,
     ConnectionFailedError,
+    ExecutionFailedError,
     ExecutionOutcomeUnknownError,
     ExecutionRequest,
+    ExecutionResult,
     ExecutionStatus,
     NotFoundError,
     RefoldError,
@@ -24,8 +26,11 @@ from refold_async import (
     UnexpectedReplyError,
     WaitTimeoutError,
 )
+from refold_async._batch.carrier import Carrier
+from refold_async._batch.fan import Entry
+from refold_async._models import UNREAD
 from tests.support.clock import settle
-from tests.support.starts import Starts, asked
+from tests.support.starts import Starts, StubHandle, asked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -191,6 +196,18 @@ async def test_a_run_has_one_outcome(ending: Any, outcome: str) -> None:
     assert (item.outcome, item.execution_id) == (outcome, "run_0")
     assert (item.error is None) is (outcome == "succeeded")
     assert item.seconds is not None
+
+
+async def test_a_failure_that_is_known_says_in_a_note_why_there_is_no_output() -> None:
+    """It stays the item's error, as it was."""
+    starts, entry = Starts(), Entry.of(0, asked(0)[0])
+    entry.handle = StubHandle(0, starts)  # type: ignore[assignment]
+    starts.finish(0, ending=NotFoundError("gone", status=404))
+    result = ExecutionResult(execution_id="run_0", status=ExecutionStatus.ERRORED, output=UNREAD)
+    known = BatchOutcome.FAILED, result, ExecutionFailedError("no", result=result)
+    carrier = Carrier(prepare=starts.prepare, wait=True)
+    assert await carrier.end(entry, starts.fan([]), known) == known
+    assert "its output could not be read: NotFoundError: HTTP 404, gone" in str(known[2].__notes__)
 
 
 async def test_what_is_no_request_is_rejected_alone() -> None:
