@@ -26,6 +26,7 @@ from refold_async._errors import (
     UnexpectedReplyError,
     clip,
 )
+from refold_async._handle import ending_so_far
 from refold_async._models import ExecutionError, WaitTimeoutError
 
 if TYPE_CHECKING:
@@ -150,6 +151,9 @@ class Carrier:
                 lambda: handle.wait(timeout=self._left(entry, fan), output=self.output)
             )
         except (ImpatientError, RefoldError) as why:
+            seen = ending_so_far(handle)
+            if known is None and seen is not None:
+                known = ending_of(seen)
             if known is not None:
                 return _unread(handle, known, why)
             error = _left_running(handle) if isinstance(why, ImpatientError) else why
@@ -187,7 +191,7 @@ def _unread(handle: ExecutionHandle[Any], known: Ending, why: Exception) -> Endi
 
 def _left_running(handle: ExecutionHandle[Any]) -> WaitTimeoutError:
     return WaitTimeoutError(
-        f"execution {handle.execution_id}: the batch ended before it did, and it goes on",
+        f"execution {handle.execution_id}: the batch ended before its end was known; it may go on",
         execution_id=handle.execution_id,
     )
 

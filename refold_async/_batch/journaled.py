@@ -399,7 +399,9 @@ class JournaledCarrier(Carrier):
     async def _settled(self, fan: Fan, row: Row, ending: Ending) -> Ending:
         outcome, result, error = ending
         row.state, row.outcome, row.settled_at = "settled", outcome, self.recovery.clock.time()
-        row.result, row.error = dump_result(result), dump_error(error)
+        row.result = dump_result(result)
+        # Of a success it is why the output was not read, which another run may put right.
+        row.error = None if outcome is BatchOutcome.SUCCEEDED else dump_error(error)
         await self._keep(fan, row)
         return ending
 

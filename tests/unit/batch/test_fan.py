@@ -500,6 +500,29 @@ async def test_draining_ends_all_waits_at_once(clock: FakeClock) -> None:
     assert isinstance(items[3].error, ExecutionOutcomeUnknownError)
 
 
+async def test_a_run_whose_end_is_known_is_not_unknown_for_want_of_its_output(
+    clock: FakeClock,
+) -> None:
+    """Its handle says that it is done, since another has waited for it without the output."""
+    starts = Starts()
+    starts.acknowledge(0, 1)
+    for number, status in enumerate((ExecutionStatus.COMPLETED, ExecutionStatus.ERRORED)):
+        starts.seen[number] = ExecutionResult(
+            execution_id=f"run_{number}", status=status, output=UNREAD
+        )
+    fan = starts.fan(asked(0, 1), drain=0.0, clock=clock)
+    running = asyncio.ensure_future(all_of(fan))
+    await settle()
+    fan.stop("enough")
+    await clock.advance(0.0)
+    items = sorted(await running, key=lambda item: item.index)
+
+    assert [item.outcome for item in items] == ["succeeded", "failed"]
+    with pytest.raises(RefoldError, match="could not be read: there was no time left"):
+        _ = items[0].output
+    assert isinstance(items[1].error, ExecutionFailedError)
+
+
 async def test_without_patience_nothing_is_waited_for(clock: FakeClock) -> None:
     """What had not left is unsent all the same, and not unknown."""
     starts = Starts(held=True)
