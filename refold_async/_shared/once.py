@@ -68,7 +68,7 @@ class Once:
         self._clock = clock
         self._keys: Keys | None = None
         if shared is not None:
-            self._keys = Keys(Link(shared.url, clock, "nothing is started by `once`"), name)
+            self._keys = Keys(Link(shared.url, clock, "nothing is started by `once`"), name, clock)
         self._generations = Generations()
         self._under_way: dict[Hashable, _Start] = {}
         self._leaving: set[_Start] = set()  # what goes on without its callers
@@ -307,8 +307,10 @@ class Once:
             self._told(start, None)
         if self._tasks:
             last = asyncio.gather(*self._tasks, return_exceptions=True)
-            await done_within(self._clock, last, _LAST_WORDS)
-            last.cancel()
+            with waiting(self._clock, "what Redis is still told"):
+                await done_within(self._clock, last, _LAST_WORDS)
+            for left in [*self._tasks]:
+                left.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._keys is not None:
             await self._keys.aclose()
