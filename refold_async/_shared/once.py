@@ -198,12 +198,13 @@ class Once:
     def _handed_out(
         self, start: _Start, starter: Starter, *, is_first: bool
     ) -> ExecutionHandle[Any]:
+        error: BaseException | None
         if start.task.cancelled():
-            closed = ClientClosedError("the client was closed before anything was sent")
-            if not start.bringing.has_left:
-                raise closed
-            raise outcome_unknown(start.bringing.asked.request, 1, closed, None)
-        error = start.task.exception()
+            error = ClientClosedError("the client was closed before anything was sent")
+        else:
+            error = start.task.exception()
+        if isinstance(error, ClientClosedError) and start.bringing.has_left:
+            error = outcome_unknown(start.bringing.asked.request, 1, error, None)
         if error is not None:
             raise error.fresh() if isinstance(error, RefoldError) else error
         start.taken = True

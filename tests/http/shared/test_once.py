@@ -452,6 +452,29 @@ async def test_what_a_process_has_not_found_after_the_hold_is_started_then(
         assert len(emulator.runs) == 2
 
 
+async def test_closing_a_client_that_waits_in_doubt_says_that_nobody_knows(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """It has sent nothing itself, but what was sent before may run."""
+    refold = connect(emulator, retry=RetryPolicy(wait=0, settle=0.05))
+    await refold.execute(WORKFLOW, slug="s")
+    emulator.faults.script("execute", Fault(drop="before"))
+    with pytest.raises(ExecutionOutcomeUnknownError):
+        await ask(refold, once_scope="process")
+    looks, starts = emulator.counts["list_executions"], emulator.counts["execute"]
+    emulator.faults.script("execute", Fault(delay=5))
+    other = asyncio.create_task(refold.execute(WORKFLOW, slug="s"))  # which takes time to close
+    call = asyncio.create_task(ask(refold, once_scope="process"))
+    await until(lambda: emulator.counts["list_executions"] > looks + 1)
+    await until(lambda: emulator.counts["execute"] > starts)
+    await asyncio.sleep(0.05)  # it has looked, and waits
+    await refold.aclose()
+    with pytest.raises(ExecutionOutcomeUnknownError):
+        await call
+    with pytest.raises(ExecutionOutcomeUnknownError):
+        await other
+
+
 async def test_what_was_refused_after_its_caller_had_left_is_in_no_doubt(
     connect: Callable[..., RefoldClient], emulator: Emulator
 ) -> None:
