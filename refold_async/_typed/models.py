@@ -98,7 +98,8 @@ def _told(error: Exception, path: str, part: Any = ()) -> MisfitError:
     if expected is None:
         return told(error).below(path)
     got = "" if isinstance(part, Mapping | list | tuple | set) else f", got `{type(part).__name__}`"
-    return MisfitError(f"Expected `{expected['kind']}`{got}", path)
+    words = f"Expected `{expected['kind']}`{got}; give what its annotation says, also as a default"
+    return MisfitError(words, path)
 
 
 def _key(model: Any, name: str) -> str:
