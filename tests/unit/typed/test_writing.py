@@ -131,9 +131,9 @@ def test_default_that_is_no_value_of_its_field_is_refused() -> None:
     """Pydantic checks defaults no more than assignments."""
 
     class Sloppy(pydantic.BaseModel):
-        name: str = None  # type: ignore[assignment]
+        name: str = 3  # type: ignore[assignment]
 
-    with pytest.raises(PayloadError, match=r"got `NoneType`; .* also as a default \(at \$\.name\)"):
+    with pytest.raises(PayloadError, match=r"got `int`; .* also as a default \(at \$\.name\)"):
         typed(Sloppy).payload(Sloppy())
 
 
