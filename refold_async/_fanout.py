@@ -191,9 +191,10 @@ class FanOut(ABC):
 
         Items that failed, were rejected or could not be sent are started anew. Those of which
         nobody knows whether they ran are looked for first, and started only where it is proven that
-        they did not. What succeeded stays as it is, what runs is waited for, and what the batch had
-        not begun is left to `run_batch`. A run that failed may have had effects: whoever retries
-        takes that upon them. Repeating it retries what has failed by then.
+        they did not. What succeeded stays as it is (an output that was not read is read), what runs
+        is waited for, and what the batch had not begun is left to `run_batch`. A run that failed
+        may have had effects: whoever retries takes that upon them. Repeating it retries what has
+        failed by then.
 
         Args:
             journal: the journal of the batch; with `requests`, those of its input.

@@ -403,6 +403,11 @@ def read_by(
     return handle
 
 
+def ending_so_far(handle: ExecutionHandle[Any]) -> ExecutionResult[Any] | None:
+    """Give what is known of the end of a run, with its output or without; makes no request."""
+    return handle._ending()  # noqa: SLF001
+
+
 def handle_of_ref(services: Services, ref: ExecutionRef) -> ExecutionHandle[Any]:
     """Make a handle of a run that was started before."""
     return ExecutionHandle(

@@ -24,13 +24,18 @@ from refold_async._errors import (
     ServerError,
     TransportError,
     UnexpectedReplyError,
+    clip,
 )
+from refold_async._handle import ending_so_far
 from refold_async._models import ExecutionError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from refold_async._batch.fan import Entry, Fan
     from refold_async._handle import ExecutionHandle
     from refold_async._models import ExecutionResult
+
+_SAID = 300
+"""Characters of an error in a message."""
 
 Ending: TypeAlias = tuple[BatchOutcome, "ExecutionResult[Any] | None", "Exception | None"]
 
@@ -128,8 +133,15 @@ class Carrier:
         except (TransportError, RateLimitError, ServerError, ClientClosedError) as error:
             raise UnsentError(error) from None
 
-    async def end(self, entry: Entry, fan: Fan) -> Ending:
-        """Wait for the run that has begun, if that is wanted."""
+    async def end(self, entry: Entry, fan: Fan, known: Ending | None = None) -> Ending:
+        """Wait for the run that has begun, if that is wanted.
+
+        Args:
+            entry: the item.
+            fan: its batch.
+            known: how its run ended, if only its output is missing: that holds, whatever comes of
+                reading the output.
+        """
         if not self.wait:
             return BatchOutcome.SUCCEEDED, None, None
         handle = entry.handle
@@ -138,9 +150,13 @@ class Carrier:
             result = await fan.patience.bear(
                 lambda: handle.wait(timeout=self._left(entry, fan), output=self.output)
             )
-        except ImpatientError:
-            return BatchOutcome.UNKNOWN, None, _left_running(handle)
-        except RefoldError as error:
+        except (ImpatientError, RefoldError) as why:
+            seen = ending_so_far(handle)
+            if known is None and seen is not None:
+                known = ending_of(seen)
+            if known is not None:
+                return _unread(handle, known, why)
+            error = _left_running(handle) if isinstance(why, ImpatientError) else why
             return BatchOutcome.UNKNOWN, None, error
         return ending_of(result)
 
@@ -151,9 +167,31 @@ class Carrier:
         return max(limit - (fan.clock.monotonic() - entry.began), 1e-9)
 
 
+def _unread(handle: ExecutionHandle[Any], known: Ending, why: Exception) -> Ending:
+    """Give an ending that is known with the reason why there is no output.
+
+    A failure stays the item's error, with the reason as a note.
+    """
+    outcome, result, failure = known
+    # What a wait says of a run, as that it goes on, is not so of one that is over.
+    if isinstance(why, ImpatientError | WaitTimeoutError):
+        words = "there was no time left for it"
+    elif isinstance(why, ClientClosedError):
+        words = "the client was closed"
+    else:
+        words = f"{type(why).__name__}: {clip(why, _SAID)}"
+    unread = f"execution {handle.execution_id} {outcome}; its output could not be read: {words}"
+    if failure is not None:
+        failure.add_note(unread)
+        return outcome, result, failure
+    error = RefoldError(unread).about(execution_id=handle.execution_id)
+    error.__cause__ = why
+    return outcome, result, error
+
+
 def _left_running(handle: ExecutionHandle[Any]) -> WaitTimeoutError:
     return WaitTimeoutError(
-        f"execution {handle.execution_id}: the batch ended before it did, and it goes on",
+        f"execution {handle.execution_id}: the batch ended before its end was known; it may go on",
         execution_id=handle.execution_id,
     )
 

@@ -18,7 +18,7 @@ from refold_async._batch.kept import dump_request
 from refold_async._batch.models import BatchOutcome
 from refold_async._batch.patience import ImpatientError
 from refold_async._batch.recovery import PATIENCE, Recovery
-from refold_async._clock import done_within
+from refold_async._clock import done_within, waiting
 from refold_async._errors import (
     ConfigError,
     ExecutionOutcomeUnknownError,
@@ -83,10 +83,11 @@ class JournaledCarrier(Carrier):
             if entry.handle is not None:  # of the run that had the item's key
                 fan.started()
             return BatchOutcome.REJECTED, None, error
-        if (ending := self._restored(entry, fan, row)) is not None:
-            return ending
+        known = _known(row)
+        if known is not None and not self._is_wanting(row, known):
+            return self._restored(entry, fan, row, known)
         if row.execution_id is not None:
-            return await self._go_on(entry, fan, row)
+            return await self._go_on(entry, fan, row, known)
         if row.state != "new" and is_uncertain(row):
             return await self._clear_up(entry, fan, row, submission)
         return await self._start(entry, fan, row, submission)
@@ -175,28 +176,32 @@ class JournaledCarrier(Carrier):
 
     # -- where a crash left it ---------------------------------------------------------------
 
-    def _restored(self, entry: Entry, fan: Fan, row: Row) -> Ending | None:
-        """Give the ending an earlier process has seen, if it did."""
-        if row.outcome not in {BatchOutcome.SUCCEEDED, BatchOutcome.FAILED}:
-            return None
-        result = load_result(row.result, row.execution_id)
+    def _is_wanting(self, row: Row, known: Ending) -> bool:
+        """Whether there is more to learn: it was not waited for then, or without its output."""
+        result = known[1]
         has_all = result is not None and (result.output_is_read or not self.output)
-        if self.wait and row.execution_id is not None and not has_all:
-            return None  # it was not waited for then, or without its output, and is now
+        return self.wait and row.execution_id is not None and not has_all
+
+    def _restored(self, entry: Entry, fan: Fan, row: Row, known: Ending) -> Ending:
+        """Give the ending an earlier process has seen."""
         entry.resumed = True
         self.skip(entry.index)
         if row.execution_id is not None:
             fan.acknowledged(entry, self._handle(row, slug=entry.request.slug))
             fan.started()
-        error = None if result is None else load_failure(result, row.error)
-        return BatchOutcome(row.outcome), result, error
+        return known
 
-    async def _go_on(self, entry: Entry, fan: Fan, row: Row) -> Ending:
-        """Wait for a run that an earlier process started."""
+    async def _go_on(self, entry: Entry, fan: Fan, row: Row, known: Ending | None = None) -> Ending:
+        """Wait for a run that an earlier process started, or read the output of one it saw end."""
         entry.resumed = True
         fan.acknowledged(entry, self._handle(row, slug=entry.request.slug))
         fan.started()
-        return await self._finish(entry, fan, row)
+        if known is None or known[1] is None:
+            return await self._finish(entry, fan, row)
+        ending = await self.end(entry, fan, known)
+        if ending[1] is known[1]:
+            return ending  # nothing was learned: the row stays as it is
+        return await self._settled(fan, row, ending)
 
     async def _clear_up(self, entry: Entry, fan: Fan, row: Row, submission: Submission) -> Ending:
         """Find out whether a run of the item began, and start it where it provably did not."""
@@ -324,7 +329,8 @@ class JournaledCarrier(Carrier):
         """Wait a moment for the answers to what had left when the batch was cancelled."""
         if self._missing:
             self._all_told = asyncio.get_running_loop().create_future()
-            await done_within(self.recovery.clock, self._all_told, _LAST_ANSWERS)
+            with waiting(self.recovery.clock, "the last answers, before the journal is closed"):
+                await done_within(self.recovery.clock, self._all_told, _LAST_ANSWERS)
 
     async def _not_started(
         self, entry: Entry, fan: Fan, row: Row, error: UnsentError | RefoldError, *, again: bool
@@ -394,7 +400,9 @@ class JournaledCarrier(Carrier):
     async def _settled(self, fan: Fan, row: Row, ending: Ending) -> Ending:
         outcome, result, error = ending
         row.state, row.outcome, row.settled_at = "settled", outcome, self.recovery.clock.time()
-        row.result, row.error = dump_result(result), dump_error(error)
+        row.result = dump_result(result)
+        # Of a success it is why the output was not read, which another run may put right.
+        row.error = None if outcome is BatchOutcome.SUCCEEDED else dump_error(error)
         await self._keep(fan, row)
         return ending
 
@@ -417,6 +425,15 @@ class JournaledCarrier(Carrier):
         )
         handle.attempts, handle.possible_duplicate = row.attempts, row.possible_duplicate
         return handle
+
+
+def _known(row: Row) -> Ending | None:
+    """Give the ending that an earlier process wrote, if it did."""
+    if row.outcome not in {BatchOutcome.SUCCEEDED, BatchOutcome.FAILED}:
+        return None
+    result = load_result(row.result, row.execution_id)
+    error = None if result is None else load_failure(result, row.error)
+    return BatchOutcome(row.outcome), result, error
 
 
 def _about_item(row: Row) -> dict[str, object]:

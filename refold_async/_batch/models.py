@@ -86,7 +86,7 @@ class BatchItem(Generic[Out_co]):
             is known and only its end is not.
         result: how the run ended, where that is known; of a run that failed too.
         error: why it did not succeed; None for an item that did, unless its output does not fit
-            its type (`OutputError`).
+            its type (`OutputError`), or could not be read though its end is known.
         seconds: from its start to its end, or None if it was not begun.
         resumed: whether its run was started by an earlier process with the same journal.
     """

@@ -160,7 +160,8 @@ class BatchReport(Generic[Out_co]):
     def failures(self) -> tuple[FailureGroup, ...]:
         """Why items did not succeed, by outcome, error and failing node; the largest group first.
 
-        Those that were never sent are among them, and those that succeeded with an `OutputError`.
+        Those that were never sent are among them, and those that succeeded and whose output does
+        not fit its type (`OutputError`) or could not be read.
         """
         found = (
             FailureGroup(outcome=outcome, error=error, node=node, count=count, example=first)
@@ -201,11 +202,15 @@ class BatchReport(Generic[Out_co]):
             others.append(RefoldError(f"the input was not read to its end: {self.stopped}"))
         if errors or others:
             groups = self.failures
-            misfits = sum(g.count for g in groups if g.error == OutputError.__name__)
-            failed_ones = sum(g.count for g in groups) - misfits
+            ran = [g for g in groups if g.outcome is BatchOutcome.SUCCEEDED]
+            without = sum(g.count for g in ran)
+            misfits = sum(g.count for g in ran if g.error == OutputError.__name__)
+            failed_ones = sum(g.count for g in groups) - without
             words = f"{failed_ones:,} of {self.total:,} items did not succeed"
             if misfits:
                 words += f"; the output of {misfits:,} others, which ran, does not fit its type"
+            if unread := without - misfits:
+                words += f"; the output of {unread:,} others, which ran, could not be read"
             raise ExceptionGroup(words, [*errors, *others])
 
     def to_jsonl(self, path_or_file: str | os.PathLike[str] | TextIO) -> None:

@@ -71,12 +71,13 @@ class ExecutionResult(Value, Generic[Out_co]):
         """The Response node's data.
 
         Raises:
-            RefoldError: it was not read: the run was waited for with `output=False`.
+            RefoldError: it was not read: the run was waited for with `output=False`, or in a batch
+                its end alone could be learned.
         """
         if not self.output_is_read:
             raise RefoldError(
-                f"the output of execution {self.execution_id} was not read, because it was waited"
-                " for with output=False; `await handle.result()` reads it"
+                f"the output of execution {self.execution_id} was not read (it was waited for with"
+                " output=False, or could not be read); `await handle.result()` reads it"
             )
         return self._output
 

@@ -99,7 +99,6 @@ class LifeOfABatch(RuleBasedStateMachine):
         settings=st.fixed_dictionaries(
             {
                 "concurrency": st.sampled_from([None, 1, 3]),
-                "output": st.booleans(),
                 "wait": st.sampled_from([True, True, False]),
             }
         ),
@@ -151,13 +150,17 @@ class LifeOfABatch(RuleBasedStateMachine):
     # -- moves -------------------------------------------------------------------------------
 
     @precondition(lambda self: self.batch is None)
-    @rule(then=THEN)
-    def run(self, then: float) -> None:
-        """Run the batch, from wherever its journal says."""
+    @rule(output=st.booleans(), then=THEN)
+    def run(self, output: bool, then: float) -> None:
+        """Run the batch, from wherever its journal says; outputs are wanted, or not this time."""
         self.stop = asyncio.Event()
         self.batch = self.world.loop.create_task(
             self.refold.run_batch(
-                self.requests(), journal=self.journal, stop=self.stop, **self.settings
+                self.requests(),
+                journal=self.journal,
+                stop=self.stop,
+                output=output,
+                **self.settings,
             )
         )
         self.play(settle(0), then)

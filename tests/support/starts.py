@@ -39,6 +39,10 @@ class StubHandle:
         """One per number."""
         return f"run_{self.number}"
 
+    def _ending(self) -> ExecutionResult[Any] | None:
+        """Give what is known without a request: the sync reply, or what another has seen."""
+        return self.starts.seen.get(self.number)
+
     async def wait(
         self, *, timeout: float | None = None, output: bool = True
     ) -> ExecutionResult[Any]:
@@ -116,6 +120,7 @@ class Starts:
         self.sent: list[int] = []
         self.pulled: list[int] = []
         self.orphans: list[Any] = []
+        self.seen: dict[int, ExecutionResult[Any]] = {}
         self.leaves, self.answers, self.ends = _Futures(), _Futures(), _Futures()
 
     def prepare(self, request: ExecutionRequest) -> StubSubmission:

@@ -14,8 +14,10 @@ from refold_async import (
     ClientClosedError,
     ConfigError,
     ConnectionFailedError,
+    ExecutionFailedError,
     ExecutionOutcomeUnknownError,
     ExecutionRequest,
+    ExecutionResult,
     ExecutionStatus,
     NotFoundError,
     RefoldError,
@@ -24,8 +26,11 @@ from refold_async import (
     UnexpectedReplyError,
     WaitTimeoutError,
 )
+from refold_async._batch.carrier import Carrier
+from refold_async._batch.fan import Entry
+from refold_async._models import UNREAD
 from tests.support.clock import settle
-from tests.support.starts import Starts, asked
+from tests.support.starts import Starts, StubHandle, asked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -191,6 +196,18 @@ async def test_a_run_has_one_outcome(ending: Any, outcome: str) -> None:
     assert (item.outcome, item.execution_id) == (outcome, "run_0")
     assert (item.error is None) is (outcome == "succeeded")
     assert item.seconds is not None
+
+
+async def test_a_failure_that_is_known_says_in_a_note_why_there_is_no_output() -> None:
+    """It stays the item's error, as it was."""
+    starts, entry = Starts(), Entry.of(0, asked(0)[0])
+    entry.handle = StubHandle(0, starts)  # type: ignore[assignment]
+    starts.finish(0, ending=NotFoundError("gone", status=404))
+    result = ExecutionResult(execution_id="run_0", status=ExecutionStatus.ERRORED, output=UNREAD)
+    known = BatchOutcome.FAILED, result, ExecutionFailedError("no", result=result)
+    carrier = Carrier(prepare=starts.prepare, wait=True)
+    assert await carrier.end(entry, starts.fan([]), known) == known
+    assert "its output could not be read: NotFoundError: HTTP 404, gone" in str(known[2].__notes__)
 
 
 async def test_what_is_no_request_is_rejected_alone() -> None:
@@ -481,6 +498,29 @@ async def test_draining_ends_all_waits_at_once(clock: FakeClock) -> None:
     assert [item.handle is not None for item in items] == [True] * 3 + [False] * 2
     assert isinstance(items[0].error, WaitTimeoutError)
     assert isinstance(items[3].error, ExecutionOutcomeUnknownError)
+
+
+async def test_a_run_whose_end_is_known_is_not_unknown_for_want_of_its_output(
+    clock: FakeClock,
+) -> None:
+    """Its handle says that it is done, since another has waited for it without the output."""
+    starts = Starts()
+    starts.acknowledge(0, 1)
+    for number, status in enumerate((ExecutionStatus.COMPLETED, ExecutionStatus.ERRORED)):
+        starts.seen[number] = ExecutionResult(
+            execution_id=f"run_{number}", status=status, output=UNREAD
+        )
+    fan = starts.fan(asked(0, 1), drain=0.0, clock=clock)
+    running = asyncio.ensure_future(all_of(fan))
+    await settle()
+    fan.stop("enough")
+    await clock.advance(0.0)
+    items = sorted(await running, key=lambda item: item.index)
+
+    assert [item.outcome for item in items] == ["succeeded", "failed"]
+    with pytest.raises(RefoldError, match="could not be read: there was no time left"):
+        _ = items[0].output
+    assert isinstance(items[1].error, ExecutionFailedError)
 
 
 async def test_without_patience_nothing_is_waited_for(clock: FakeClock) -> None:
