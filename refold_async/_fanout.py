@@ -74,7 +74,8 @@ class FanOut(ABC):
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.
-            ClientClosedError: the client is closed, or belongs to another loop.
+            ClientClosedError: the client is closed, or belongs to another loop; or it was closed
+                before the input was read to its end, after what was pulled has been yielded.
 
         See: "Execute Workflow".
         """
@@ -128,7 +129,8 @@ class FanOut(ABC):
             progress: called on every change with how far the batch is; must not block.
             validate: read the whole input first and check every payload against its workflow's
                 JSON Schema (needs the extra `validate`); if one does not fit, nothing is sent.
-            stop: set it to stop the batch as `stop_after_failures` does.
+            stop: set it to stop the batch as `stop_after_failures` does. Closing the client stops
+                it too.
             timeout: seconds (or a timedelta) after which the batch is stopped so; None for no
                 limit. What runs then is waited for, for `drain` seconds.
             drain: seconds (or a timedelta) for which a batch that was stopped, by whatever, waits
