@@ -62,7 +62,8 @@ class FanOut(ABC):
                 runs that take long must not hold up starts. How fast starts leave is the rate
                 limit's and the service's business, and no more than `max_connections` of them are
                 being started at one time.
-            wait: wait for the runs to end; False: an item has succeeded once its run has started.
+            wait: wait for the runs to end; False: an item has succeeded once its run has started,
+                unless its end is known by then, as of a sync run by the reply.
             output: read what the runs return; without, the status that lists show is enough, which
                 saves a request per item, and asking a result for its `output` raises an error.
             ordered: yield in the order of the input, within the same number of places.
