@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from datetime import timedelta
 from types import CoroutineType
 from typing import TypeVar
@@ -71,8 +72,8 @@ def check_flag(value: object, field: str) -> bool:
 
 def check_count(value: object, field: str) -> int:
     """Accept a whole number from 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"must be a whole number from 1, not {value!r}", field=field)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= sys.maxsize:
+        raise ConfigError(f"must be a whole number from 1, not {value!r:.80}", field=field)
     return int.__int__(value)
 
 

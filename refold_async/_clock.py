@@ -113,7 +113,10 @@ def waiting(
 
 
 def outside(clock: Clock) -> AbstractContextManager[None]:
-    """Say that a request is in flight within the block, to a clock that wants to know."""
+    """Say that something real is under way within the block, to a clock that wants to know.
+
+    A request, a disk, another server: it may not need the clock to go on.
+    """
     return cast("SkippingClock", clock).outside() if hasattr(clock, "outside") else _NOBODY_ASKS
 
 
@@ -130,15 +133,21 @@ def look_later(clock: Clock, delay: float, callback: Callable[[], object]) -> Ti
 
 
 async def sleep(clock: Clock, delay: float) -> None:
-    """Sleep by the given clock."""
+    """Sleep by the given clock, for somebody who waits."""
     with waiting(clock, "a pause"):
-        await done_within(clock, asyncio.get_running_loop().create_future(), delay)
+        await pause(clock, delay)
+
+
+async def pause(clock: Clock, delay: float) -> None:
+    """Sleep by the given clock in the background, where nobody waits for it."""
+    await done_within(clock, asyncio.get_running_loop().create_future(), delay)
 
 
 async def done_within(clock: Clock, future: asyncio.Future[Any], timeout: float | None) -> bool:
     """Wait until a shared future is done, or the time is over; the future itself is not touched.
 
     Cancelling the caller ends this wait alone, which is what lets many tasks share one future.
+    Who waits for somebody, and is not within a call that does, says so by `waiting`.
 
     Args:
         clock: whose seconds count.

@@ -239,7 +239,11 @@ class Secret:
         return "Secret('***')"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a credential is not pickled; make the client where it is used")
+        raise TypeError(
+            "what holds a credential can't be pickled or deep-copied: a client, Shared, a handle, a"
+            " batch's report and its items. Make the client where it is used, and pass on"
+            " handle.ref, item.document() or report.to_jsonl()"
+        )
 
 
 _NEVER_ESCAPED = re.compile(rb"[A-Za-z0-9._~-]")
@@ -424,7 +428,8 @@ def check_base_url(value: object, *, allow_insecure_http: bool = False) -> str:
     path = parts.path.rstrip("/")
     if not _PREFIX.fullmatch(path) or value != value.strip() or not value.isprintable():
         raise ConfigError("its path may hold only plain segments, as /api/refold", field=field)
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    netloc = parts.netloc.lower() if named else parts.netloc  # one service has one name, and budget
+    return f"{parts.scheme}://{netloc}{path}"
 
 
 def _is_address(host: str) -> bool:

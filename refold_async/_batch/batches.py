@@ -25,7 +25,7 @@ from refold_async._batch.running import Tally, check_all, run
 from refold_async._batch.source import Input
 from refold_async._batch.stopping import StopFile, Stopping, StopReport, stop_file
 from refold_async._checks import check_flag
-from refold_async._clock import Clock, to_the_end
+from refold_async._clock import Clock, outside, to_the_end
 from refold_async._errors import ClientClosedError
 from refold_async._handle import ExecutionHandle
 from refold_async._logs import Log
@@ -110,7 +110,7 @@ class Batches:
     async def run(self, requests: Requests | None, wishes: Wishes) -> BatchReport:
         """Run many workflows and report; see `RefoldClient.run_batch`."""
         self.check_usable()
-        journal = None if wishes.journal is None else Journal(wishes.journal)
+        journal = None if wishes.journal is None else Journal(wishes.journal, self.clock)
         if wishes.retry and journal is not None:
             check_there(journal.path)  # a retry makes none
         kept = KeptInput(journal) if requests is None and journal is not None else None
@@ -215,11 +215,12 @@ class Batches:
     async def _journaled(
         self, journal: Journal, recovery: Recovery, wishes: Wishes, results: Results | None
     ) -> JournaledCarrier:
-        await journal.open(dict(self.meta))
-        if results is not None:
-            results.open()
-            async for rows in journal.settled():
-                results.write_lines(map(document_of, rows))
+        with outside(self.clock):
+            await journal.open(dict(self.meta))
+            if results is not None:
+                results.open()
+                async for rows in journal.settled():
+                    results.write_lines(map(document_of, rows))
         for execution_id, tag in journal.known:
             self.reconciler.remember(execution_id, tag)
         await recovery.begin(journal)

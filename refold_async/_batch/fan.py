@@ -16,6 +16,7 @@ from refold_async._batch.models import BatchItem, BatchOutcome, ExecutionRequest
 from refold_async._batch.patience import ImpatientError, Patience
 from refold_async._batch.source import END, Input
 from refold_async._checks import check_count, plain
+from refold_async._clock import waiting
 from refold_async._errors import (
     ClientClosedError,
     ExecutionOutcomeUnknownError,
@@ -256,7 +257,8 @@ class Fan:
         if not submission.has_left:
             raise self.not_sent()
         try:
-            handle = await self.patience.bear(submission.rest)
+            with waiting(self.clock, "the answer to a start"):
+                handle = await self.patience.bear(submission.rest)
         except ImpatientError:
             request = submission.request
             raise ExecutionOutcomeUnknownError(

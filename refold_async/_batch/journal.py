@@ -54,7 +54,7 @@ from refold_async._batch.journal_rows import (
     values,
     weigh,
 )
-from refold_async._clock import to_the_end
+from refold_async._clock import SystemClock, outside, to_the_end
 from refold_async._errors import ConfigError, JournalError, clip
 from refold_async._logs import Log
 
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
+    from refold_async._clock import Clock
 
 logger = Log("batch")
 
@@ -79,6 +80,10 @@ class Journal:
 
     However many rows it has, those alone are in memory of which nobody knows whether they ran.
 
+    Args:
+        path: the file.
+        clock: told when the disk is waited for.
+
     Attributes:
         path: the file.
         size: rows that earlier openings wrote.
@@ -89,8 +94,9 @@ class Journal:
         broken: why nothing can be written any more, if so.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], clock: Clock | None = None) -> None:
         self.path = journal_path(path)
+        self._clock = clock or SystemClock()
         self._sum = 0  # of all rows, those that are pending included
         self.size = 0
         self.uncertain: list[Row] = []
@@ -261,7 +267,8 @@ class Journal:
 
     async def _fetch(self, statement: str, *values: Any) -> Sequence[Any]:
         assert self._connection is not None  # noqa: S101 - it is open
-        return [*await self._connection.execute_fetchall(statement, values)]
+        with outside(self._clock):
+            return [*await self._connection.execute_fetchall(statement, values)]
 
     async def _count_left(self) -> None:
         if self.size and self.broken is None:
@@ -294,7 +301,7 @@ class Journal:
         change, row.weight = -row.weight, weigh(stored)
         self._sum = total((self._sum, change, row.weight))
         self._pending.append((stored, done))
-        if self._writer is None:
+        if self._writer is None or self._writer.done():
             self._writer = loop.create_task(self._write_all())
         return done
 
@@ -316,13 +323,13 @@ class Journal:
                     done.set_result(None)
                 else:
                     done.set_exception(self.broken.fresh())
-        self._writer = None
 
     async def _commit(self, rows: list[tuple[Any, ...]], said: int) -> None:
         assert self._connection is not None  # noqa: S101 - `open` made it
-        await self._connection.executemany(WRITE, rows)
-        await self._connection.execute(WRITE_META, (SUM, str(said)))
-        await self._connection.commit()
+        with outside(self._clock):
+            await self._connection.executemany(WRITE, rows)
+            await self._connection.execute(WRITE_META, (SUM, str(said)))
+            await self._connection.commit()
 
     async def aclose(self) -> None:
         """Write what is pending, and let go of the file; safe to call again."""
@@ -331,7 +338,8 @@ class Journal:
                 await self._count_left()
         except sqlite3.Error as error:
             logger.info("what is left in %s can't be told: %s", self.path, error)
-        while self._writer is not None:  # last, so that nothing is noted between it and the end
+        # Last, so that nothing is noted between it and the end.
+        while self._writer is not None and not self._writer.done():
             await self._writer
         connection, self._connection = self._connection, None
         try:

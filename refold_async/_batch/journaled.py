@@ -18,7 +18,7 @@ from refold_async._batch.kept import dump_request
 from refold_async._batch.models import BatchOutcome
 from refold_async._batch.patience import ImpatientError
 from refold_async._batch.recovery import PATIENCE, Recovery
-from refold_async._clock import done_within
+from refold_async._clock import done_within, waiting
 from refold_async._errors import (
     ConfigError,
     ExecutionOutcomeUnknownError,
@@ -329,7 +329,8 @@ class JournaledCarrier(Carrier):
         """Wait a moment for the answers to what had left when the batch was cancelled."""
         if self._missing:
             self._all_told = asyncio.get_running_loop().create_future()
-            await done_within(self.recovery.clock, self._all_told, _LAST_ANSWERS)
+            with waiting(self.recovery.clock, "the last answers, before the journal is closed"):
+                await done_within(self.recovery.clock, self._all_told, _LAST_ANSWERS)
 
     async def _not_started(
         self, entry: Entry, fan: Fan, row: Row, error: UnsentError | RefoldError, *, again: bool

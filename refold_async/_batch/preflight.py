@@ -9,6 +9,7 @@ See: "Get Workflow Request Structure".
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 logger = Log("batch")
 
 _LONGEST = 300
-"""Characters of a complaint, which quotes the value at fault."""
+"""Characters of a complaint, which quotes the schema."""
+
+_NAMING = {"required", "dependentRequired", "additionalProperties"}
+"""Keywords whose complaints hold names alone; the others quote the value at fault."""
 
 
 class Preflight:
@@ -122,4 +126,12 @@ def _complain(name: str, validator: Any, payload: Any) -> None:
         )
         return
     if worst is not None:
-        raise PayloadError(f"item {name}: {clip(worst.message, _LONGEST)}", path=worst.json_path)
+        words = worst.message if worst.validator in _NAMING else _words(worst)
+        raise PayloadError(f"item {name}: {clip(words, _LONGEST)}", path=worst.json_path)
+
+
+def _words(worst: Any) -> str:
+    got = type(worst.instance).__name__
+    if worst.validator is None:  # the schema `false`
+        return f"a `{got}` is not allowed here"
+    return f"a `{got}` does not fit {json.dumps({worst.validator: worst.validator_value})}"

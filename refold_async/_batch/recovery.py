@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from refold_async._batch.journal_rows import Row
-from refold_async._clock import Clock, done_within
+from refold_async._clock import Clock, done_within, waiting
 from refold_async._errors import RefoldError
 from refold_async._logs import Log, about
 from refold_async._starting import Found
@@ -109,7 +109,8 @@ class Recovery:
         """Give what the last look found of a row: it is made once for all that wait for it."""
         if self._last_look is None:
             self._last_look = asyncio.get_running_loop().create_task(self._look_again())
-        await asyncio.shield(self._last_look)
+        with waiting(self.clock, "a look for what an earlier process sent"):
+            await asyncio.shield(self._last_look)
         return self.known(row)
 
     async def meet(self, account: str | None) -> None:

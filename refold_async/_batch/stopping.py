@@ -16,7 +16,7 @@ from refold_async._batch.journal_files import check_meta, identity
 from refold_async._batch.journal_rows import Row, is_uncertain
 from refold_async._batch.reading import Facts, read
 from refold_async._batch.recovery import Recovery
-from refold_async._clock import Clock, look_later, sleep, to_the_end
+from refold_async._clock import Clock, look_later, outside, sleep, to_the_end
 from refold_async._errors import ClientClosedError, RefoldError
 from refold_async._handle import ExecutionHandle
 from refold_async._logs import Log
@@ -157,7 +157,8 @@ class Stopping:
         )
 
     async def _read(self) -> tuple[Facts, _Open]:
-        return await asyncio.to_thread(read, self.journal, _Open)
+        with outside(self.clock):
+            return await asyncio.to_thread(read, self.journal, _Open)
 
     async def _tell(self, path: str) -> bool:
         """Have the batch send nothing more; tell whether it has heard."""

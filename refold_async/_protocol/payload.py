@@ -180,7 +180,9 @@ def _complaint(value: Any, above: Collection[int]) -> str | None:
 
 def _key_complaint(key: Any) -> str | None:
     if not isinstance(key, str):
-        return f"has the {type(key).__name__} key {key!r:.40}; JSON keys are strings, send str(...)"
+        kind, number = type(key).__name__, type(key) in _SCALARS
+        which = f"the {kind} key {key!r:.40}" if number else f"a {kind} key"  # may hold anything
+        return f"has {which}; JSON keys are strings, send str(...)"
     if not _is_unicode(key):
         return "has a key with a lone surrogate, which is no text; decode with errors='replace'"
     return None

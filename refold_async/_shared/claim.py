@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from refold_async._clock import sleep
+from refold_async._clock import pause
 from refold_async._errors import SharedStateError
 from refold_async._logs import Log, about
 
@@ -70,7 +70,7 @@ class Claim:
     async def renew(self) -> None:
         """Hold it for as long as we wait for a slot; it ends where the request leaves."""
         while True:
-            await sleep(self._clock, CLAIM / 3)
+            await pause(self._clock, CLAIM / 3)
             try:
                 if not await self._keys.renew(self._asked.tag, self.owner):
                     return
@@ -94,7 +94,7 @@ class Claim:
             try:
                 await tell()
             except SharedStateError:
-                await sleep(self._clock, 1.0)
+                await pause(self._clock, 1.0)
             else:
                 return
 

@@ -17,7 +17,7 @@ from contextvars import Context
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from refold_async._clock import done_within
+from refold_async._clock import pause
 from refold_async._errors import SharedStateError
 from refold_async._logs import Log
 from refold_async._shared.link import Link
@@ -202,8 +202,7 @@ class Ear:
             self._listener.deafen()
 
     async def _pause(self) -> None:
-        never = asyncio.get_running_loop().create_future()
-        await done_within(self._clock, never, _PAUSE)
+        await pause(self._clock, _PAUSE)
 
     async def aclose(self) -> None:
         """Hear nothing more, and tell what there is to tell, if Redis is there."""

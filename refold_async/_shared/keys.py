@@ -6,11 +6,14 @@ Durations are in milliseconds of Redis' own clock. It may be set: nothing is sen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from refold_async._clock import outside
+
 if TYPE_CHECKING:
+    from refold_async._clock import Clock
     from refold_async._shared.link import Link
 
 CLAIMED, SENT, STARTED = "claimed", "sent", "started"
@@ -139,24 +142,33 @@ class KeyState:
 
 
 class Keys:
-    """The keys of one credential."""
+    """The keys of one credential.
 
-    def __init__(self, link: Link, name: str) -> None:
+    Args:
+        link: to the Redis that has them.
+        name: under which it keeps them.
+        clock: told when Redis is waited for.
+    """
+
+    def __init__(self, link: Link, name: str, clock: Clock) -> None:
         self._link = link
+        self._clock = clock
         self._prefix = f"refold:{name}:once:"
         self._born = f"refold:{name}:born"
 
     def _key(self, tag: str) -> list[str]:
         return [self._prefix + tag]
 
+    async def _run(self, script: str, keys: list[str], *args: str | int) -> Any:
+        with outside(self._clock):
+            return await self._link.run(script, keys, *args)
+
     async def claim(
         self, tag: str, nonce: str, *, hold: float, fingerprint: str, within: float, cleared: str
     ) -> KeyState:
         """Claim a key for `hold` seconds, if it is free; `cleared` names a state that is void."""
         keys = [*self._key(tag), self._born]
-        told = await self._link.run(
-            _CLAIM, keys, nonce, _ms(hold), fingerprint, _ms(within), cleared
-        )
+        told = await self._run(_CLAIM, keys, nonce, _ms(hold), fingerprint, _ms(within), cleared)
         kind, owner, at, since, left, execution_id, known, age, generation = told
         return KeyState(
             kind,
@@ -172,24 +184,24 @@ class Keys:
 
     async def renew(self, tag: str, nonce: str) -> bool:
         """Hold a claim for longer; False if it is none any more."""
-        return bool(await self._link.run(_RENEW, self._key(tag), nonce))
+        return bool(await self._run(_RENEW, self._key(tag), nonce))
 
     async def send(self, tag: str, nonce: str, bound: float) -> bool:
         """Note that the request leaves; False if the key was taken over, and nothing may leave."""
-        return bool(await self._link.run(_SEND, self._key(tag), nonce, _ms(bound)))
+        return bool(await self._run(_SEND, self._key(tag), nonce, _ms(bound)))
 
     async def started(self, tag: str, execution_id: str, within: float, fingerprint: str) -> bool:
         """Keep the run of a key; False if another run is known for it."""
         args = execution_id, _ms(within), fingerprint
-        return bool(await self._link.run(_STARTED, self._key(tag), *args))
+        return bool(await self._run(_STARTED, self._key(tag), *args))
 
     async def free(self, tag: str, nonce: str) -> None:
         """Give a key back for which nothing was started."""
-        await self._link.run(_FREE, self._key(tag), nonce)
+        await self._run(_FREE, self._key(tag), nonce)
 
     async def eviction(self) -> str:
         """Say what Redis throws away when its memory is full."""
-        return str(await self._link.run(_POLICY, []))
+        return str(await self._run(_POLICY, []))
 
     async def aclose(self) -> None:
         """Close the connection."""

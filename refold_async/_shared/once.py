@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
-from refold_async._clock import done_within
+from refold_async._clock import done_within, waiting
 from refold_async._errors import (
     ClientClosedError,
     ExecutionOutcomeUnknownError,
@@ -72,7 +72,7 @@ class Once:
         self._clock = clock
         self._keys: Keys | None = None
         if shared is not None:
-            self._keys = Keys(Link(shared.url, clock, "nothing is started by `once`"), name)
+            self._keys = Keys(Link(shared.url, clock, "nothing is started by `once`"), name, clock)
         self._generations = Generations()
         self._under_way: dict[tuple[str, bool], _Start] = {}
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -94,6 +94,12 @@ class Once:
         """
         starter.services.api.transport.check_usable()
         deadline = starter.deadline(limit)
+        with waiting(self._clock, "a start under a key"):
+            return await self._start(asked, starter, policy, deadline)
+
+    async def _start(
+        self, asked: Asked, starter: Starter, policy: RetryPolicy | None, deadline: float | None
+    ) -> ExecutionHandle[Any]:
         await self._without_callers(asked, deadline)
         known = self._recalled(asked)
         if known is not None:
@@ -276,8 +282,10 @@ class Once:
         await asyncio.gather(*starting, return_exceptions=True)
         if self._tasks:
             last = asyncio.gather(*self._tasks, return_exceptions=True)
-            await done_within(self._clock, last, _LAST_WORDS)
-            last.cancel()
+            with waiting(self._clock, "what Redis is still told"):
+                await done_within(self._clock, last, _LAST_WORDS)
+            for left in [*self._tasks]:
+                left.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._keys is not None:
             await self._keys.aclose()

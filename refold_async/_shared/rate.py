@@ -19,7 +19,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from refold_async._clock import done_within, sleep
+from refold_async._clock import done_within, pause
 from refold_async._errors import SharedStateError
 from refold_async._logs import Log
 from refold_async._shared.link import Link
@@ -197,7 +197,7 @@ class Rate:
                 await self._beat()
             except SharedStateError:
                 self._without()
-                await sleep(self._clock, BEAT)
+                await pause(self._clock, BEAT)
             await done_within(self._clock, self._hurry, BEAT * random.uniform(0.9, 1.1))
 
     async def _beat(self) -> None:

@@ -13,7 +13,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from refold_async import _protocol as protocol
-from refold_async._clock import done_within
+from refold_async._clock import done_within, waiting
 from refold_async._errors import RefoldError
 from refold_async._handle import handle_of_started
 from refold_async._logs import Log, about
@@ -138,7 +138,8 @@ class Starter:
         await self.services.api.transport.drain(seconds)
         if self.tasks:
             looks = asyncio.gather(*self.tasks, return_exceptions=True)
-            await done_within(clock, looks, until - clock.monotonic())
+            with waiting(clock, "looks for lost starts, before the client is closed"):
+                await done_within(clock, looks, until - clock.monotonic())
 
     async def aclose(self) -> None:
         """Stop reconciling; what is not found yet is logged as unknown."""

@@ -1,45 +1,29 @@
 """One type: checked when it is named, written as JSON values and read from them.
 
 msgspec does it for attrs classes, dataclasses, TypedDict, `msgspec.Struct` and plain types, and is
-imported when the first of them is named; pydantic models do it themselves, and are known by two
-methods of theirs. What msgspec would do wrong in silence is refused.
+imported when the first of them is named; pydantic models do it themselves. What msgspec would do
+wrong in silence is refused.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from refold_async._checks import plain
-from refold_async._errors import ConfigError, clip
+from refold_async._errors import ConfigError
+from refold_async._typed.faults import MisfitError, guarded
+from refold_async._typed.models import is_model, read_model, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_AT = re.compile(
-    r"(?P<words>.*?)(?: - in `(?P<below>[^`]*)`)?(?: - at `\$?(?P<above>[^`]*)`)?", re.DOTALL
-)
 _NAMED = 80
-_SAID = 300
-"""Characters of what was wrong, and of where, in a message: both may hold text from elsewhere."""
-
-
-class MisfitError(Exception):
-    """A value that does not fit its type.
-
-    Attributes:
-        words: what is wrong.
-        path: where, as `$.items[0].price`.
-    """
-
-    def __init__(self, words: str, path: str = "$") -> None:
-        super().__init__(words, path)
-        self.words = clip(words, _SAID)
-        self.path = clip(path, _SAID)
+_SCALARS = frozenset({str, int, float, bool})
 
 
 def name_of(kind: Any) -> str:
@@ -47,12 +31,6 @@ def name_of(kind: Any) -> str:
     if isinstance(kind, type) and not hasattr(kind, "__args__"):
         return kind.__name__
     return re.sub(r"\b[A-Za-z_][\w.]*\.", "", str(kind))[:_NAMED]
-
-
-def is_model(kind: Any) -> bool:
-    """Tell a pydantic model (v2)."""
-    methods = ("model_validate", "model_dump")
-    return isinstance(kind, type) and all(callable(getattr(kind, name, None)) for name in methods)
 
 
 # -- when it is named ----------------------------------------------------------------------------
@@ -72,7 +50,7 @@ def check_type(kind: Any, field: str) -> None:
         return
     msgspec = _msgspec(field)
     try:
-        msgspec.json.Decoder(kind, dec_hook=_read_model)
+        msgspec.json.Decoder(kind, dec_hook=read_model)
         whole = msgspec.inspect.type_info(kind)
     except Exception as error:  # noqa: BLE001 - a type may fail in whatever way
         raise ConfigError(
@@ -166,35 +144,39 @@ def to_json(value: Any, kind: Any) -> Any:
         MisfitError: it does not fit, or holds what JSON can't say.
     """
     if is_model(kind):
-        return _guarded(lambda: _write_model(kind.model_validate(value)))
+        return guarded(lambda: write_model(kind.model_validate(value)))
     msgspec = _msgspec("payload")
-    odd: list[Any] = []  # what JSON can't say; a text stands in its place until it is found again
+    wrong: list[tuple[Any, MisfitError]] = []  # told when it is known where it stands
 
     def other(part: Any) -> Any:
-        if is_model(type(part)):
-            return _write_model(part)
         if isinstance(part, str):
             return plain(part)
         if isinstance(part, Mapping):
             return dict(part)
         if isinstance(part, list):
             return [*part]
-        odd.append(part)
-        return f"\0{id(odd)}"
+        if not is_model(type(part)):
+            words = f"is a {type(part).__name__}, which JSON can't say; send plain values"
+            wrong.append((part, MisfitError(words)))
+            return None
+        try:
+            return write_model(part)
+        except MisfitError as misfit:
+            wrong.append((part, misfit))
+            return None
 
-    written = _guarded(
-        lambda: msgspec.to_builtins(value, str_keys=True, enc_hook=other, order=_order(kind))
-    )
-    if odd:
-        words = f"is a {type(odd[0]).__name__}, which JSON can't say; send plain values"
-        raise MisfitError(words, _guarded(lambda: _place(written, f"\0{id(odd)}")))
+    written = guarded(lambda: msgspec.to_builtins(value, str_keys=True, enc_hook=other))
+    was = guarded(lambda: _tidied(value, written, wrong))
+
+    def model(kind: Any, said: Any) -> Any:
+        part = was.get(id(said), said)
+        if isinstance(said, dict | list | tuple) and not is_model(type(part)):
+            raise MisfitError(f"Expected `{name_of(kind)}`, got `{type(part).__name__}`")
+        # Not read again from what was written: a model may be written otherwise than it is read.
+        return read_model(kind, part)
+
     try:
-        # A model has checked itself, and may be written otherwise than it is read.
-        _guarded(
-            lambda: msgspec.convert(
-                written, kind, str_keys=True, dec_hook=lambda model, _: model.model_construct()
-            )
-        )
+        guarded(lambda: msgspec.convert(written, kind, str_keys=True, dec_hook=model))
     except MisfitError as misfit:
         words = f"{misfit.words}; give what its annotation says, or mend the annotation"
         raise MisfitError(words, misfit.path) from None
@@ -208,70 +190,62 @@ def from_json(value: Any, kind: Any) -> Any:
         MisfitError: they do not fit.
     """
     if is_model(kind):
-        return _guarded(lambda: _read_model(kind, value))
-    return _guarded(
-        lambda: _msgspec("output").convert(value, kind, str_keys=True, dec_hook=_read_model)
+        return read_model(kind, value)
+    return guarded(
+        lambda: _msgspec("output").convert(value, kind, str_keys=True, dec_hook=read_model)
     )
 
 
-@lru_cache(maxsize=1_024)
-def _order(kind: Any) -> Literal["deterministic"] | None:
-    """Have sets sorted where there are any: a journal knows a payload by its text.
+def _tidied(value: Any, written: Any, wrong: list[tuple[Any, MisfitError]]) -> dict[int, Any]:
+    """Sort what was a set: a journal knows a payload by its text, and a set has no order.
 
-    The keys of objects are sorted with them, so all others are left alone.
+    Returns:
+        What each object and list was before it was written, by its id.
+
+    Raises:
+        MisfitError: the first thing that is wrong, with its place.
     """
-    msgspec = _msgspec("payload")
-    sets = msgspec.inspect.SetType, msgspec.inspect.FrozenSetType
-    parts = _parts(msgspec, msgspec.inspect.type_info(kind))
-    return "deterministic" if any(isinstance(part, sets) for part in parts) else None
+    was = {}
+    for path, part, said in _pairs(value, written, "$"):
+        if wrong and part is wrong[0][0]:
+            raise wrong[0][1].below(path)
+        if isinstance(said, dict | list | tuple):
+            was[id(said)] = part
+        if isinstance(said, list) and isinstance(part, set | frozenset):
+            said.sort(key=_text)
+    if wrong:
+        raise wrong[0][1]
+    return was
 
 
-def _write_model(value: Any) -> Any:
-    return value.model_dump(mode="json", by_alias=True)
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def _read_model(kind: Any, value: Any) -> Any:
-    """Read a pydantic model; msgspec adds to what is raised where in the whole it stands."""
-    return _pydantic(lambda: kind.model_validate(value))
+def _pairs(part: Any, said: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Give what stands in a value, how it was written, and where; the innermost first."""
+    if not is_model(type(part)):  # they write themselves, whole
+        for where, below, written in _below(part, said, path):
+            if type(below) not in _SCALARS:
+                yield from _pairs(below, written, where)
+    yield path, part, said
 
 
-def _pydantic(work: Any) -> Any:
-    try:
-        return work()
-    except ValueError as error:
-        told = getattr(error, "errors", None)
-        if told is None:
-            raise
-        # Without the values, which may be nobody else's business.
-        first = told(include_url=False, include_context=False, include_input=False)[0]
-        raise ValueError(f"{first['msg']} - in `{_steps(first['loc'])}`") from None
-
-
-def _guarded(work: Any) -> Any:
-    """Do what calls the user's own code, whatever that raises."""
-    try:
-        return _pydantic(work)
-    except RecursionError:
-        raise MisfitError("is nested too deep, or contains itself; send it flatter") from None
-    except Exception as error:  # noqa: BLE001 - validators of the user's may raise anything
-        found = _AT.fullmatch(str(error) or type(error).__name__)
-        assert found is not None  # noqa: S101 - it matches every text
-        path = f"${found['above'] or ''}{found['below'] or ''}"
-        raise MisfitError(found["words"], path) from None
-
-
-def _steps(where: tuple[Any, ...]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where)
-
-
-def _place(value: Any, mark: str, path: str = "$") -> str:
-    """Find where a text stands; "" if it does not."""
-    if value == mark:
-        return path
-    if isinstance(value, dict):
-        steps = ((f".{key}", each) for key, each in value.items())
-    elif isinstance(value, list | tuple):
-        steps = ((f"[{at}]", each) for at, each in enumerate(value))
-    else:
-        return ""
-    return next(filter(None, (_place(each, mark, path + step) for step, each in steps)), "")
+def _below(part: Any, said: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    names = getattr(type(part), "__struct_fields__", ())
+    if isinstance(said, list | tuple):
+        struct = [getattr(part, name) for name in names]
+        given = part if isinstance(part, list | tuple | set | frozenset) else struct
+        first = len(said) - len(given)  # a tag of the struct comes before its fields
+        for at, below in enumerate(given):
+            yield f"{path}[{at}]", below, said[first + at]
+    elif isinstance(said, dict) and isinstance(part, Mapping):
+        if len(said) < len(part):
+            words = "has two keys that are the same text in JSON; one would be lost"
+            raise MisfitError(words, path)
+        for below, (key, written) in zip(part.values(), said.items(), strict=True):
+            yield f"{path}.{key}", below, written
+    elif isinstance(said, dict):
+        fields = dict(zip(getattr(part, "__struct_encode_fields__", ()), names, strict=True))
+        for key, written in said.items():
+            yield f"{path}.{key}", getattr(part, str(fields.get(key, key)), None), written

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 import attrs
 
 from refold_async._errors import PayloadError
-from refold_async._typed.forms import MisfitError, check_type, is_model, name_of, to_json
+from refold_async._typed.faults import MisfitError
+from refold_async._typed.forms import check_type, name_of, to_json
+from refold_async._typed.models import is_model
 
 if TYPE_CHECKING:
 

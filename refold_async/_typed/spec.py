@@ -6,7 +6,8 @@ import attrs
 
 from refold_async._checks import check_header, check_id
 from refold_async._models import ExecutionResult, Out_co, OutputError
-from refold_async._typed.forms import MisfitError, check_type, from_json, name_of
+from refold_async._typed.faults import MisfitError
+from refold_async._typed.forms import check_type, from_json, name_of
 from refold_async._typed.payloads import fitting, plain_payload
 from refold_async._value import Value
 

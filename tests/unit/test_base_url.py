@@ -16,7 +16,7 @@ from refold_async._config import DEFAULT_BASE_URL, check_base_url
         (DEFAULT_BASE_URL, "https://app.refold.ai"),
         ("https://app.refold.ai/", "https://app.refold.ai"),
         ("https://app.refold.ai///", "https://app.refold.ai"),
-        ("HTTPS://App.Refold.AI", "https://App.Refold.AI"),
+        ("HTTPS://App.Refold.AI/Api", "https://app.refold.ai/Api"),
         ("https://refold.example:8443", "https://refold.example:8443"),
         ("https://refold.example:65535/x", "https://refold.example:65535/x"),
         ("https://refold.example/api/re-fold_1.~/", "https://refold.example/api/re-fold_1.~"),
@@ -28,7 +28,7 @@ from refold_async._config import DEFAULT_BASE_URL, check_base_url
     ],
 )
 def test_https_url_is_accepted(given: str, kept: str) -> None:
-    """Host, port and path prefix are kept; slashes at the end are not."""
+    """Host, in lower case, port and path prefix are kept; slashes at the end are not."""
     assert check_base_url(given) == kept
 
 
@@ -45,7 +45,7 @@ def test_https_url_is_accepted(given: str, kept: str) -> None:
 )
 def test_plain_http_to_this_machine_is_accepted(url: str) -> None:
     """Nothing crosses a network on the way to a loopback address."""
-    assert check_base_url(url) == url
+    assert check_base_url(url) == url.lower()
 
 
 NOT_LOOPBACK = [

@@ -139,5 +139,5 @@ def test_secret_shows_nowhere(show: Any, holder: object) -> None:
 @pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_secret_is_not_pickled(take: Any) -> None:
     """A credential does not leave the process by accident."""
-    with pytest.raises(TypeError, match="make the client where it is used"):
+    with pytest.raises(TypeError, match="Make the client where it is used"):
         take(Secret(KEY))

@@ -423,7 +423,10 @@ async def test_one_payload_that_does_not_fit_keeps_the_batch_from_being_sent(
     assert outcomes(report) == ["unsent", "rejected", "unsent"]
     error = report.items()[1].error
     assert isinstance(error, PayloadError)
-    assert (error.path, "item 1: 'two' is not of type 'integer'" in str(error)) == ("$.n", True)
+    assert (error.path, 'item 1: a `str` does not fit {"type": "integer"}' in str(error)) == (
+        "$.n",
+        True,
+    )
     assert (len(service.runs), dict(service.counts)) == (0, {"request_structure": 1})
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from refold_async import RefoldError, ServerError, Timeouts
+from refold_async import ExecutionRequest, RefoldError, ServerError, Timeouts
 from tests.support.endings import at_once
 from tests.support.wire import RUN, STARTS, Step, http, wire
 
@@ -184,6 +184,12 @@ async def test_no_object_shows_the_secret(
         kinds = {type(thing).__name__ for thing in ours}
         told = [thing for thing in ours if SECRET in f"{thing!r} {thing!s}"]
         kept = pickle.dumps(handle.ref)
+        report = await refold.run_batch([ExecutionRequest("wf_1", slug="s")], wait=False)
+        for holder in (handle, report, report.items()[0]):
+            with pytest.raises(
+                TypeError, match=r"handle\.ref, item\.document\(\) or report\.to_jsonl"
+            ):
+                pickle.dumps(holder)
     assert told == []
     assert SECRET.encode() not in kept
     assert {"RefoldClient", "ExecutionHandle", "Transport", "Secret"} <= kinds

@@ -142,7 +142,7 @@ def test_absurd_depth_is_refused_without_recursion(depth: int) -> None:
         pytest.param({1: 2}, "has the int key 1; JSON keys are strings.*str", id="int-key"),
         pytest.param({None: 2}, "has the NoneType key None", id="none-key"),
         pytest.param({True: 2}, "has the bool key True", id="bool-key"),
-        pytest.param({(1, 2): 3}, r"has the tuple key \(1, 2\)", id="tuple-key"),
+        pytest.param({(1, 2): 3}, "has a tuple key; JSON", id="tuple-key"),
         pytest.param({"\ud800": 1}, "key with a lone surrogate.*errors='replace'", id="sur-key"),
     ],
 )

@@ -1,0 +1,128 @@
+"""Skipped time moves while anybody waits in the SDK, and stands while something real goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from refold_async import (
+    ExecutionOutcomeUnknownError,
+    ExecutionRequest,
+    RefoldClient,
+    RetryPolicy,
+)
+from refold_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from pathlib import Path
+
+WORKFLOW = "6a106ba44480b80424a65289"
+LIMIT = 5.0
+"""Real seconds after which a wait of virtual ones counts as one without an end."""
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """An emulator that skips time, with a workflow of one second."""
+    async with Emulator(skip_time=True) as emulator:
+        emulator.workflow(WORKFLOW, slug="s", duration=1)(lambda given: given)
+        yield emulator
+
+
+@pytest.fixture
+async def refold(emulator: Emulator) -> AsyncIterator[RefoldClient]:
+    """A client of it."""
+    async with emulator.client() as refold:
+        yield refold
+
+
+def requests(count: int) -> list[ExecutionRequest]:
+    """Give so many, each with a key."""
+    return [ExecutionRequest(WORKFLOW, slug="s", key=f"k{n}") for n in range(count)]
+
+
+async def leave_a_start(emulator: Emulator, refold: RefoldClient, **options: Any) -> None:
+    """Cancel a caller whose request has left, and whose answer will be lost."""
+    emulator.faults.script("execute", Fault(drop="after", delay=0.2))
+    start = asyncio.create_task(refold.execute(WORKFLOW, slug="s", **options))
+    while not emulator.counts["execute"]:  # noqa: ASYNC110 - the emulator tells nobody
+        await asyncio.sleep(0)
+    start.cancel()
+    await asyncio.wait([start])
+
+
+async def test_a_call_behind_one_that_was_cancelled_moves_the_time(
+    emulator: Emulator, refold: RefoldClient
+) -> None:
+    """Who asks for the same key waits until the lost answer was looked up, and has that run."""
+    once: Any = {"once": "k", "once_scope": "process"}
+    await leave_a_start(emulator, refold, **once)
+    async with asyncio.timeout(LIMIT):
+        handle = await refold.execute(WORKFLOW, slug="s", **once)
+    assert (handle.attached, len(emulator.runs)) == (True, 1)
+
+
+async def test_a_batch_that_drains_moves_the_time(emulator: Emulator, refold: RefoldClient) -> None:
+    """A start that is not answered ends its batch once `timeout` and `drain` have passed."""
+    emulator.faults.script("execute", Fault(delay=300))
+    async with asyncio.timeout(LIMIT):
+        report = await refold.run_batch(requests(1), timeout=5, drain=5)
+    assert report.unknown == 1
+    assert report.duration == pytest.approx(10)
+
+
+async def test_a_client_that_is_closed_with_grace_moves_the_time(
+    emulator: Emulator, refold: RefoldClient
+) -> None:
+    """The lost answer of a caller that has left is looked up before it is closed."""
+    await leave_a_start(emulator, refold)
+    async with asyncio.timeout(LIMIT):
+        await refold.aclose(grace=20)
+    assert [orphan.execution_id for orphan in refold.orphans] == [emulator.runs[0].execution_id]
+
+
+async def test_a_journal_that_looks_for_lost_starts_moves_the_time(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """What is not in the list at first is looked for again, some seconds later, and sent then."""
+    journal = tmp_path / "journal"
+    never = RetryPolicy(mode="never")
+    async with emulator.client(retry=never) as refold:
+        await refold.run_batch(requests(1), journal=journal)
+        emulator.faults.script("execute", Fault(drop="before"))
+        report = await refold.run_batch(requests(2), journal=journal)
+        error = report.items()[1].error
+        assert isinstance(error, ExecutionOutcomeUnknownError)
+    async with emulator.client() as refold, asyncio.timeout(LIMIT):
+        report = await refold.run_batch(requests(2), journal=journal)
+    assert (report.succeeded, len(emulator.runs)) == (2, 2)
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_time_stands_while_a_journal_is_written(
+    emulator: Emulator, refold: RefoldClient, tmp_path: Path, *, held: bool
+) -> None:
+    """Twenty runs of a second each are done in a few, however long the disk takes."""
+    with emulator.time.hold() if held else nullcontext():
+        report = await refold.run_batch(requests(20), journal=tmp_path / "journal", timeout=60)
+    assert report.succeeded == 20
+    assert report.duration < 10
+
+
+async def test_time_stands_while_the_input_of_a_batch_is_awaited(
+    emulator: Emulator, refold: RefoldClient
+) -> None:
+    """What comes slowly, as from a database, takes nothing of the batch's timeout."""
+
+    async def slowly() -> AsyncGenerator[ExecutionRequest]:
+        for request in requests(3):
+            yield request
+            await asyncio.sleep(0.03)
+
+    report = await refold.run_batch(slowly(), timeout=60)
+    assert report.succeeded == 3
+    assert report.duration < 5
