@@ -328,10 +328,12 @@ class RefoldClient(FanOut):
             once: a key of your own for what is started, as `invoice-4711`: start it, or attach to
                 the run that was started under this key, by whichever process, whatever came of it.
                 Needs `shared=`; the limits are in "Many workers, many machines".
-            once_within: seconds (or a timedelta) for which a key counts; the same in all processes.
-            once_scope: `"process"` asks for no Redis: calls of this process share one start, and
-                a run with the key's tag among the newest 20 pages of the list is attached to. Best
-                effort.
+            once_within: seconds (or a timedelta) for which a key counts, from when its run was
+                started; the same in all processes.
+            once_scope: `"process"` asks for no Redis: calls on this event loop share one start, by
+                whichever client of this credential, and a run with the key's tag among the newest
+                20 pages of the list is attached to. Best effort; and after a restart nobody knows
+                that the key was used with another payload.
             once_fallback: `"look"` does that while Redis is away, instead of raising an error.
             timeout: seconds (or a timedelta) for all of it: slot, attempts and pauses.
             retry: another policy than the client's for this call.

@@ -95,7 +95,7 @@ def check_once(
     if scope == "shared" and not shared:
         raise ConfigError(
             "keys are kept in Redis: RefoldClient(shared='redis://...'). Without it"
-            " once_scope='process' has the calls of this process share one start, at best",
+            " once_scope='process' has calls on this event loop share one start, at best",
             field="once",
         )
     if sync:

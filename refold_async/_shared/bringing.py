@@ -8,6 +8,7 @@ who says nothing more is looked for in the list of runs, and sent again only if 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from refold_async._handle import ExecutionHandle
     from refold_async._shared.asked import Asked
     from refold_async._shared.keys import Keys, KeyState
+    from refold_async._shared.memory import Doubt
     from refold_async._starting import Found, Starter
 
 logger = Log("shared")
@@ -88,7 +90,7 @@ class Bringing:
         policy: of the start.
         later: does something for which nobody waits.
         told: hears what became of a start whose callers had left.
-        doubt: seconds ago that an earlier start here came to nobody knows what.
+        doubt: of an earlier start here that came to nobody knows what.
     """
 
     def __init__(
@@ -101,11 +103,12 @@ class Bringing:
         *,
         later: Callable[[Coroutine[Any, Any, object]], object],
         told: Callable[[ExecutionHandle[Any] | None], object],
-        doubt: float | None,
+        doubt: Doubt | None,
     ) -> None:
         self.asked = asked
         self.keys = keys
         self.care: Care | None = None  # of what is sent here
+        self.age = 0.0  # seconds since the run was started, if that was not here
         self.elsewhere = False  # whether another process may have sent it
         self._starter = starter
         self._generations = generations
@@ -115,18 +118,18 @@ class Bringing:
         self._doubt = doubt
         timeouts = starter.services.api.timeouts
         self._bound = timeouts.connect + timeouts.read  # by which our own request is over
-        self._hold = self._bound + policy.settle  # and its run is in the list
+        self.hold = self._bound + policy.settle  # and its run is in the list
         self._clock = starter.services.clock
         self._began = self._clock.monotonic()
         self._watched = ("", 0.0)  # the last state, and since when, in monotonic seconds
         self._claim: Claim | None = None
         if keys is not None:
-            self._claim = Claim(keys, asked, hold=self._hold, clock=self._clock, later=later)
+            self._claim = Claim(keys, asked, hold=self.hold, clock=self._clock, later=later)
 
     @property
     def has_left(self) -> bool:
         """Whether a run may have begun, here or elsewhere, or may still."""
-        return self.elsewhere or self.left_here
+        return self.elsewhere or self.left_here or self._doubt is not None
 
     @property
     def left_here(self) -> bool:
@@ -146,7 +149,7 @@ class Bringing:
         try:
             return await self._by_state(self._claim)
         except SharedStateError:
-            if not self.asked.options.looks or self.has_left:
+            if not self.asked.options.looks or self.elsewhere or self.left_here:
                 raise
             logger.warning(
                 "Redis is away: whether %s has started is looked up",
@@ -165,6 +168,7 @@ class Bringing:
             asked.check(state.fingerprint)
             self._check_sense(state)
             if state.kind == STARTED:
+                self.age = max(state.since, 0.0)
                 return self._attached(state.execution_id)
             if state.owner == claim.owner:
                 self.elsewhere = False
@@ -219,7 +223,7 @@ class Bringing:
         """Start what we have claimed; None if it was taken over before it left."""
         renewing = asyncio.ensure_future(claim.renew())
         try:
-            found = await self._after_a_loss(state)
+            found = await self._after_a_loss(state) or await self._after_a_doubt()
             if found is not None:
                 return self._adopted(found)
             handle = await self._send(lambda: self._leave(claim))
@@ -253,9 +257,9 @@ class Bringing:
     async def _after_a_loss(self, state: KeyState) -> Found | None:
         """Look before sending, if Redis may have forgotten that somebody has sent."""
         within = self.asked.options.within
-        young = state.age < self._hold
+        young = state.age < self.hold
         if young:
-            left = self._hold - state.age
+            left = self.hold - state.age
             logger.info(
                 "this Redis remembers the last %.3g s only: %s waits for %.3g s and is looked for",
                 state.age,
@@ -269,43 +273,70 @@ class Bringing:
         ):
             return None
         waited = self._clock.monotonic() - self._began
-        found = await self._look(within, proof=2 * self._hold + waited, none_was_sent=True)
+        proof = 2 * self.hold + waited
+        found = await self._look(within, proof=proof, counts=within, none_was_sent=True)
         if found.finding is Finding.ABSENT or (found.finding is Finding.UNPROVEN and not young):
             return None
         return found
 
     async def _look_for_sent(self, ago: float) -> Found:
-        """Look for what another process has sent; a list that can't be read proves nothing.
+        """Look for what another process has sent.
 
         Any run of the key counts, whenever Redis says that it was sent: its clock may have been
         set. Absence is proven for as long ago as it may have been.
         """
+        return await self._look_for_lost(max(self.asked.options.within, ago), ago, math.inf)
+
+    async def _look_for_lost(self, since: float, proof: float, counts: float) -> Found:
+        """Look for what may have started; a list that can't be read proves nothing."""
         try:
-            return await self._look(max(self.asked.options.within, ago), proof=ago)
+            return await self._look(since, proof=proof, counts=counts)
         except ClientClosedError:
             raise
         except RefoldError as error:
             raise outcome_unknown(self.asked.request, 1, error, None) from error
+
+    async def _after_a_doubt(self) -> Found | None:
+        """Look for what was sent here and may have started; absent proves nothing before its time.
+
+        Until then the list may not show it yet.
+        """
+        if self._doubt is None:
+            return None
+        within, pause = self.asked.options.within, max(self._policy.settle, _FIRST)
+        while True:
+            now = self._clock.monotonic()
+            left, ago = self._doubt.over_at - now, now - self._doubt.since
+            found = await self._look_for_lost(within, ago, within)
+            if found.finding in {Finding.FOUND, Finding.AMBIGUOUS}:
+                return found
+            if left <= 0 or self._starter.reconciler.tags_visible is False:
+                return None if found.finding is Finding.ABSENT else found
+            await self._pause(min(pause, left))
+            pause *= 2
 
     def _adopted(self, found: Found) -> ExecutionHandle[Any]:
         """Give the run that a look has found."""
         if found.execution_id is None:
             raise self._unknown(found)
         self._starter.counters.adopted += 1
+        self.age = found.age
         if self._claim is not None:
-            self._claim.record(found.execution_id)
+            self._claim.record(found.execution_id, found.age)
         return self._attached(found.execution_id)
 
     # -- without it --------------------------------------------------------------------------
 
     async def _by_looking(self) -> ExecutionHandle[Any]:
         """Start it, unless it is found among the newest runs: without Redis that is all."""
-        found = await self._look(self.asked.options.within, proof=self._doubt or 0.0)
-        if found.execution_id is not None:
+        found = await self._after_a_doubt()
+        if found is None and self._doubt is None:
+            within = self.asked.options.within
+            found = await self._look(within, proof=0.0, counts=within)
+            if found.finding in {Finding.ABSENT, Finding.UNPROVEN}:
+                found = None
+        if found is not None:
             return self._adopted(found)
-        doubtful = self._doubt is not None and found.finding is not Finding.ABSENT
-        if found.finding is Finding.AMBIGUOUS or doubtful:
-            raise self._unknown(found)
         return await self._send(None)
 
     # -- both --------------------------------------------------------------------------------
@@ -320,7 +351,9 @@ class Bringing:
         answer = await self._starter.send(request, self.care, self._policy, None)
         return self.care.accepted(answer)
 
-    async def _look(self, since: float, *, proof: float, none_was_sent: bool = False) -> Found:
+    async def _look(
+        self, since: float, *, proof: float, counts: float, none_was_sent: bool = False
+    ) -> Found:
         request = self.asked.request
         return await self._starter.reconciler.look_back(
             self.asked.tag,
@@ -329,6 +362,7 @@ class Bringing:
             since=since,
             proof=proof,
             pages=PAGES,
+            counts=counts,
             none_was_sent=none_was_sent,
         )
 

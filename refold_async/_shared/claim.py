@@ -81,9 +81,9 @@ class Claim:
         """Say that the request leaves now; False if somebody else has the key, and it must not."""
         return await self._keys.send(self._asked.tag, self.owner, self._hold)
 
-    def record(self, execution_id: str) -> None:
-        """Tell everybody which run it is."""
-        self._later(self._persistently(partial(self._write, execution_id)))
+    def record(self, execution_id: str, age: float = 0.0) -> None:
+        """Tell everybody which run it is, started so many seconds ago."""
+        self._later(self._persistently(partial(self._write, execution_id, age)))
 
     def free(self) -> None:
         """Give the key back: nothing has started for it here, and nothing will."""
@@ -98,10 +98,10 @@ class Claim:
             else:
                 return
 
-    async def _write(self, execution_id: str) -> None:
+    async def _write(self, execution_id: str, age: float) -> None:
         asked = self._asked
         alone = await self._keys.started(
-            asked.tag, execution_id, asked.options.within, asked.fingerprint
+            asked.tag, execution_id, asked.options.within, asked.fingerprint, age
         )
         if not alone:
             logger.error(

@@ -83,12 +83,13 @@ return 1
 _STARTED = (
     _NOW
     + """
-local id, within, print = unpack(ARGV)
+local id, within, print, age = unpack(ARGV)
 local s = redis.call('HMGET', KEYS[1], 'state', 'id')
 if s[1] == 'started' then return s[2] == id and 1 or 0 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'state', 'started', 'at', now, 'bound', 0, 'id', id, 'print', print)
-redis.call('PEXPIRE', KEYS[1], within)
+redis.call('HSET', KEYS[1], 'state', 'started', 'at', now - age, 'bound', 0, 'id', id,
+    'print', print)
+redis.call('PEXPIRE', KEYS[1], math.max(within - age, 1))
 return 1
 """
 )
@@ -190,9 +191,11 @@ class Keys:
         """Note that the request leaves; False if the key was taken over, and nothing may leave."""
         return bool(await self._run(_SEND, self._key(tag), nonce, _ms(bound)))
 
-    async def started(self, tag: str, execution_id: str, within: float, fingerprint: str) -> bool:
-        """Keep the run of a key; False if another run is known for it."""
-        args = execution_id, _ms(within), fingerprint
+    async def started(
+        self, tag: str, execution_id: str, within: float, fingerprint: str, age: float
+    ) -> bool:
+        """Keep the run of a key, of so many seconds' age; False if another run is known for it."""
+        args = execution_id, _ms(within), fingerprint, int(age * 1000)
         return bool(await self._run(_STARTED, self._key(tag), *args))
 
     async def free(self, tag: str, nonce: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import functools
+from collections.abc import Hashable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from refold_async._clock import done_within, waiting
+from refold_async._clock import SystemClock, done_within, waiting
 from refold_async._errors import (
     ClientClosedError,
     ExecutionOutcomeUnknownError,
@@ -22,6 +23,7 @@ from refold_async._logs import Log
 from refold_async._shared.bringing import Bringing, Generations, attached
 from refold_async._shared.keys import Keys
 from refold_async._shared.link import Link
+from refold_async._shared.memory import Doubt, Known, Memory, memory_here
 from refold_async._telemetry import callers_trace
 from refold_async._transport import outcome_unknown
 
@@ -35,24 +37,18 @@ if TYPE_CHECKING:
 
 logger = Log("shared")
 
-_REMEMBERED = 10_000
-"""Keys whose runs this process remembers itself: so many outlive a Redis that forgot."""
 _LONGEST_START = 600.0
 """Seconds before a start came to nobody knows what, in which it may have begun."""
 _LAST_WORDS = 1.0
 """Seconds that Redis may still be told things when the client is closed."""
 
 
-class _Known(NamedTuple):
-    execution_id: str
-    fingerprint: str
-    at: float  # monotonic seconds
-
-
 @attrs.define(eq=False)
 class _Start:
-    """A key that is being brought to its run, for all callers of this process that ask for it."""
+    """A key that is being brought to its run, for all callers of a client that ask for it."""
 
+    key: Hashable
+    busy: asyncio.Future[None]
     bringing: Bringing
     task: asyncio.Task[ExecutionHandle[Any]]
     callers: int = 0
@@ -74,12 +70,16 @@ class Once:
         if shared is not None:
             self._keys = Keys(Link(shared.url, clock, "nothing is started by `once`"), name, clock)
         self._generations = Generations()
-        self._under_way: dict[tuple[str, bool], _Start] = {}
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._doubtful: OrderedDict[str, float] = OrderedDict()  # since when nobody knows
-        self._leaving: dict[str, asyncio.Future[None]] = {}  # what goes on without its callers
+        self._under_way: dict[Hashable, _Start] = {}
+        self._leaving: set[_Start] = set()  # what goes on without its callers
+        self._turns: set[asyncio.Future[None]] = set()  # who waits for a key that others have
         self._tasks: set[asyncio.Future[object]] = set()
         self._asked_about_memory = False
+
+    @functools.cached_property
+    def memory(self) -> Memory:
+        """What is known of keys here; all clients of the loop know it."""
+        return memory_here()
 
     async def start(
         self, asked: Asked, starter: Starter, policy: RetryPolicy | None, limit: float | None
@@ -100,11 +100,21 @@ class Once:
     async def _start(
         self, asked: Asked, starter: Starter, policy: RetryPolicy | None, deadline: float | None
     ) -> ExecutionHandle[Any]:
-        await self._without_callers(asked, deadline)
-        known = self._recalled(asked)
-        if known is not None:
-            return attached(starter, asked, known)
-        start, is_first = self._joined(asked, starter, policy)
+        key = self._key(asked, starter)
+        start = None
+        while start is None:
+            known = self._recalled(key, asked)
+            if known is not None:
+                return attached(starter, asked, known)
+            start, is_first = self._under_way.get(key), False
+            if start is not None and start.bringing.asked.options.shared == asked.options.shared:
+                asked.check(start.bringing.asked.fingerprint)
+            elif (busy := self.memory.busy(key)) is not None:
+                start = None
+                await self._turn(busy, asked, deadline)
+                starter.services.api.transport.check_usable()
+            else:
+                start, is_first = self._begun(key, asked, starter, policy), True
         start.callers += 1
         left = None if deadline is None else deadline - self._clock.monotonic()
         try:
@@ -117,15 +127,15 @@ class Once:
                 self._left(start, starter)
         raise await self._out_of_time(start, starter)
 
-    def _joined(
-        self, asked: Asked, starter: Starter, policy: RetryPolicy | None
-    ) -> tuple[_Start, bool]:
-        key = asked.tag, asked.options.shared
-        start = self._under_way.get(key)
-        if start is not None:
-            asked.check(start.bringing.asked.fingerprint)
-            return start, False
-        doubted = self._doubtful.get(asked.tag)
+    def _key(self, asked: Asked, starter: Starter) -> Hashable:
+        """Name a key among those of all clients of this loop."""
+        # A clock of its own (in tests) tells another time.
+        clock = None if isinstance(self._clock, SystemClock) else id(self._clock)
+        return starter.services.api.transport.auth.identity, clock, asked.tag
+
+    def _begun(
+        self, key: Hashable, asked: Asked, starter: Starter, policy: RetryPolicy | None
+    ) -> _Start:
         bringing = Bringing(
             asked,
             starter,
@@ -133,46 +143,53 @@ class Once:
             self._generations,
             policy or starter.services.api.policy,
             later=self._later,
-            told=lambda handle: self._told(asked, handle),
-            doubt=None if doubted is None else self._clock.monotonic() - doubted,
+            told=lambda handle: self._told(start, handle),
+            doubt=self.memory.doubt(key),
         )
         if bringing.keys is not None and not self._asked_about_memory:
             self._asked_about_memory = True
             self._later(self._check_memory(bringing.keys))
         task = asyncio.get_running_loop().create_task(bringing.bring(), context=callers_trace())
-        start = self._under_way[key] = _Start(bringing, task)
-        task.add_done_callback(lambda task: self._ended(key, asked, task))
-        return start, True
+        start = self._under_way[key] = _Start(key, self.memory.begin(key), bringing, task)
+        task.add_done_callback(lambda _: self._ended(start))
+        return start
 
-    def _ended(
-        self, key: tuple[str, bool], asked: Asked, task: asyncio.Task[ExecutionHandle[Any]]
-    ) -> None:
-        start = self._under_way.get(key)
-        if start is not None and start.task is task:
-            del self._under_way[key]
-        if task.cancelled():
-            return
-        if isinstance(task.exception(), ExecutionOutcomeUnknownError):
-            self._doubt(asked)
-        elif task.exception() is None:
-            self._remember(asked, task.result())
+    def _ended(self, start: _Start) -> None:
+        """Take note of what a start came to, and let the next one have the key."""
+        task, goes_on = start.task, start.bringing.left_here
+        if self._under_way.get(start.key) is start:
+            del self._under_way[start.key]
+        if not task.cancelled() and task.exception() is None:
+            self._remember(start, task.result())
+        elif goes_on and start in self._leaving and task.cancelled():
+            return  # we are told
+        elif goes_on or (
+            not task.cancelled() and isinstance(task.exception(), ExecutionOutcomeUnknownError)
+        ):
+            self._doubt(start)
+        self._over(start)
 
-    def _remember(self, asked: Asked, handle: ExecutionHandle[Any]) -> None:
+    def _over(self, start: _Start) -> None:
+        self._leaving.discard(start)
+        self.memory.end(start.key, start.busy)
+
+    def _remember(self, start: _Start, handle: ExecutionHandle[Any]) -> None:
         if handle.execution_id is not None:
-            now = self._clock.monotonic()
-            self._known[asked.tag] = _Known(handle.execution_id, asked.fingerprint, now)
-            self._doubtful.pop(asked.tag, None)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+            bringing = start.bringing
+            at = self._clock.monotonic() - bringing.age
+            known = Known(handle.execution_id, bringing.asked.fingerprint, at)
+            self.memory.remember(start.key, known)
 
-    def _doubt(self, asked: Asked) -> None:
-        """Remember that a run may have been started; the first such moment counts."""
-        self._doubtful.setdefault(asked.tag, self._clock.monotonic() - _LONGEST_START)
-        if len(self._doubtful) > _REMEMBERED:
-            self._doubtful.popitem(last=False)
+    def _doubt(self, start: _Start) -> None:
+        """Remember that a run may have begun: since the first such moment, until the last."""
+        now = self._clock.monotonic()
+        doubt = self.memory.doubt(start.key) or Doubt(now - _LONGEST_START, now)
+        if start.bringing.left_here:
+            doubt = doubt._replace(over_at=now + start.bringing.hold)
+        self.memory.suspect(start.key, doubt)
 
-    def _recalled(self, asked: Asked) -> str | None:
-        known = self._known.get(asked.tag)
+    def _recalled(self, key: Hashable, asked: Asked) -> str | None:
+        known = self.memory.known(key)
         if known is None or self._clock.monotonic() - known.at >= asked.options.within:
             return None
         asked.check(known.fingerprint)
@@ -199,39 +216,44 @@ class Once:
 
     def _left(self, start: _Start, starter: Starter) -> None:
         """The last caller has gone: what has not left yet does not leave any more."""
-        asked = start.bringing.asked
         if not start.task.done():
-            self._under_way.pop((asked.tag, asked.options.shared), None)
-            self._leaving[asked.tag] = asyncio.get_running_loop().create_future()
+            self._leaving.add(start)
+            del self._under_way[start.key]
             start.task.cancel()
-            start.task.add_done_callback(lambda _: self._gone_unless_left(start.bringing))
         elif not (start.taken or start.task.cancelled() or start.task.exception()):
             starter.orphan(start.task.result(), "execute left as it started")
 
-    def _told(self, asked: Asked, handle: ExecutionHandle[Any] | None) -> None:
+    def _told(self, start: _Start, handle: ExecutionHandle[Any] | None) -> None:
         """Take note of what became of a start whose callers had left."""
-        if handle is None:
-            self._doubt(asked)
-        else:
-            self._remember(asked, handle)
-        self._gone(asked)
+        if handle is not None:
+            self._remember(start, handle)
+        elif start.bringing.left_here:
+            self._doubt(start)
+        self._over(start)
 
-    def _gone_unless_left(self, bringing: Bringing) -> None:
-        if not bringing.left_here:
-            self._gone(bringing.asked)
+    async def _turn(self, busy: asyncio.Future[None], asked: Asked, deadline: float | None) -> None:
+        """Wait until it is known what became of a start that isn't ours to join.
 
-    def _gone(self, asked: Asked) -> None:
-        leaving = self._leaving.pop(asked.tag, None)
-        if leaving is not None and not leaving.done():
-            leaving.set_result(None)
+        Its callers have left, or another client makes it, or it has another scope.
+        """
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def _without_callers(self, asked: Asked, deadline: float | None) -> None:
-        """Wait until it is known what became of a start whose callers have left."""
-        while (leaving := self._leaving.get(asked.tag)) is not None:
-            left = None if deadline is None else deadline - self._clock.monotonic()
-            if not await done_within(self._clock, leaving, left):
-                cause = RequestTimeoutError("an earlier start under this key is still under way")
-                raise outcome_unknown(asked.request, 1, cause, None)
+        def wake(_: object) -> None:
+            if not turn.done():
+                turn.set_result(None)
+
+        busy.add_done_callback(wake)
+        self._turns.add(turn)
+        left = None if deadline is None else deadline - self._clock.monotonic()
+        try:
+            await done_within(self._clock, turn, left)
+        finally:
+            self._turns.discard(turn)
+            busy.remove_done_callback(wake)
+        if not busy.done():
+            why = "an earlier start under this key is still under way"
+            cause = RequestTimeoutError(why) if not turn.done() else ClientClosedError(why)
+            raise outcome_unknown(asked.request, 1, cause, None)
 
     async def _out_of_time(self, start: _Start, starter: Starter) -> RefoldError:
         """Say what is known of a start for which a caller waits no longer."""
@@ -274,12 +296,15 @@ class Once:
 
     async def aclose(self) -> None:
         """Start nothing more, and let Redis be told what it still should know."""
-        for start in [*self._leaving.values()]:
-            start.cancel()
+        for turn in self._turns:
+            if not turn.done():
+                turn.set_result(None)
         starting = [start.task for start in self._under_way.values()]
         for task in starting:
             task.cancel()
         await asyncio.gather(*starting, return_exceptions=True)
+        for start in [*self._leaving]:
+            self._told(start, None)
         if self._tasks:
             last = asyncio.gather(*self._tasks, return_exceptions=True)
             with waiting(self._clock, "what Redis is still told"):

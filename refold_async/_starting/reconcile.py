@@ -21,6 +21,7 @@ import attrs
 
 from refold_async._errors import RefoldError
 from refold_async._logs import Log, about
+from refold_async._models import created_second
 from refold_async._pacing import Priority
 from refold_async._starting.service_time import Moment, ServiceTime
 from refold_async._starting.together import Together
@@ -52,10 +53,17 @@ _WORKFLOW_ID = re.compile(r"[0-9a-f]{24}")
 
 @attrs.frozen(eq=False, repr=False)
 class Found(Value):
-    """What a look at the list came to."""
+    """What a look at the list came to.
+
+    Attributes:
+        finding: what it proves.
+        execution_id: of the run that was found.
+        age: seconds since that run was created, or fewer; known where a key's run is looked for.
+    """
 
     finding: Finding
     execution_id: str | None = None
+    age: float = 0.0
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -287,6 +295,7 @@ class Reconciler:
         since: float,
         proof: float,
         pages: int,
+        counts: float = math.inf,
         none_was_sent: bool = False,
     ) -> Found:
         """Look for a run by a tag that is made of a key, so that whoever started it is the same.
@@ -295,9 +304,11 @@ class Reconciler:
             tag: that tag.
             account: for whom it was started.
             workflow_id: what was started.
-            since: seconds ago from which on a run counts.
+            since: seconds ago from which on runs are read; the service's clock may be known so
+                badly that much older ones are read as well.
             proof: seconds ago from which on absence is to be proven.
             pages: of the list that are read at most.
+            counts: seconds for which a run counts, by the clocks as well as they are known.
             none_was_sent: whether nobody is known to have sent it: then a workflow that has no run
                 at all proves that there is none, though its list has shown no tag either.
 
@@ -324,6 +335,7 @@ class Reconciler:
                 if page is None or number == pages:
                     complete = False
                     break
+        matches = {i: entry for i, entry in matches.items() if self._age(entry) <= counts}
         if matches:
             return self._of_one_key(matches.values(), tag)
         reached = needed is not None and (complete or oldest < needed - _MARGIN)
@@ -349,7 +361,22 @@ class Reconciler:
         if original is None:
             return Found(Finding.AMBIGUOUS)
         self.remember(original.execution_id, tag)
-        return Found(Finding.FOUND, original.execution_id)
+        return Found(Finding.FOUND, original.execution_id, self._age(original))
+
+    def _age(self, entry: Execution) -> float:
+        """Give the seconds since a run was created, or fewer if the clocks differ.
+
+        Of the service's `Date` and our own clock the earlier one counts: a run that counts for too
+        long is better than a second one. Runs of ours have shown that it is so late at least.
+        """
+        created = entry.created_at.timestamp() if entry.created_at is not None else None
+        if created is None:
+            created = created_second(entry.execution_id)
+        now, clock = self.service_time.now(), self._api.transport.server_clock
+        proven = self.service_time.earliest(now)
+        told = None if clock.offset is None else min(now.wall, clock.at(now.wall))
+        latest = max((time for time in (proven, told) if time is not None), default=None)
+        return 0.0 if created is None or latest is None else max(latest - created, 0.0)
 
     async def _scan(
         self,

@@ -326,6 +326,7 @@ class Care:
             self._starter.tasks.add(task)
             task.add_done_callback(self._starter.tasks.discard)
             return
+        self.expecting = False
         self.told(None)
         if heir := self._waiting_heir:
             error = answer.error or RefoldError("no answer")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import RetryPolicy, Shared, Timeouts
+from refold_async._shared.memory import Memory
 from refold_async.emulator import Emulator
 from tests.support.redis import EXECUTABLE, MISSING, RedisServer
 
@@ -57,7 +58,7 @@ async def emulator() -> AsyncIterator[Emulator]:
 def sharing(
     connect: Callable[..., RefoldClient], emulator: Emulator, redis_for_all: RedisServer
 ) -> Callable[..., RefoldClient]:
-    """Make clients that share the Redis, as processes do; they don't wait long."""
+    """Make clients that share the Redis and nothing else, as processes do; they don't wait long."""
     name = os.urandom(8).hex()
 
     def make(redis: RedisServer = redis_for_all, **settings: Any) -> RefoldClient:
@@ -67,6 +68,12 @@ def sharing(
             "timeouts": Timeouts(connect=HOLD / 2, read=HOLD / 2),
             "retry": RetryPolicy(wait=0, max_wait=0, settle=SETTLE),
         }
-        return connect(emulator, **(defaults | settings))
+        return as_process(connect(emulator, **(defaults | settings)))
 
     return make
+
+
+def as_process(refold: RefoldClient) -> RefoldClient:
+    """Have a client know nothing of what others of this loop do."""
+    refold._caller.parts.sharing.once.memory = Memory()
+    return refold

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import (
+    ClientClosedError,
     ConfigError,
     ExecutionOutcomeUnknownError,
     PayloadError,
@@ -21,7 +22,7 @@ from refold_async import (
 )
 from refold_async._shared import bringing
 from refold_async.emulator import Behaviour, Emulator, Fault
-from tests.http.shared.conftest import WORKFLOW
+from tests.http.shared.conftest import WORKFLOW, as_process
 from tests.support.endings import until
 
 if TYPE_CHECKING:
@@ -333,27 +334,207 @@ async def test_without_redis_a_process_shares_one_start_at_best(
     connect: Callable[..., RefoldClient], emulator: Emulator
 ) -> None:
     """Its calls share it, and another process finds its tag in the list."""
-    refold, other = connect(emulator), connect(emulator)
+    refold, other = connect(emulator), as_process(connect(emulator))
     handles = await asyncio.gather(*(ask(refold, once_scope="process") for _ in range(5)))
     found = await ask(other, once_scope="process")
     assert {handle.execution_id for handle in [*handles, found]} == {emulator.runs[0].execution_id}
     assert (found.attached, len(emulator.runs)) == (True, 1)
 
 
+async def test_clients_of_one_process_share_one_start_without_redis(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """Whichever client asks, at the same moment or when the one that started is closed."""
+    emulator.faults.script("execute", Fault(delay=0.1))
+    clients = [connect(emulator) for _ in range(3)]
+    handles = await asyncio.gather(*(ask(refold, once_scope="process") for refold in clients * 2))
+    await asyncio.gather(*(refold.aclose() for refold in clients))
+    handles.append(await ask(connect(emulator), once_scope="process"))
+    assert {handle.execution_id for handle in handles} == {emulator.runs[0].execution_id}
+    assert (sum(not handle.attached for handle in handles), len(emulator.runs)) == (1, 1)
+    with pytest.raises(PayloadError):
+        await ask(connect(emulator), once_scope="process", payload={"other": 1})
+
+
+async def test_a_client_takes_over_from_one_that_is_closed_with_nothing_sent(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """It waited for a slot, and so did all who wait for it."""
+    first, second = connect(emulator, max_connections=1), connect(emulator)
+    emulator.faults.script("execute", Fault(delay=0.5))
+    holding = asyncio.create_task(first.execute(WORKFLOW, slug="s"))
+    await until(lambda: emulator.counts["execute"] == 1)
+    calls = [asyncio.create_task(ask(each, once_scope="process")) for each in (first, second)]
+    await until(lambda: first.stats.budget.waiting["start"] == 1)
+    await first.aclose()
+    with pytest.raises(ClientClosedError):
+        await calls[0]
+    assert not (await asyncio.wait_for(calls[1], 10)).attached
+    await asyncio.wait([holding])
+
+
+async def test_what_a_closed_client_may_have_started_is_found_by_the_next(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """It doubts what the other one has left."""
+    emulator.faults.script("execute", Fault(delay=0.3))
+    first, second = connect(emulator), connect(emulator)
+    call = asyncio.create_task(ask(first, once_scope="process"))
+    await until(lambda: emulator.counts["execute"] == 1)
+    other = asyncio.create_task(ask(second, once_scope="process"))
+    await first.aclose()
+    with pytest.raises(ExecutionOutcomeUnknownError):
+        await call
+    handle = await asyncio.wait_for(other, 30)
+    assert (handle.attached, len(emulator.runs)) == (True, 1)
+
+
+async def test_closing_ends_the_wait_for_the_start_of_another_client(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """Which goes on."""
+    emulator.faults.script("execute", Fault(delay=0.5))
+    first, second = connect(emulator), connect(emulator)
+    call = asyncio.create_task(ask(first, once_scope="process"))
+    await until(lambda: emulator.counts["execute"] == 1)
+    other = asyncio.create_task(ask(second, once_scope="process"))
+    await asyncio.sleep(0.01)
+    await second.aclose()
+    with pytest.raises(ExecutionOutcomeUnknownError):
+        await asyncio.wait_for(other, 0.3)
+    assert not (await call).attached
+
+
+async def test_scopes_that_are_mixed_share_one_start(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one client, at the same moment; the list can't tell them."""
+    monkeypatch.setattr(bringing, "_FORGETFUL", 0.0)
+    scopes = [{"once_scope": "process"}, {}, {"once_fallback": "look"}, {"once_scope": "process"}]
+    async with Emulator(behaviour=Behaviour(list_lag=60)) as emulator:
+        emulator.workflow(WORKFLOW, slug="s")(dict)
+        refold = sharing(base_url=emulator.base_url)
+        handles = await asyncio.gather(*(ask(refold, **scope) for scope in scopes))
+        assert len({handle.execution_id for handle in handles}) == len(emulator.runs) == 1
+
+
 async def test_a_process_does_not_send_again_what_may_have_started(
     connect: Callable[..., RefoldClient],
 ) -> None:
-    """Its list lags; once it shows the run, the key attaches to it."""
-    async with Emulator(behaviour=Behaviour(list_lag=0.5)) as emulator:
+    """Absence is no proof while the list may lag: the next caller waits, and attaches."""
+    async with Emulator(skip_time=True, behaviour=Behaviour(list_lag=30)) as emulator:
         emulator.workflow(WORKFLOW, slug="s")(dict)
-        refold = connect(emulator, retry=RetryPolicy(wait=0, settle=0.01))
+        refold = connect(emulator)
+        await refold.execute(WORKFLOW, slug="s")
+        await emulator.time.sleep(60)  # the list shows tags
         emulator.faults.script("execute", Fault(drop="after"))
-        for _ in range(2):
+        for limit in (None, 5):
             with pytest.raises(ExecutionOutcomeUnknownError):
-                await ask(refold, once_scope="process")
-        await asyncio.sleep(0.5)
+                await ask(refold, once_scope="process", timeout=limit)
         assert (await ask(refold, once_scope="process")).attached
-        assert len(emulator.runs) == 1
+        assert len(emulator.runs) == 2
+
+
+async def test_what_a_process_has_not_found_after_the_hold_is_started_then(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """The request is over, and its run would be in the list: 41 seconds by default."""
+    async with Emulator(skip_time=True) as emulator:
+        emulator.workflow(WORKFLOW, slug="s")(dict)
+        refold = connect(emulator)
+        await refold.execute(WORKFLOW, slug="s")
+        emulator.faults.script("execute", Fault(drop="before"))
+        with pytest.raises(ExecutionOutcomeUnknownError):
+            await ask(refold, once_scope="process")
+        began = emulator.time.monotonic()
+        assert not (await ask(refold, once_scope="process")).attached
+        assert emulator.time.monotonic() - began == pytest.approx(40, abs=3)
+        assert len(emulator.runs) == 2
+
+
+async def test_what_was_refused_after_its_caller_had_left_is_in_no_doubt(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """The next one starts it at once."""
+    refold = connect(emulator)
+    emulator.faults.script("execute", Fault(delay=0.1, status=400))
+    call = asyncio.create_task(ask(refold, once_scope="process"))
+    await until(lambda: emulator.counts["execute"] == 1)
+    call.cancel()
+    handle = await asyncio.wait_for(ask(refold, once_scope="process"), 10)
+    assert (handle.attached, len(emulator.runs)) == (False, 1)
+
+
+async def test_a_doubt_holds_for_redis_too(
+    sharing: Sharing,
+    emulator: Emulator,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was sent while Redis was away is not sent again because Redis knows nothing of it."""
+    monkeypatch.setattr(bringing, "_FORGETFUL", 0.0)
+    refold = sharing(redis_server)
+    await ask(refold, "earlier")
+    redis_server.freeze()
+    emulator.faults.script("execute", Fault(drop="after"))
+    emulator.faults.script("list_executions", None, None, *[Fault(status=401)] * 3)
+    with pytest.raises(ExecutionOutcomeUnknownError):
+        await ask(refold, once_fallback="look")
+    redis_server.thaw()
+    assert (await until_it_works(refold)).attached
+    assert len(emulator.runs) == 2
+
+
+async def test_a_run_counts_no_longer_for_a_process_that_was_not_there(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """Nor for one that has found it late: `once_within` is from when the run was started."""
+    async with Emulator(skip_time=True) as emulator:
+        emulator.workflow(WORKFLOW, slug="s")(dict)
+
+        async def asked_by(refold: RefoldClient) -> bool:
+            return (await ask(refold, once_scope="process", once_within=60)).attached
+
+        assert not await asked_by(as_process(connect(emulator)))
+        await emulator.time.sleep(40)
+        found_it = as_process(connect(emulator))
+        assert await asked_by(found_it)
+        await emulator.time.sleep(40)
+        assert not await asked_by(as_process(connect(emulator)))
+        assert await asked_by(found_it)
+        assert len({run.execution_id for run in emulator.runs}) == 2
+        await emulator.time.sleep(3600)
+        assert not await asked_by(as_process(connect(emulator)))
+
+
+async def test_who_finds_a_run_in_the_list_can_not_tell_another_payload_and_then_knows_its_own(
+    connect: Callable[..., RefoldClient], emulator: Emulator
+) -> None:
+    """As documented: the list shows no payload."""
+    await ask(as_process(connect(emulator)), once_scope="process", payload={"n": 1})
+    restarted = as_process(connect(emulator))
+    assert (await ask(restarted, once_scope="process", payload={"n": 2})).attached
+    with pytest.raises(PayloadError):
+        await ask(restarted, once_scope="process", payload={"n": 3})
+    assert len(emulator.runs) == 1
+
+
+async def test_redis_does_not_keep_a_run_for_longer_because_it_was_found_in_the_list(
+    sharing: Sharing, redis_server: RedisServer
+) -> None:
+    """It forgot the key, and learns of it with its age."""
+    async with Emulator(skip_time=True) as emulator:
+        emulator.workflow(WORKFLOW, slug="s")(dict)
+        await ask(sharing(redis_server, base_url=emulator.base_url), once_within=60)
+        await emulator.time.sleep(40)
+        redis_server.empty()
+        later = sharing(redis_server, base_url=emulator.base_url)
+        assert (await ask(later, once_within=60)).attached
+        await later.aclose()
+        left = redis_server.ask(
+            "EVAL \"return redis.call('PTTL', redis.call('KEYS', '*:once:*')[1])\" 0"
+        )
+        assert 0 < int(left.removeprefix(":")) <= 22_000
 
 
 # -- what is refused ------------------------------------------------------------------------------
