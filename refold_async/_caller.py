@@ -257,6 +257,7 @@ class Caller:
             reconciler=parts.reconciler,
             orphaned=parts.starter.orphans.add,
             check_usable=transport.check_usable,
+            until_closed=parts.closing.told,
             requests_made=lambda: dict(parts.counters.requests),
             at_once=transport.wire.connections.limit,
             clock=parts.services.clock,

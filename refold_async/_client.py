@@ -243,8 +243,8 @@ class RefoldClient(FanOut):
     async def aclose(self, *, grace: Seconds = 0.0) -> None:
         """Close the client; runs go on. Safe to call again, and to cancel: it is closed then too.
 
-        Pending waits and queued calls end with `ClientClosedError`. A session of your own stays
-        open.
+        Pending waits and queued calls end with `ClientClosedError`. A batch reads no more of its
+        input, and reports; `map` raises if there was more. A session of your own stays open.
 
         Args:
             grace: seconds (or a timedelta) for which calls that are under way, and attempts whose

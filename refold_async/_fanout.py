@@ -62,7 +62,8 @@ class FanOut(ABC):
                 runs that take long must not hold up starts. How fast starts leave is the rate
                 limit's and the service's business, and no more than `max_connections` of them are
                 being started at one time.
-            wait: wait for the runs to end; False: an item has succeeded once its run has started.
+            wait: wait for the runs to end; False: an item has succeeded once its run has started,
+                unless its end is known by then, as of a sync run by the reply.
             output: read what the runs return; without, the status that lists show is enough, which
                 saves a request per item, and asking a result for its `output` raises an error.
             ordered: yield in the order of the input, within the same number of places.
@@ -74,7 +75,8 @@ class FanOut(ABC):
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.
-            ClientClosedError: the client is closed, or belongs to another loop.
+            ClientClosedError: the client is closed, or belongs to another loop; or it was closed
+                before the input was read to its end, after what was pulled has been yielded.
 
         See: "Execute Workflow".
         """
@@ -128,7 +130,8 @@ class FanOut(ABC):
             progress: called on every change with how far the batch is; must not block.
             validate: read the whole input first and check every payload against its workflow's
                 JSON Schema (needs the extra `validate`); if one does not fit, nothing is sent.
-            stop: set it to stop the batch as `stop_after_failures` does.
+            stop: set it to stop the batch as `stop_after_failures` does. Closing the client stops
+                it too.
             timeout: seconds (or a timedelta) after which the batch is stopped so; None for no
                 limit. What runs then is waited for, for `drain` seconds.
             drain: seconds (or a timedelta) for which a batch that was stopped, by whatever, waits

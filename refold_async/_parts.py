@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,6 +19,8 @@ from refold_async._transport import Api, Authenticator, Connections, Transport, 
 from refold_async._waiting import Tracker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from refold_async._clock import Clock
     from refold_async._config import (
         Credential,
@@ -94,6 +97,31 @@ class Sharing:
             await self._rate.leave(self._budget)
 
 
+class Closing:
+    """Tells those who feed a client with work of their own accord that it is being closed."""
+
+    def __init__(self) -> None:
+        self._has_begun = False
+        self._listeners: set[Callable[[], object]] = set()
+
+    @contextmanager
+    def told(self, tell: Callable[[], object]) -> Iterator[None]:
+        """Have it told as long as this lasts; at once, if closing has begun."""
+        if self._has_begun:
+            tell()
+        self._listeners.add(tell)
+        try:
+            yield
+        finally:
+            self._listeners.discard(tell)
+
+    def begin(self) -> None:
+        """Tell them."""
+        self._has_begun = True
+        for tell in [*self._listeners]:
+            tell()
+
+
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Parts:
     """The parts of a client, which its views share, but for what they change.
@@ -105,6 +133,7 @@ class Parts:
         starter: starts runs.
         sharing: what is shared with other processes.
         counters: what has been done so far.
+        closing: tells batches that the client is being closed.
     """
 
     transport: Transport
@@ -113,6 +142,7 @@ class Parts:
     starter: Starter
     sharing: Sharing
     counters: Counters
+    closing: Closing = attrs.field(factory=Closing)
 
     def viewed(self, retry: RetryPolicy | None, timeouts: Timeouts | None) -> Parts:
         """Give the same parts with another retry policy or other timeouts, for what they start.
@@ -146,6 +176,8 @@ class Parts:
         """End what is under way, after `grace` seconds; cancelled, it is closed all the same."""
         transport = self.transport
         ended = transport.loop_has_ended()
+        if not ended:
+            self.closing.begin()
         try:
             if grace > 0 and not ended:
                 await self.starter.drain(grace)

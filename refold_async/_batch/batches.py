@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from refold_async._batch.source import Input
 from refold_async._batch.stopping import StopFile, Stopping, StopReport, stop_file
 from refold_async._checks import check_flag
 from refold_async._clock import Clock, outside, to_the_end
+from refold_async._errors import ClientClosedError
 from refold_async._handle import ExecutionHandle
 from refold_async._logs import Log
 from refold_async._models import ExecutionRef, RequestStructure
@@ -55,6 +56,7 @@ class Batches:
         reconciler: looks runs up by their tags.
         orphaned: takes the handle of a run that nobody holds.
         check_usable: refuses a client that is closed or lives elsewhere.
+        until_closed: has something told when the client is closed, as long as the context lasts.
         requests_made: the client's requests so far, by operation.
         at_once: starts that may be under way at one time.
         clock: the client's clock.
@@ -67,6 +69,7 @@ class Batches:
     reconciler: Reconciler
     orphaned: Callable[[ExecutionHandle[Any]], object]
     check_usable: Callable[[], None]
+    until_closed: Callable[[Callable[[], object]], AbstractContextManager[None]]
     requests_made: Callable[[], Mapping[str, int]]
     at_once: int
     clock: Clock
@@ -94,9 +97,12 @@ class Batches:
     async def _items(self, fan: Fan, preflight: Preflight | None) -> AsyncGenerator[BatchItem]:
         self.check_usable()
         try:
-            async with aclosing(fan.items()) as items:
-                async for item in items:
-                    yield item
+            with self.until_closed(fan.client_closed):
+                async with aclosing(fan.items()) as items:
+                    async for item in items:
+                        yield item
+            if fan.stopped is not None and not fan.input_ended:  # else it would seem to be all
+                raise ClientClosedError(f"{fan.stopped} before the input was read to its end")
         finally:
             if preflight is not None:
                 await preflight.aclose()
@@ -113,7 +119,7 @@ class Batches:
         preflight = Preflight(self.structure) if wishes.validate else None
         tally = Tally(self.clock, wishes.progress)
         before = Counter(self.requests_made())
-        recovery, stopping = self._recovery(), None
+        recovery, stopping, closing = self._recovery(), None, ExitStack()
         carrier = Carrier(prepare=self.prepare, wait=wishes.wait, output=wishes.output)
         try:
             if journal is not None:
@@ -125,6 +131,7 @@ class Batches:
             fan = self._fan(
                 source, carrier, wishes.concurrency, on_start=tally.started, drain=wishes.drain
             )
+            closing.enter_context(self.until_closed(fan.client_closed))
             if preflight is not None:
                 await self._check_first(source, fan, carrier, preflight, wishes.stop)
             if wishes.stop is not None and wishes.stop.is_set():
@@ -143,6 +150,7 @@ class Batches:
                 results.close()
                 report = attrs.evolve(report, out_error=results.broken)
         finally:
+            closing.close()
             if stopping is not None:
                 stopping.close()
             await to_the_end(_close(source, journal, carrier, recovery, preflight, results))
@@ -194,7 +202,9 @@ class Batches:
         stop: asyncio.Event | None,
     ) -> None:
         """Read the whole input and check it; send nothing if anything is wrong."""
-        carrier.refused = await check_all(await source.read_all(stop), carrier, preflight)
+        carrier.refused = await check_all(
+            await source.read_all(stop, fan.no_more), carrier, preflight
+        )
         if carrier.refused:
             count = len(carrier.refused)
             fan.stop(f"{count:,} of the items did not pass the check that goes before sending")

@@ -142,10 +142,11 @@ class Carrier:
             known: how its run ended, if only its output is missing: that holds, whatever comes of
                 reading the output.
         """
-        if not self.wait:
-            return BatchOutcome.SUCCEEDED, None, None
         handle = entry.handle
         assert handle is not None  # noqa: S101 - it has begun
+        if not self.wait:
+            seen = ending_so_far(handle)  # of a sync run: the reply has told it
+            return (BatchOutcome.SUCCEEDED, None, None) if seen is None else ending_of(seen)
         try:
             result = await fan.patience.bear(
                 lambda: handle.wait(timeout=self._left(entry, fan), output=self.output)

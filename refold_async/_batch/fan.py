@@ -17,7 +17,13 @@ from refold_async._batch.patience import ImpatientError, Patience
 from refold_async._batch.source import END, Input
 from refold_async._checks import check_count, plain
 from refold_async._clock import waiting
-from refold_async._errors import ExecutionOutcomeUnknownError, NotSentError, RefoldError, clip
+from refold_async._errors import (
+    ClientClosedError,
+    ExecutionOutcomeUnknownError,
+    NotSentError,
+    RefoldError,
+    clip,
+)
 from refold_async._handle import ExecutionHandle, read_by
 from refold_async._logs import Log, about
 from refold_async._models import OutputError
@@ -157,8 +163,11 @@ class Fan:
         self._pulled_all = False
         self._news = asyncio.Event()
         self._leaving = False
+        self._is_closed = False
         self.all_begun = asyncio.Event()
         """The input is read, and no entry holds a permit: all others have started or ended."""
+        self.no_more = asyncio.Event()
+        """Nothing more is sent."""
         self.stopped: str | None = None
         """Why nothing more is sent, if so."""
         self.input_error: Exception | None = None
@@ -191,18 +200,28 @@ class Fan:
         """
         if self.stopped is not None:
             return
-        self.stopped = reason
-        logger.warning("the batch sends nothing more: %s", reason)
+        self._send_no_more(reason)
         if self._drain is not None:
             self._draining = self.clock.call_later(self._drain, self.patience.end)
-        if self._input.at_hand:
-            self._permits.release()  # for the puller, which may wait for one
-        elif self._pulling is not None:
-            self._pulling.cancel()
         for entry in self._entries.values():
             if entry.sending and entry.task is not None:
                 entry.interrupted = True
                 entry.task.cancel()
+
+    def client_closed(self) -> None:
+        """Send nothing more; what is under way ends by itself, as the client ends it."""
+        if self.stopped is None:
+            self._is_closed = True
+            self._send_no_more("the client was closed")
+
+    def _send_no_more(self, reason: str) -> None:
+        self.stopped = reason
+        self.no_more.set()
+        logger.warning("the batch sends nothing more: %s", reason)
+        if self._input.at_hand:
+            self._permits.release()  # for the puller, which may wait for one
+        elif self._pulling is not None:
+            self._pulling.cancel()
 
     # -- what carriers use -------------------------------------------------------------------
 
@@ -216,6 +235,7 @@ class Fan:
 
         Raises:
             NotSentError: the batch was stopped, and nothing has left.
+            ClientClosedError: so was the client.
             RefoldError: whatever `execute` raises.
         """
         if self.stopped is not None:
@@ -258,9 +278,10 @@ class Fan:
         """Whether the input has been read to its end."""
         return self._input.ended
 
-    def not_sent(self) -> NotSentError:
+    def not_sent(self) -> RefoldError:
         """Say why an entry is not sent."""
-        return NotSentError(f"not sent: {self.stopped}")
+        words = f"not sent: {self.stopped}"
+        return ClientClosedError(words) if self._is_closed else NotSentError(words)
 
     def acknowledged(self, entry: Entry, handle: ExecutionHandle[Any]) -> None:
         """Note the handle of an entry's run: another may be started."""

@@ -62,7 +62,8 @@ class BatchOutcome(StrEnum):
     """How an item of a batch ended; each ends in exactly one of these."""
 
     SUCCEEDED = "succeeded"
-    """The run completed, and its Response node set no error status; it began, with `wait=False`."""
+    """The run completed, and its Response node set no error status; with `wait=False`: it began,
+    and how it ended is not known (of a sync run it is)."""
     FAILED = "failed"
     """The run ended badly, or its Response node set 4xx or 5xx."""
     UNKNOWN = "unknown"

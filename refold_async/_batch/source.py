@@ -107,22 +107,22 @@ class Input:
                 raise
             raise RuntimeError("what the input waited for was cancelled") from error
 
-    async def read_all(self, stop: asyncio.Event | None) -> list[Any]:
+    async def read_all(self, *stops: asyncio.Event | None) -> list[Any]:
         """Read everything, to be given again by `next`, with what the input raised at its end.
 
-        It ends early when the batch is asked to stop.
+        It ends early when the batch is asked to stop, by whichever event.
         """
         requests: list[Any] = []
         loop = asyncio.get_running_loop()
         reading = loop.create_task(self._read_into(requests))
-        stopping = loop.create_task(asyncio.Event().wait() if stop is None else stop.wait())
+        tasks = [reading, *(loop.create_task(stop.wait()) for stop in stops if stop is not None)]
         try:
-            await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._is_cut = not reading.done()
-            for task in (reading, stopping):
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait([reading, stopping])
+            await asyncio.wait(tasks)
         self._many, self.pulled, self.ended, self.at_hand = iter(requests), 0, False, True
         return requests
 

@@ -97,8 +97,10 @@ def _told(error: Exception, path: str, part: Any = ()) -> MisfitError:
     expected = _UNEXPECTED.match(str(error))
     if expected is None:
         return told(error).below(path)
-    got = "" if isinstance(part, Mapping | list | tuple | set) else f", got `{type(part).__name__}`"
-    return MisfitError(f"Expected `{expected['kind']}`{got}", path)
+    # Of a value that holds others, the fault may be in one of them.
+    got = f", got `{type(part).__name__}`" if isinstance(part, str | int | float | bytes) else ""
+    words = f"Expected `{expected['kind']}`{got}; give what its annotation says, also as a default"
+    return MisfitError(words, path)
 
 
 def _key(model: Any, name: str) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from refold_async import BatchItem, BatchOutcome, BatchReport, ExecutionRequest, RefoldError
+from refold_async.cli.batch.ending import exit_code
 from refold_async.emulator import Fault
 from tests.cli.conftest import COMMAND, FAST, PAYLOADS, documents, lines_of
 
@@ -194,6 +196,18 @@ async def test_payloads_can_be_validated_first(
 
 
 # -- the journal -----------------------------------------------------------------------------
+
+
+async def test_missing_output_is_exit_code_3() -> None:
+    """The run succeeded, and who wanted what it returned has not got it."""
+    item: BatchItem = BatchItem(
+        index=0,
+        key="0",
+        request=ExecutionRequest("wf_1", slug="crm"),
+        outcome=BatchOutcome.SUCCEEDED,
+        error=RefoldError("its output could not be read"),
+    )
+    assert exit_code(BatchReport(all_items=[item])) == 3
 
 
 async def test_journal_is_not_begun_twice(

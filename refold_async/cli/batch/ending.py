@@ -36,9 +36,14 @@ def exit_code(report: BatchReport, *, interrupted: bool = False) -> int:
         return WAIT_TIMEOUT
     if (report.unsent or left) and interrupted:
         return INTERRUPTED
-    if report.unsent or report.input_error or report.journal_error:
+    if report.unsent or report.input_error or report.journal_error or _unread(report):
         return SERVICE_OR_NETWORK
     return OK
+
+
+def _unread(report: BatchReport) -> int:
+    """Count items that succeeded and whose outputs could not be read."""
+    return sum(group.count for group in report.failures if group.outcome == "succeeded")
 
 
 def _goes_on(group: FailureGroup) -> bool:
@@ -79,6 +84,8 @@ def _show(
         say(f"The results are in {out}.")
     if resume is not None and report.unsent + report.unknown:
         say(f"What is left can be sent later: {resume}")
+    elif resume is not None and _unread(report):
+        say(f"The outputs that are missing can be read later: {resume}")
     return not unwritten
 
 

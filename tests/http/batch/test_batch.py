@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import (
+    BatchItem,
     BatchOutcome,
     ClientClosedError,
     ConfigError,
@@ -313,7 +315,8 @@ async def test_items_of_a_closed_client_are_unsent_or_unknown(
 ) -> None:
     """Closing ends the waits; afterwards a batch can't begin."""
     refold = connect(service, max_connections=1)
-    running = asyncio.ensure_future(refold.run_batch(numbered(3, "wf_endless"), concurrency=2))
+    requests = [*numbered(3, "wf_endless")]
+    running = asyncio.ensure_future(refold.run_batch(requests, concurrency=2))
     await until(lambda: len(service.runs) == 2)
     await asyncio.sleep(0.05)
     await refold.aclose()
@@ -323,6 +326,65 @@ async def test_items_of_a_closed_client_are_unsent_or_unknown(
         await refold.run_batch(numbered(1))
     with pytest.raises(ClientClosedError):
         await anext(refold.map(numbered(1)))
+
+
+async def _idle(pulled: list[int]) -> AsyncIterator[ExecutionRequest]:
+    pulled.append(0)
+    yield ExecutionRequest("wf_1", slug="s", key="a")
+    await asyncio.Event().wait()
+
+
+def _endless(pulled: list[int]) -> Iterator[ExecutionRequest]:
+    for n in itertools.count():
+        pulled.append(n)
+        yield ExecutionRequest("wf_1", slug="s")
+
+
+@pytest.mark.parametrize(("feed", "validate"), [(_idle, False), (_endless, False), (_idle, True)])
+async def test_closing_the_client_ends_a_batch_whose_input_does_not(
+    service: Emulator, connect: Connect, feed: Any, validate: bool
+) -> None:
+    """Nothing more is pulled, and the report says that there was more."""
+    refold, pulled = connect(service), list[int]()
+    running = asyncio.ensure_future(refold.run_batch(feed(pulled), validate=validate))
+    await until(lambda: bool(pulled) and (validate or bool(service.runs)))
+    await refold.aclose()
+    many = len(pulled)
+    async with asyncio.timeout(10):
+        report = await running
+    assert len(pulled) <= many + 1
+    assert (report.stopped, report.input_ended) == ("the client was closed", False)
+    assert report.total == many
+
+
+@pytest.mark.parametrize("feed", [_idle, _endless])
+async def test_closing_the_client_ends_map_with_an_error_where_its_input_has_not_ended(
+    service: Emulator, connect: Connect, feed: Any
+) -> None:
+    """It comes after what was pulled: an end without one would look like the input's."""
+    refold, pulled, items = connect(service), list[int](), list[BatchItem]()
+    closing = None
+    with pytest.raises(ClientClosedError):  # noqa: PT012
+        async with asyncio.timeout(10):
+            async for item in refold.map(feed(pulled)):
+                items.append(item)
+                closing = closing or asyncio.ensure_future(refold.aclose())
+    assert closing is not None
+    await closing
+    assert len(items) == len(pulled)
+
+
+async def test_closing_the_client_while_map_has_a_list_yields_each_item_of_it(
+    service: Emulator, connect: Connect
+) -> None:
+    """Those that had not left are unsent, for that reason; nothing else is missing."""
+    refold = connect(service, max_connections=1)
+    items = []
+    async for item in refold.map([*numbered(5)], ordered=True, concurrency=1):
+        items.append(item)
+        await refold.aclose()
+    assert [item.outcome for item in items] == ["succeeded"] + ["unsent"] * 4
+    assert all(isinstance(item.error, ClientClosedError) for item in items[1:])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import (
+    BadRequestError,
     ConfigError,
     ExecutionFailedError,
     ExecutionOutcomeUnknownError,
@@ -207,6 +208,29 @@ async def test_runs_that_were_not_waited_for_can_be_waited_for_later(
     waited = await connect(service).run_batch(numbered(3), journal=journal)
     results = [item.result.output["n"] for item in waited.items() if item.result]
     assert (results, len(service.runs)) == ([0, 1, 2], 3)
+
+
+@pytest.mark.parametrize("journaled", [False, True])
+async def test_what_a_sync_reply_tells_of_an_end_counts_without_waiting_too(
+    service: Emulator, connect: Connect, journal: str, journaled: bool
+) -> None:
+    """`wait=False` reads no run; a status that the Response node set is told by the reply alone."""
+    requests = [
+        ExecutionRequest("wf_422", slug="s", sync=True),
+        ExecutionRequest("wf_1", slug="s", payload={"n": 1}, sync=True),
+        ExecutionRequest("wf_1", slug="s", payload={"n": 2}),
+    ]
+    path = journal if journaled else None
+    first = await connect(service).run_batch(requests, journal=path, wait=False)
+    failed, sync, begun = first.items()
+    assert outcomes(first) == ["failed", "succeeded", "succeeded"]
+    assert (type(failed.error), sync.output) == (BadRequestError, {"n": 1})
+    assert begun.result is None
+    assert service.counts["get_response"] + service.counts["get_execution"] == 0
+    if journaled:
+        again = await connect(service).run_batch(requests, journal=path)
+        assert outcomes(again) == ["failed", "succeeded", "succeeded"]
+        assert type(again.items()[0].error) is BadRequestError
 
 
 async def test_outputs_that_were_not_read_can_be_read_later(

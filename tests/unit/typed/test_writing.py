@@ -127,6 +127,16 @@ def test_model_that_was_assigned_something_else_is_not_sent(wrap: str | None) ->
     assert "SECRET" not in str(raised.value)
 
 
+def test_default_that_is_no_value_of_its_field_is_refused() -> None:
+    """Pydantic checks defaults no more than assignments."""
+
+    class Sloppy(pydantic.BaseModel):
+        name: str = 3  # type: ignore[assignment]
+
+    with pytest.raises(PayloadError, match=r"got `int`; .* also as a default \(at \$\.name\)"):
+        typed(Sloppy).payload(Sloppy())
+
+
 class Signed(pydantic.BaseModel):
     """Secrets, hidden and not."""
 
