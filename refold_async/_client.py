@@ -547,11 +547,6 @@ class RefoldClient(FanOut):
             return False
         return self._caller.parts.told(event.execution_id, event.linked_account_id)
 
-    def _ready_for_outputs(self) -> Callable[[WorkflowEvent, Any], None]:
-        """Give the receiver of webhooks what takes the outputs that it has verified."""
-        self._services.tracker.expect_outputs()
-        return self._told_output
-
     def _told_output(self, event: WorkflowEvent, output: Any) -> None:
         """Take the output that came with an event, from the receiver that has verified it.
 

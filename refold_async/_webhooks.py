@@ -162,7 +162,8 @@ class Webhooks:
         may be lost: the service has no way to tell.
 
         With `outputs=True` (experimental) it makes one of type `custom` that brings the output
-        along, so that most runs need no read; "Without any read" in the documentation says which,
+        along, so that most runs of this client need no read, and has the client take them; "Without
+        any read" in the documentation says which,
         and what is trusted thereby. It is a webhook of its own: one that `ensure` has made without
         outputs for this URL stays, because an older release may rely on it. While both are there
         each event comes twice, and a run whose other event is the first is read: delete that one
@@ -206,6 +207,8 @@ class Webhooks:
                     raise
                 sure = None
             if sure is not None:
+                if outputs:
+                    self._services.tracker.expect_outputs()
                 return sure
         raise TransportError(f"webhooks for {url} come and go; none is there for sure")
 

@@ -79,7 +79,7 @@ class Form:
             self.doubtful |= any(len(name) > _KEY for name in value)
             return kind, 0
         self.doubtful |= abs(value) > _EXACT
-        return ("whole" if isinstance(value, int) else "number"), 0
+        return ("whole" if isinstance(value, int) else "number"), len(json.dumps(value))
 
     def has(self, other: Form) -> bool:
         """Tell whether there is nothing in another that is not here as well, nor longer."""

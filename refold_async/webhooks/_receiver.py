@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextvars import Context
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
@@ -81,8 +82,8 @@ class Receiver:
         self._refold = refold
         self._keys = keys
         self._on_event = on_event
-        ready = getattr(refold, "_ready_for_outputs", None)  # imports what it takes
-        self._take_output: Callable[[WorkflowEvent, Any], None] | None = ready and ready()
+        self._take_output: Callable[[WorkflowEvent, Any], None] | None
+        self._take_output = getattr(refold, "_told_output", None)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, body: bytes, signature: str | None) -> Verdict:
@@ -101,7 +102,7 @@ class Receiver:
                 "a delivery was refused: it is of environment %s", clip(event.environment, 40)
             )
             return Verdict.NOT_SIGNED
-        if key in self._refold.webhook_keys:
+        if key in self._refold.webhook_keys and _is_of(event, key):
             self._hand_over_output(event, body)
         self._refold.notify(event)
         if self._on_event is None:
@@ -155,6 +156,13 @@ def _about(event: WebhookEvent) -> dict[str, object]:
         workflow_id=getattr(event, "workflow_id", None),
         linked_account_id=event.linked_account_id,
     )
+
+
+def _is_of(event: WebhookEvent, key: str) -> bool:
+    """Tell whether an event is of the environment of the key that signed it, or names none."""
+    facts = event.raw.get("event")
+    told = facts.get("environment") if isinstance(facts, Mapping) else None
+    return told is None or told == _ENVIRONMENTS.get(key[:2])
 
 
 def _contradicts(environment: str | None, key: str) -> bool:

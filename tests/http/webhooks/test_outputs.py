@@ -109,9 +109,7 @@ async def place(
         refold = connect(emulator, polling=polling)
         keys = None if key is None else [emulator.api_key, key]
         async with serving_aiohttp(aiohttp_handler(refold, api_key=keys)) as port:
-            await refold.webhooks.create(
-                f"http://127.0.0.1:{port}{PATH}", type="custom", body=OUTPUTS_BODY
-            )
+            await refold.webhooks.ensure(f"http://127.0.0.1:{port}{PATH}", outputs=True)
             here = Place(emulator, refold, port)
 
             @emulator.workflow("wf_1", slug="s", duration=0.05)
@@ -308,6 +306,7 @@ async def test_what_is_not_exactly_this_runs_own_settles_nothing(connect: Connec
             {"status": None},
             {"event": "Workflow Errored"},
             {"event": None},
+            *({"environment": name} for name in ("prod", "Test", "", 0, ["test"])),
         ]
         for changes in wrong:
             assert await here.deliver(body_of(handle, {"note": "b"}, **changes)) == 200
@@ -324,6 +323,15 @@ async def test_what_is_not_exactly_this_runs_own_settles_nothing(connect: Connec
         assert here.unread == 1
         here.emulator.finish(str(handle.execution_id))
         assert (await waiting).output == {"note": "a"}
+
+
+async def test_a_client_that_did_not_ask_for_outputs_takes_hints(connect: Connect) -> None:
+    """Whatever is delivered: a webhook of a person's, or of a newer release that was taken back."""
+    async with place(connect) as here:
+        here.refold._services.tracker.rounds.unread = None  # as in another process
+        await here.run(20)
+        await here.run(5)
+        assert (here.unread, here.reads) == (0, 25)
 
 
 async def test_a_key_that_is_not_the_clients_own_signs_hints_only(connect: Connect) -> None:
