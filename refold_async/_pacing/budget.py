@@ -46,7 +46,7 @@ class Budget:
         self._in_flight: dict[Hashable, int] = {}  # by account
         self._free = places
         self._left_over = math.ceil(places / 4) if places > 1 else 0  # by any one of several
-        self._account: Hashable = _NONE  # that was served last
+        self._account: Hashable = _NONE  # that asked last
         self._one_account = True  # and no other so far
         self._granted = [0] * len(Priority)
         self._refused = 0

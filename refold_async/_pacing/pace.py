@@ -25,6 +25,8 @@ LONGEST_STOP = 120.0
 """Seconds for which a Retry-After holds everybody at most; then one request asks again."""
 _LONG_STOP = 5.0
 """Seconds from which on a stop that makes nobody fail is worth a warning."""
+_FOLLOWS = 30.0
+"""Seconds after a gate has opened in which another one follows it: the refusal was on its way."""
 _ROUNDING = 1e-9
 _SOON = 0.25
 """Seconds after which the rate, which changes while a token is waited for, is asked again."""
@@ -61,7 +63,7 @@ class Pace:
         self._stop_ends = -math.inf  # monotonic seconds, as the service said
         self._stop_status = 0  # of the refusal that said so
         self._stop_told = -math.inf  # the end that was logged; -inf while the gate is open
-        self._shut_since = math.inf  # when the first request was refused since one was served
+        self._shut_since = math.inf  # when the first of the gates that follow each other was shut
         self._is_new = True  # no client has come yet
         self._kept: Timer | None = None  # see `leave`
 
@@ -184,9 +186,9 @@ class Pace:
         known = throttle.changes
         if now >= throttle.gate:
             self._stop_ends = self._stop_told = -math.inf
+        self._refused_at(now)
         throttle.refuse(now, phase)
         throttle.shut(now, now + min(pause, LONGEST_STOP))
-        self._shut_since = min(self._shut_since, now)
         if now < throttle.gate:  # then who waits leaves one after another
             self._tokens, self._filled_at = 1.0, throttle.gate
         elif throttle.phase != phase:
@@ -199,6 +201,11 @@ class Pace:
         if now < throttle.gate and self._stop_ends > self._stop_told + 1:
             self._stop_told = self._stop_ends
             self._tell(now)
+
+    def _refused_at(self, now: float) -> None:
+        """Take note, before a gate is shut, whether it follows another with nothing served since."""
+        follows = now <= self.throttle.gate + _FOLLOWS
+        self._shut_since = min(self._shut_since, now) if follows else now
 
     def learn(self, lesson: str, told_at: float) -> None:
         """Take what refusals have taught another process.
@@ -221,8 +228,8 @@ class Pace:
     def stop(self, pause: float) -> None:
         """Let nothing leave for so long, because another process was told to wait."""
         now, throttle = self.clock.monotonic(), self.throttle
+        self._refused_at(now)
         throttle.shut(now, now + min(pause, LONGEST_STOP))
-        self._shut_since = min(self._shut_since, now)
         # Not all processes at once, when it opens.
         self._tokens, self._filled_at = random.random(), throttle.gate
         if throttle.gate > self._stop_ends:

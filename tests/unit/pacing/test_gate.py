@@ -220,6 +220,23 @@ async def test_what_is_served_in_between_begins_patience_anew(clock: FakeClock) 
         budget.release("acct_1")
 
 
+async def test_gates_far_apart_are_two_though_nothing_was_answered_in_between(
+    clock: FakeClock,
+) -> None:
+    """While long sync runs hold all places, who queues is not held up by the service's refusals."""
+    budget = Budget(RateLimit(per_second=100, burst=1), 1, clock)
+    assert await budget.acquire() is not None
+    budget.refused(0, 5.0)
+    waiting = await ask(budget)
+    await clock.advance(150)
+    budget.refused(0, 30.0)
+    await settle()
+    assert not waiting.done()
+    budget.release()
+    await clock.advance(31)
+    assert waiting.result() is not None
+
+
 async def test_who_was_refused_first_is_sent_again_first(clock: FakeClock) -> None:
     """Ahead of the account's others, and in the order in which they come back."""
     budget, served = Budget(RateLimit(per_second=10, burst=1), 100, clock), ""
