@@ -203,7 +203,7 @@ class Pace:
             self._tell(now)
 
     def _refused_at(self, now: float) -> None:
-        """Take note, before a gate is shut, whether it follows another with nothing served since."""
+        """Take note, before a gate is shut, whether it follows one with nothing served since."""
         follows = now <= self.throttle.gate + _FOLLOWS
         self._shut_since = min(self._shut_since, now) if follows else now
 

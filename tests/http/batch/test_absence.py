@@ -10,15 +10,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from refold_async.emulator import Behaviour, Emulator, Fault
 from tests.support.crashing import ITEMS, VICTIM, forget_the_run, mend_the_sum, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ONCE_EACH = dict.fromkeys(range(ITEMS), 1)
 
@@ -43,12 +40,6 @@ async def resume(service: Emulator, journal: str) -> tuple[str, dict[int, int]]:
     report = await run(service.base_url, journal)
     ran = Counter(run.payload["n"] for run in service.runs)
     return str(report.items()[1].outcome), dict(sorted(ran.items()))
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> str:
-    """The path of a journal that is not there yet."""
-    return str(tmp_path / "batch.sqlite")
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["unknown", "wrong"])

@@ -31,12 +31,6 @@ SAFE_AND_TRANSIENT = pytest.mark.parametrize("mode", ["safe", "transient"])
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> str:
-    """The path of a journal that is not there yet."""
-    return str(tmp_path / "batch.sqlite")
-
-
-@pytest.fixture
 async def service() -> AsyncIterator[Emulator]:
     """A Refold whose runs take a moment."""
     async with playing() as running:

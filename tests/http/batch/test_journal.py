@@ -36,12 +36,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> str:
-    """The path of a journal that is not there yet."""
-    return str(tmp_path / "batch.sqlite")
-
-
-@pytest.fixture
 async def service() -> AsyncIterator[Emulator]:
     """Workflows that do well, fail, and never end."""
     async with Emulator() as emulator:

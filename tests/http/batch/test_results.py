@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> str:
-    """The path of a journal that is not there yet."""
-    return str(tmp_path / "batch.sqlite")
-
-
-@pytest.fixture
 def out(tmp_path: Path) -> Path:
     """The path of a file of results that is not there yet."""
     return tmp_path / "out.jsonl"

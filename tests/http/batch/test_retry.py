@@ -29,12 +29,6 @@ SAFE = RetryPolicy(mode="safe", settle=0.02, wait=0, max_wait=0)
 
 
 @pytest.fixture
-def journal(tmp_path: Any) -> str:
-    """The path of a journal that is not there yet."""
-    return str(tmp_path / "batch.sqlite")
-
-
-@pytest.fixture
 async def service() -> AsyncIterator[Emulator]:
     """A workflow that fails for odd numbers until it is mended, and one that never ends."""
     async with Emulator() as emulator:

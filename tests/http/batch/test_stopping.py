@@ -30,12 +30,6 @@ def stop_file(journal: str) -> Path:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> str:
-    """The path of a journal that is not there yet."""
-    return str(tmp_path / "batch.sqlite")
-
-
-@pytest.fixture
 async def service() -> AsyncIterator[Emulator]:
     """A workflow whose runs never end by themselves."""
     async with Emulator() as emulator:

@@ -32,12 +32,6 @@ READS = ("get_response", "get_execution")
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> str:
-    """The path of a journal that is not there yet."""
-    return str(tmp_path / "batch.sqlite")
-
-
-@pytest.fixture
 async def service() -> AsyncIterator[Emulator]:
     """A workflow that fails for 2, until it is mended."""
     async with Emulator() as emulator:
