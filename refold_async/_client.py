@@ -473,7 +473,7 @@ class RefoldClient(FanOut):
         account = self._caller.required(linked_account_id)
         workflow_id = check_id(workflow_id, "workflow_id")
         instance_tag = check_header(instance_tag, "instance_tag")
-        found = await self._caller.parts.reconciler.find(account, instance_tag, workflow_id)
+        found = await self._caller.parts.lists.find(account, instance_tag, workflow_id)
         return [
             ExecutionHandle(
                 self._services,
@@ -497,7 +497,7 @@ class RefoldClient(FanOut):
         See: "List Executions".
         """
         workflow_id = check_id(workflow_id, "workflow_id")
-        return await self._caller.parts.reconciler.check(self._caller.required(), workflow_id)
+        return await self._caller.parts.lists.check(self._caller.required(), workflow_id)
 
     @property
     def orphans(self) -> Orphans:

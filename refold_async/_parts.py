@@ -13,7 +13,7 @@ import attrs
 from refold_async._config import name_of
 from refold_async._handle import Services
 from refold_async._pacing import Budget
-from refold_async._starting import Reconciler, Starter
+from refold_async._starting import KeyLooks, Listed, Reconciler, Starter
 from refold_async._stats import Counters, Stats
 from refold_async._transport import Api, Authenticator, Connections, Transport, Wire
 from refold_async._waiting import Tracker
@@ -129,7 +129,8 @@ class Parts:
     Attributes:
         transport: the one door to the network.
         services: what handles work with.
-        reconciler: looks lost starts up.
+        lists: reads the lists of runs, and learns from them.
+        reconciler: looks lost starts up there.
         starter: starts runs.
         sharing: what is shared with other processes.
         counters: what has been done so far.
@@ -138,6 +139,7 @@ class Parts:
 
     transport: Transport
     services: Services
+    lists: Listed
     reconciler: Reconciler
     starter: Starter
     sharing: Sharing
@@ -240,13 +242,15 @@ def put_together(
         transport.opened = sharing.share_rate
         tracker.waited = functools.partial(sharing.listen, tracker)
     services = Services(api, tracker, polling, clock)
-    reconciler = Reconciler(api, clock, polling.page_size)
-    starter = Starter(services, reconciler, counters)
+    lists = Listed(api, clock, polling.page_size)
+    reconciler = Reconciler(lists)
+    starter = Starter(services, reconciler, KeyLooks(lists), counters)
     services.start = starter.start
-    services.learn = tracker.rounds.learn = reconciler.learn
+    services.learn = tracker.rounds.learn = lists.learn
     return Parts(
         transport=transport,
         services=services,
+        lists=lists,
         reconciler=reconciler,
         starter=starter,
         sharing=sharing,

@@ -210,7 +210,7 @@ class Batches:
             fan.stop(f"{count:,} of the items did not pass the check that goes before sending")
 
     def _recovery(self) -> Recovery:
-        return Recovery(lists=self.reconciler, clock=self.clock)
+        return Recovery(reconciler=self.reconciler, clock=self.clock)
 
     async def _journaled(
         self, journal: Journal, recovery: Recovery, wishes: Wishes, results: Results | None
@@ -222,7 +222,7 @@ class Batches:
                 async for rows in journal.settled():
                     results.write_lines(map(document_of, rows))
         for execution_id, tag in journal.known:
-            self.reconciler.remember(execution_id, tag)
+            self.reconciler.lists.remember(execution_id, tag)
         await recovery.begin(journal)
         return JournaledCarrier(
             prepare=self.prepare,

@@ -386,7 +386,7 @@ class JournaledCarrier(Carrier):
             )
         else:
             row.since, row.intended_at = (
-                self.recovery.lists.service_now(),
+                self.recovery.reconciler.lists.service_now(),
                 self.recovery.clock.time(),
             )
         row.state, row.outcome, row.result, row.error = "intended", None, None, None

@@ -7,7 +7,7 @@ Their tags are looked for in the list of runs, all at once. One that is not ther
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -15,14 +15,13 @@ from refold_async._batch.journal_rows import Row
 from refold_async._clock import Clock, done_within, waiting
 from refold_async._errors import RefoldError
 from refold_async._logs import Log, about
-from refold_async._starting import Found
+from refold_async._starting import Found, Reconciler
 from refold_async._transport import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from refold_async._batch.journal import Journal
-    from refold_async._starting import Sightings
 
 logger = Log("batch")
 
@@ -36,41 +35,16 @@ PATIENCE = 5.0
 """Seconds that the other starts wait for what the first needs to know."""
 
 
-class Lists(Protocol):
-    """What a `Reconciler` knows of the lists of runs."""
-
-    async def look_for(
-        self,
-        tags: Collection[str],
-        *,
-        account: str | None,
-        workflow_ids: Collection[str],
-        intended_at: float,
-        service_time: float | None,
-        witnesses: Collection[str],
-    ) -> Sightings:
-        """Look for many tags in one reading of an account's list."""
-
-    async def meet(self, account: str | None) -> None:
-        """See to it that the service's time is known."""
-
-    def service_now(self) -> float | None:
-        """Give the service's time, or an earlier one; None if nothing has told it."""
-
-    async def pause(self, seconds: float) -> bool:
-        """Sleep; tell whether the client was closed meanwhile."""
-
-
 @attrs.define(eq=False, kw_only=True)
 class Recovery:
     """Finds runs by their tags: once when a journal is opened, once when all others have begun.
 
     Attributes:
-        lists: reads the lists of runs.
+        reconciler: looks runs up in the lists.
         clock: the local clock.
     """
 
-    lists: Lists
+    reconciler: Reconciler
     clock: Clock
     _found: dict[str, Found] = attrs.field(factory=dict)
     _waiting: dict[str, Row] = attrs.field(factory=dict)
@@ -121,7 +95,7 @@ class Recovery:
 
     async def _meet(self, account: str | None) -> None:
         try:
-            await self.lists.meet(account)
+            await self.reconciler.lists.meet(account)
         except RefoldError as error:
             logger.info(
                 "the list of runs does not tell the service's time: %s",
@@ -140,7 +114,7 @@ class Recovery:
         elapsed = self.clock.monotonic() - self._opened_at
         for number in range(_LOOKS if self._is_safe or self._witnesses else 1):
             wait = self._settle * 2**number - (elapsed if number == 0 else 0.0)
-            if wait > 0 and await self.lists.pause(wait):
+            if wait > 0 and await self.reconciler.pause(wait):
                 return
             left = {tag: row for tag, row in self._waiting.items() if not self._is_settled(tag)}
             if not left or await self.look(left):
@@ -157,7 +131,7 @@ class Recovery:
             workflow_ids = {row.workflow_id for row in rows}
             witnesses = self._witnesses_of(account, workflow_ids)
             try:
-                sightings = await self.lists.look_for(
+                sightings = await self.reconciler.look_for(
                     [row.tag or "" for row in rows],
                     account=account,
                     workflow_ids=workflow_ids,

@@ -49,8 +49,6 @@ _FORGETFUL = 3600.0
 begins later than the loss can't know of it."""
 LONGEST_BOUND = 3600.0
 """Seconds for which a state holds us up at most, whatever somebody has written."""
-PAGES = 20
-"""Of the list, that are read for a key nobody knows anything of."""
 
 
 class _TakenOver(RefoldError):  # noqa: N818 - a signal between the transport and this module
@@ -310,7 +308,7 @@ class Bringing:
             found = await self._look_for_lost(within, ago, within)
             if found.finding in {Finding.FOUND, Finding.AMBIGUOUS}:
                 return found
-            if left <= 0 or self._starter.reconciler.tags_visible is False:
+            if left <= 0 or self._starter.lists.is_blind:
                 return None if found.finding is Finding.ABSENT else found
             await self._pause(min(pause, left))
             pause *= 2
@@ -355,13 +353,12 @@ class Bringing:
         self, since: float, *, proof: float, counts: float, none_was_sent: bool = False
     ) -> Found:
         request = self.asked.request
-        return await self._starter.reconciler.look_back(
+        return await self._starter.keys.look(
             self.asked.tag,
             account=request.account,
             workflow_id=request.workflow_id or "",
             since=since,
             proof=proof,
-            pages=PAGES,
             counts=counts,
             none_was_sent=none_was_sent,
         )

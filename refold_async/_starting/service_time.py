@@ -36,6 +36,10 @@ class Moment(NamedTuple):
     monotonic: float
     wall: float
 
+    def before(self, seconds: float) -> Moment:
+        """Give the moment so many seconds earlier."""
+        return Moment(self.monotonic - seconds, self.wall - seconds)
+
 
 class ServiceTime:
     """Bounds the service's clock from below; nobody who sets a clock of this machine fools it."""

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from refold_async._config import RetryPolicy
     from refold_async._handle import ExecutionHandle, Services
-    from refold_async._starting.reconcile import Found, Reconciler
+    from refold_async._starting.by_key import KeyLooks
+    from refold_async._starting.found import Found
+    from refold_async._starting.reconcile import Reconciler
     from refold_async._stats import Counters
 
 logger = Log("starting")
@@ -74,9 +76,13 @@ class Orphans:
 class Starter:
     """Starts runs for the client and its handles."""
 
-    def __init__(self, services: Services, reconciler: Reconciler, counters: Counters) -> None:
+    def __init__(
+        self, services: Services, reconciler: Reconciler, keys: KeyLooks, counters: Counters
+    ) -> None:
         self.services = services
+        self.lists = reconciler.lists
         self.reconciler = reconciler
+        self.keys = keys
         self.counters = counters
         self.orphans = Orphans()
         self.tasks: set[asyncio.Task[None]] = set()  # reconciling for callers that are gone
@@ -274,7 +280,7 @@ class Care:
         self.uncertain = False  # an attempt that is over may have started a run
         self.resent = False  # and the request was sent again nevertheless
         self.traceparent: str | None = None  # the call's name in traces
-        self._since = starter.reconciler.service_time.now()
+        self._since = starter.lists.service_time.now()
         self.before: Callable[[], Awaitable[None]] | None = None
         self.leaves_by = math.inf  # monotonic seconds, for the attempt that is made next
         # Who is told when the caller has left, instead of the orphans.
@@ -289,7 +295,7 @@ class Care:
     def handle(self, started: protocol.Started) -> ExecutionHandle[Any]:
         """Make the handle of the run, and remember that it is ours."""
         if started.execution_id is not None:
-            self._starter.reconciler.own(started.execution_id, self._request.instance_tag)
+            self._starter.lists.own(started.execution_id, self._request.instance_tag)
         return handle_of_started(self._starter.services, started, self._request, self.traceparent)
 
     async def reconcile(self) -> Found:

@@ -1,12 +1,13 @@
-"""One reading of an account's list for all the lost answers that wait for one.
+"""One reading of a list for all the questions that wait for one.
 
 Who comes while a reading is under way waits for the next: each reads what the list was like after
-its caller had asked. Accounts don't wait for each other.
+its caller had asked. Lists don't wait for each other.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from refold_async._clock import Clock
 
+W = TypeVar("W", bound=Hashable)
 Q = TypeVar("Q")
 R = TypeVar("R")
 
@@ -32,21 +34,21 @@ class _Reading(Generic[Q, R]):
     task: asyncio.Task[R] | None = None
 
 
-class Together(Generic[Q, R]):
-    """Puts the questions about an account into as few readings as will do.
+class Together(Generic[W, Q, R]):
+    """Puts the questions about a list into as few readings as will do.
 
     Args:
-        read: answers all questions about an account by one reading.
+        read: answers all questions about a list by one reading.
         clock: whose seconds deadlines are in.
     """
 
-    def __init__(self, read: Callable[[str | None, list[Q]], Awaitable[R]], clock: Clock) -> None:
+    def __init__(self, read: Callable[[W, list[Q]], Awaitable[R]], clock: Clock) -> None:
         self._read = read
         self._clock = clock
-        self._next: dict[str | None, _Reading[Q, R]] = {}
-        self._under_way: dict[str | None, asyncio.Task[R]] = {}
+        self._next: dict[W, _Reading[Q, R]] = {}
+        self._under_way: dict[W, asyncio.Task[R]] = {}
 
-    async def ask(self, account: str | None, question: Q, deadline: float | None) -> R | None:
+    async def ask(self, where: W, question: Q, deadline: float | None) -> R | None:
         """Have a question answered by the next reading; None if the deadline comes before.
 
         Whoever leaves disturbs nobody; a reading that nobody waits for any more is given up.
@@ -54,14 +56,14 @@ class Together(Generic[Q, R]):
         Raises:
             RefoldError: the list can't be read.
         """
-        reading = self._next.get(account)
+        reading = self._next.get(where)
         if reading is None:
-            reading = self._next[account] = _Reading()
+            reading = self._next[where] = _Reading()
         reading.questions.append(question)
         reading.waiting += 1
         if reading.task is None:  # it may begin at once, and needs the question
             reading.task = asyncio.get_running_loop().create_task(
-                self._run(account, reading), context=shared_context()
+                self._run(where, reading), context=shared_context()
             )
             # Those who waited may all have left in the moment it failed.
             reading.task.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -73,26 +75,26 @@ class Together(Generic[Q, R]):
             reading.waiting -= 1
             if not reading.waiting and not reading.task.done():
                 reading.task.cancel()
-                self._closed(account, reading)
+                self._closed(where, reading)
 
-    async def _run(self, account: str | None, reading: _Reading[Q, R]) -> R:
+    async def _run(self, where: W, reading: _Reading[Q, R]) -> R:
         try:
             await asyncio.sleep(0)  # who asks in the same turn shares it, with eager tasks too
-            before = self._under_way.get(account)
+            before = self._under_way.get(where)
             if before is not None:
                 await asyncio.wait([before])
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 - it is one
-            self._under_way[account] = task
+            self._under_way[where] = task
         finally:
-            self._closed(account, reading)
+            self._closed(where, reading)
         try:
-            return await self._read(account, reading.questions)
+            return await self._read(where, reading.questions)
         finally:
-            if self._under_way.get(account) is task:
-                del self._under_way[account]
+            if self._under_way.get(where) is task:
+                del self._under_way[where]
 
-    def _closed(self, account: str | None, reading: _Reading[Q, R]) -> None:
+    def _closed(self, where: W, reading: _Reading[Q, R]) -> None:
         """Let who comes from now on wait for another reading."""
-        if self._next.get(account) is reading:
-            del self._next[account]
+        if self._next.get(where) is reading:
+            del self._next[where]

@@ -256,7 +256,7 @@ class Crew:
         """Have all intents written at one time: that is one transaction of the journal."""
         await self._meet(orders[0].request.account)
         written = await asyncio.gather(*(o.intend() for o in orders), return_exceptions=True)
-        since, now = self._parts.reconciler.service_now(), self.clock.time()
+        since, now = self._parts.lists.service_now(), self.clock.time()
         for order, error in zip(orders, written, strict=True):
             if isinstance(error, Exception):
                 order.fail(error)
@@ -265,9 +265,9 @@ class Crew:
 
     async def _meet(self, account: str | None) -> None:
         """Learn the service's time, without which no absence can be proven."""
-        if self._parts.reconciler.service_now() is not None:
+        if self._parts.lists.service_now() is not None:
             return
-        meeting = asyncio.ensure_future(self._parts.reconciler.meet(account))
+        meeting = asyncio.ensure_future(self._parts.lists.meet(account))
         try:
             if await done_within(self.clock, meeting, _PATIENCE):
                 meeting.result()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 
 from refold_async import ServerError
 from refold_async._batch.journal_rows import is_uncertain
 from refold_async._batch.recovery import Recovery
-from refold_async._starting.reconcile import Found, Sightings
+from refold_async._starting import Found, Sightings
 from refold_async._transport.decision import Finding
 from tests.unit.batch.test_journal import row
 
 if TYPE_CHECKING:
     from refold_async._batch.journal_rows import Row
+    from refold_async._starting import Reconciler
     from tests.support.clock import FakeClock
 
 RUN = "6a314c54d4616e99e7fa5a02"
@@ -27,6 +28,7 @@ class List:
 
     def __init__(self, clock: FakeClock, *found: dict[str, Found], caught_up: bool = False) -> None:
         self.clock = clock
+        self.lists = self
         self.found = list(found)
         self.caught_up = caught_up
         self.asked: list[dict[str, Any]] = []
@@ -55,7 +57,7 @@ class List:
 
 async def recovery(shown: List, *rows: Row) -> Recovery:
     """A recovery that has looked at a journal with these rows."""
-    made = Recovery(lists=shown, clock=shown.clock)
+    made = Recovery(reconciler=cast("Reconciler", shown), clock=shown.clock)
 
     class Held:
         uncertain: ClassVar[list[Row]] = [one for one in rows if is_uncertain(one)]

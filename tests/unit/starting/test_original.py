@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from refold_async._protocol import read_execution
-from refold_async._starting.reconcile import original_of
+from refold_async._starting.by_key import original_of
 
 STARTED = {"_id": "e1", "name": "Execution for workflow w"}
 SECOND = {"_id": "e2", "name": "Execution for workflow w"}
