@@ -6,7 +6,6 @@ Keys of a workflow that are looked for at one time share one reading of the list
 from __future__ import annotations
 
 import math
-from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
@@ -54,12 +53,13 @@ class _Reading:
     complete: bool = True
     oldest: float = math.inf
 
-    def take(self, entry: Execution) -> None:
+    def take(self, page: list[Execution]) -> None:
         """Keep what carries a tag that is looked for."""
-        if entry.instance_tag in self.listed:
-            self.listed[entry.instance_tag].append(entry)
-        if entry.created_at is not None:
-            self.oldest = min(self.oldest, entry.created_at.timestamp())
+        for entry in page:
+            if entry.instance_tag in self.listed:
+                self.listed[entry.instance_tag].append(entry)
+            if entry.created_at is not None:
+                self.oldest = min(self.oldest, entry.created_at.timestamp())
 
 
 class KeyLooks:
@@ -122,15 +122,11 @@ class KeyLooks:
         begins = [lists.service_time.earliest(question.since) for question in questions]
         known = [begin for begin in begins if begin is not None]
         first = date(min(known) - MARGIN) if len(known) == len(begins) else None
-        number = 0
-        async with aclosing(lists.pages(*where, first)) as pages:
-            async for page in pages:
-                number += 1
-                for entry in page or ():
-                    reading.take(entry)
-                if page is None or number == PAGES:
-                    reading.complete = False
-                    break
+        async for page in lists.pages(*where, first, at_most=PAGES):
+            if page is None:
+                reading.complete = False
+            else:
+                reading.take(page)
         return reading
 
     def _judged(self, reading: _Reading, question: _Question) -> Found:

@@ -158,6 +158,7 @@ class Listed:
         account: str | None,
         workflow_id: str | None,
         begin: datetime | None,
+        at_most: int = _MAX_PAGES,
     ) -> AsyncGenerator[list[Execution] | None, None]:
         """Iterate over the runs since `begin`, newest first, by page; None if pages were left over.
 
@@ -171,7 +172,7 @@ class Listed:
         if workflow_id is not None and _WORKFLOW_ID.fullmatch(workflow_id):
             query["workflow_id"] = workflow_id
         seen: set[str] = set()
-        for number in range(1, _MAX_PAGES + 1):
+        for number in range(1, at_most + 1):
             page = await self._read(account, {**query, "page": number})
             self.learn(page)
             yield [e for e in page if begin is None or not _is_before(e, begin)]
