@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
-import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from refold_async.emulator import Emulator, Fault
-from tests.support.keyed import WORKFLOW, client
+from tests.support.keyed import WORKFLOW, Worker, client
 
 if TYPE_CHECKING:
     from tests.support.redis import RedisServer
-
-
-class Worker:
-    """A process that asks for keys."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    @classmethod
-    async def start(cls, emulator: Emulator, redis: RedisServer, name: str, **more: Any) -> Worker:
-        """Start one."""
-        settings = {"base_url": emulator.base_url, "redis": redis.url, "name": name, **more}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.support.keyed", json.dumps(settings)),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        return cls(process)
-
-    async def line(self) -> Any:
-        """Wait for what it says next."""
-        assert self.process.stdout is not None
-        return json.loads(await self.process.stdout.readline())
-
-    async def end(self) -> list[Any]:
-        """Wait for its end; give what it said."""
-        told, _ = await self.process.communicate()
-        return [json.loads(line) for line in told.splitlines()]
 
 
 @pytest.fixture
@@ -62,13 +32,13 @@ async def test_an_owner_that_fails_between_two_steps_is_taken_over(
     async with client(emulator.base_url, redis_for_all.url, name) as refold:
         await refold.execute(WORKFLOW, slug="s", once="earlier")  # shows that tags are visible
         owner = await Worker.start(
-            emulator, redis_for_all, name, keys=["k"], instant=instant, how=how
+            emulator.base_url, redis_for_all.url, name, keys=["k"], instant=instant, how=how
         )
         assert await owner.line() == instant
         async with asyncio.timeout(20):
             handle = await refold.execute(WORKFLOW, slug="s", payload={"key": "k"}, once="k")
         if how == "frozen":
-            owner.process.send_signal(signal.SIGCONT)
+            owner.wake()
             assert await owner.end() == [["k", handle.execution_id]]
         else:
             await owner.process.wait()
@@ -82,9 +52,10 @@ async def test_many_processes_many_keys_and_all_that_goes_wrong(
 ) -> None:
     """Every key asked for by all of eight processes at once, and what goes wrong.
 
-    Answers are lost, owners killed and frozen, Redis is emptied. REFOLD_TEST_KEYS asks for more.
+    Answers are lost, owners killed and frozen, Redis is emptied. `python -m tests.soak.keys` has
+    more keys, and more goes wrong.
     """
-    keys = [f"key {number}" for number in range(int(os.environ.get("REFOLD_TEST_KEYS", "30")))]
+    keys = [f"key {number}" for number in range(30)]
     async with Emulator() as emulator:
         emulator.workflow(WORKFLOW, slug="s")(dict)
         redis_server.remembers(name)
@@ -95,18 +66,21 @@ async def test_many_processes_many_keys_and_all_that_goes_wrong(
         for instant, how in (("claimed", "killed"), ("sent", "killed"), ("sent", "frozen")):
             workers.append(
                 await Worker.start(
-                    emulator, redis_server, name, keys=keys, instant=instant, how=how
+                    emulator.base_url, redis_server.url, name, keys=keys, instant=instant, how=how
                 )
             )
             struck.append(await workers[-1].line())
-        workers += [await Worker.start(emulator, redis_server, name, keys=keys) for _ in range(5)]
+        workers += [
+            await Worker.start(emulator.base_url, redis_server.url, name, keys=keys)
+            for _ in range(5)
+        ]
         # A process that begins after the loss can't know of it: that limit is stated.
         first = [await worker.line() for worker in workers[3:]]
         redis_server.empty()
         told = [
             [line, *await worker.end()] for line, worker in zip(first, workers[3:], strict=True)
         ]
-        workers[2].process.send_signal(signal.SIGCONT)
+        workers[2].wake()
         told.append(await workers[2].end())
         runs = Counter(run.payload.get("key") for run in emulator.runs)
     assert struck == ["claimed", "sent", "sent"]
