@@ -6,6 +6,7 @@ Keys of a workflow that are looked for at one time share one reading of the list
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
@@ -46,12 +47,19 @@ class _Question(NamedTuple):
 
 @attrs.define(eq=False, repr=False)
 class _Reading:
-    """What one reading showed; `complete` if every run since its beginning was read."""
+    """What one reading showed; `complete` if every run since `begin` was read, None for all."""
 
     listed: dict[str, list[Execution]]
+    begin: datetime | None = None
     empty: bool = False
     complete: bool = True
     oldest: float = math.inf
+
+    def reaches(self, second: float) -> bool:
+        """Tell whether every run that was created since then has been read."""
+        if self.complete and (self.begin is None or self.begin.timestamp() <= second):
+            return True
+        return self.oldest < second - MARGIN
 
     def take(self, page: list[Execution]) -> None:
         """Keep what carries a tag that is looked for."""
@@ -121,8 +129,9 @@ class KeyLooks:
             return reading
         begins = [lists.service_time.earliest(question.since) for question in questions]
         known = [begin for begin in begins if begin is not None]
-        first = date(min(known) - MARGIN) if len(known) == len(begins) else None
-        async for page in lists.pages(*where, first, at_most=PAGES):
+        if len(known) == len(begins):
+            reading.begin = date(min(known) - MARGIN)
+        async for page in lists.pages(*where, reading.begin, at_most=PAGES):
             if page is None:
                 reading.complete = False
             else:
@@ -143,9 +152,7 @@ class KeyLooks:
         if matches:
             return self._of_one_key(matches.values(), question.tag)
         needed = lists.service_time.earliest(question.proof)
-        reached = needed is not None and (
-            reading.complete or reading.oldest < max(needed, begin or 0.0) - MARGIN
-        )
+        reached = needed is not None and reading.reaches(max(needed, begin or 0.0))
         proven = lists.tags_visible is True and reached
         return Found(Finding.ABSENT if proven else Finding.UNPROVEN)
 

@@ -9,7 +9,7 @@ and request, and woken when all others have ended. A line per situation:
 - `none, at once`: no Redis (`once_scope="process"`); three are killed at random moments. What
   is started twice is started within the *window*: the most seconds between two runs of a key, as
   long as it takes from a process' look at the list to its run's showing there.
-- `none, frozen`: the same, and one is frozen in between: it sends when it wakes.
+- `none, frozen`: the same, and one is frozen in between: it may send when it wakes.
 - `none, in turn`: no Redis, and no two processes at the same time.
 
 It ends with 1 if a key has two runs or none where Redis is used or the processes take turns, or if
