@@ -136,11 +136,12 @@ soak: $(VENV)/.dev
 openapi: $(VENV)/.dev
 	REFOLD_TEST_CASES=2000 $(BIN)/python -m pytest -s -q tests/http/emulator/test_openapi.py $(ARGS)
 
-# Batches whose process is killed 20 times at random moments, and one on Dask, whose workers are too;
-# fails if an item ran twice or never.
+# Batches whose process is killed 20 times at random moments, one on Dask, whose workers are too, and
+# processes that share keys; fails if an item ran twice or never.
 crashes: $(VENV)/.dev
 	$(BIN)/python -m tests.soak.crashes $(ARGS)
 	$(BIN)/python -m tests.bench.dask_soak
+	$(BIN)/python -m tests.soak.keys
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
