@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-_ROUNDING = 1e-6
-"""Seconds by which a timer may ring early: loops and floats round."""
+ROUNDING = 1e-6
+"""Seconds by which a timer may ring early: loops and floats round. Who waits again waits as long: a
+clock that has run for a month may not be moved by less."""
 
 
 class Timer(Protocol):
@@ -274,7 +275,7 @@ class Deadline:
         self._timer, self._rings_at = None, math.inf
 
     def _ring(self) -> None:
-        if self._clock.monotonic() < self.when - _ROUNDING:
+        if self._clock.monotonic() < self.when - ROUNDING:
             self._set_timer()
         else:
             self.strike()

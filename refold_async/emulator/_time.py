@@ -48,6 +48,10 @@ logger = logging.getLogger("refold_async.emulator")
 STANDSTILL = 5.0
 """Real seconds after which it is said why time does not move."""
 
+LEAST = 1e-6
+"""Seconds by which time moves at least: what is less would be lost in rounding once much of it has
+passed, and who asks for it again and again would stop the time."""
+
 _holding: ContextVar[_Hold | None] = ContextVar("refold_emulator_hold", default=None)
 
 
@@ -282,7 +286,8 @@ class VirtualTime:
     # -- timers -------------------------------------------------------------------------------
 
     def _timer(self, delay: float, callback: Callable[[], object], **more: Any) -> Timer:
-        return Timer(self._passed + max(delay, 0.0), callback, self._forget, **more)
+        delay = max(delay, LEAST) if delay > 0 else 0.0
+        return Timer(self._passed + delay, callback, self._forget, **more)
 
     def _set(self, timer: Timer, queue: TimerQueue, *, last: bool = False) -> Timer:
         with self._lock:

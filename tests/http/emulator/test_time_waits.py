@@ -11,6 +11,7 @@ import pytest
 from refold_async import (
     ExecutionOutcomeUnknownError,
     ExecutionRequest,
+    RateLimit,
     RefoldClient,
     RetryPolicy,
 )
@@ -53,6 +54,29 @@ async def leave_a_start(emulator: Emulator, refold: RefoldClient, **options: Any
         await asyncio.sleep(0)
     start.cancel()
     await asyncio.wait([start])
+
+
+@pytest.mark.parametrize("days", [30, 99 * 365])
+async def test_time_moves_however_much_of_it_has_passed(
+    emulator: Emulator, refold: RefoldClient, days: int
+) -> None:
+    """Starts go at the client's pace after a month or a century, whose seconds round coarsely."""
+    await emulator.advance(days * 86_400.0 + 0.123)
+    async with asyncio.timeout(LIMIT):
+        report = await refold.run_batch(requests(40))
+    assert report.succeeded == 40
+    assert 35 / RateLimit().per_second < report.duration < 60
+
+
+@pytest.mark.parametrize("delay", [1e-10, 5e-324])
+async def test_the_shortest_sleep_moves_every_clock(emulator: Emulator, delay: float) -> None:
+    """What would be lost in rounding is a microsecond: who asks again and again gets on."""
+    await emulator.advance(99 * 365 * 86_400.0)
+    time = emulator.time
+    before = time.monotonic(), time.time()
+    await time.sleep(delay)
+    assert (time.monotonic() > before[0], time.time() > before[1]) == (True, True)
+    assert time.monotonic() - before[0] < 1e-5
 
 
 async def test_a_call_behind_one_that_was_cancelled_moves_the_time(
