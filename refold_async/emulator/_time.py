@@ -53,6 +53,9 @@ LEAST = 1e-6
 passed, and who asks for it again and again would stop the time."""
 
 _holding: ContextVar[_Hold | None] = ContextVar("refold_emulator_hold", default=None)
+_limited: ContextVar[Callable[[], bool]] = ContextVar(
+    "refold_emulator_limit", default=lambda: False
+)
 
 
 class VirtualTime:
@@ -187,7 +190,8 @@ class VirtualTime:
         watches: bool = False,
     ) -> Iterator[None]:
         """Note that somebody waits, and with `fail` one who would do so for ever."""
-        waiter = Waiter(what, self._passed, asyncio.get_running_loop(), fail, watches)
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(what, self._passed, loop, fail, watches, _limited.get())
         hold = _holding.get()
         with self._lock:
             self._waiters.add(waiter)
@@ -204,6 +208,16 @@ class VirtualTime:
                 if hold is not None:
                     hold.waiters -= 1
                 self._told()
+
+    @contextmanager
+    def limited(self, by: Callable[[], bool]) -> Iterator[None]:
+        """Note that waits within the block end by themselves, for as long as `by` says so."""
+        before = _limited.get()
+        _limited.set(by)
+        try:
+            yield
+        finally:
+            _limited.set(before)
 
     @contextmanager
     def outside(self) -> Iterator[None]:
