@@ -40,7 +40,15 @@ class _Hold:
     """Something that is under way; not while somebody waits within it."""
 
     what: str
+    within: "_Hold | None"
     waiters: int = 0
+    is_over: bool = False
+
+    def count(self, waiters: int) -> None:
+        """Note that so many more wait within it, and so within those around it."""
+        self.waiters += waiters
+        if self.within is not None:
+            self.within.count(waiters)
 
 
 logger = logging.getLogger("refold_async.emulator")
@@ -166,16 +174,16 @@ class VirtualTime:
 
         While somebody within it waits in the SDK, or sleeps, it does pass.
         """
-        hold = _Hold(what)
-        before = _holding.set(hold)
+        hold = _Hold(what, _innermost())
+        _holding.set(hold)  # for good: it may be left in another context, and ends by itself
         with self._lock:
             self._holds.add(hold)
             self._news += 1
         try:
             yield
         finally:
-            _holding.reset(before)
             with self._lock:
+                hold.is_over = True
                 self._holds.discard(hold)
                 self._told()
 
@@ -192,12 +200,12 @@ class VirtualTime:
         """Note that somebody waits, and with `fail` one who would do so for ever."""
         loop = asyncio.get_running_loop()
         waiter = Waiter(what, self._passed, loop, fail, watches, _limited.get())
-        hold = _holding.get()
+        hold = _innermost()
         with self._lock:
             self._waiters.add(waiter)
             self._where[waiter.loop] += 1
             if hold is not None:
-                hold.waiters += 1
+                hold.count(1)
             self._told()
         try:
             yield
@@ -206,7 +214,7 @@ class VirtualTime:
                 self._waiters.discard(waiter)
                 _take_one(self._where, waiter.loop)
                 if hold is not None:
-                    hold.waiters -= 1
+                    hold.count(-1)
                 self._told()
 
     @contextmanager
@@ -398,6 +406,14 @@ class VirtualTime:
             error = agenda.complaint(waiter, len(lost) - 1, self._passed)
             waiter.loop.call_soon_threadsafe(waiter.fail, error)
             waiter.fail = None
+
+
+def _innermost() -> _Hold | None:
+    """Give the hold that the running code is within."""
+    hold = _holding.get()
+    while hold is not None and hold.is_over:
+        hold = hold.within
+    return hold
 
 
 def _take_one(counts: Counter[Loop], loop: Loop) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -379,6 +379,64 @@ async def test_who_waits_within_a_hold_waits(emulator: Emulator, refold: RefoldC
         await emulator.time.sleep(5)
 
     assert result.status == "COMPLETED"
+
+
+async def test_who_waits_within_several_holds_waits(
+    emulator: Emulator, refold: RefoldClient
+) -> None:
+    """A hold within a hold, of a fixture and a helper or of a task's own, is no trap either."""
+
+    async def child() -> bool:
+        with emulator.time.hold("child"):
+            return (await refold.run("long", slug="s")).ok
+
+    async with asyncio.timeout(5):
+        with emulator.time.hold("fixture"), emulator.time.hold("helper"):
+            inner = (await refold.run("long", slug="s")).ok
+            both = await asyncio.gather(child(), child())
+
+    assert [inner, *both] == [True] * 3
+
+
+async def test_a_hold_within_one_that_waits_stops_the_time(emulator: Emulator) -> None:
+    """Who waits beside it, in the same outer hold, is no waiter of its own."""
+    let_go = asyncio.Event()
+
+    async def database() -> None:
+        with emulator.time.hold("a database"):
+            await let_go.wait()
+
+    with emulator.time.hold():
+        busy = asyncio.create_task(database())
+        sleeping = asyncio.create_task(emulator.time.sleep(5))
+        await asyncio.sleep(0.02)
+        stood = not sleeping.done()
+        let_go.set()
+        await asyncio.gather(busy, sleeping)
+
+    assert stood
+
+
+async def test_a_hold_ends_wherever_it_is_left(emulator: Emulator, refold: RefoldClient) -> None:
+    """Another task may close a generator that holds, and holds may end in any order."""
+
+    async def held() -> AsyncGenerator[int]:
+        with emulator.time.hold("a fixture"):
+            yield 1
+
+    generator = held()
+    await asyncio.create_task(anext(generator))
+    await generator.aclose()
+    first, second = emulator.time.hold("first"), emulator.time.hold("second")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    async with asyncio.timeout(5):
+        within = (await refold.run("long", slug="s")).ok
+        second.__exit__(None, None, None)
+        after = await asyncio.create_task(refold.run("long", slug="s"))
+
+    assert (within, after.ok) == (True, True)
 
 
 async def test_time_stands_while_a_workflow_function_runs(
