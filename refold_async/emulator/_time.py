@@ -86,6 +86,7 @@ class VirtualTime:
         self._where: Counter[Loop] = Counter()  # how many of them wait on which loop
         self._holds: set[_Hold] = set()
         self._outside = 0  # requests that clients have in flight
+        self._begun = 0  # of these, all there have been
         self._held = 0  # answers to those that the emulator holds
         self._firing: Counter[Loop] = Counter()  # callbacks that are due and have not run
         self._news = 0  # counts whatever is told
@@ -232,6 +233,7 @@ class VirtualTime:
         """Note that a request is in flight."""
         with self._lock:
             self._outside += 1
+            self._begun += 1
             self._news += 1
         try:
             yield
@@ -285,13 +287,15 @@ class VirtualTime:
             self._told()
 
     async def report_standstill(self) -> None:
-        """Say so whenever somebody waits and nothing happens for a while: a test that hangs."""
+        """Say so whenever somebody waits and nothing comes of it for a while: a test that hangs."""
         while True:
-            news = self._news
+            with self._lock:
+                before, waiters = (self._passed, self._begun), {*self._waiters}
             await asyncio.sleep(STANDSTILL)
             with self._lock:
-                if self._waiters and news == self._news:
-                    waited = ", ".join(sorted({waiter.what for waiter in self._waiters}))
+                waiters &= self._waiters  # all the while
+                if waiters and before == (self._passed, self._begun):
+                    waited = ", ".join(sorted({waiter.what for waiter in waiters}))
                     logger.warning(
                         "time stands still: waited for is %s; under way is %s",
                         waited,
@@ -303,7 +307,7 @@ class VirtualTime:
         if self._outside != self._held:
             yield f"{self._outside - self._held} requests"
         if blocked := self._loops() & self._firing.keys():
-            yield f"{len(blocked)} event loops that are blocked"
+            yield f"{len(blocked)} event loops that are blocked, or spin"
 
     # -- timers -------------------------------------------------------------------------------
 

@@ -485,6 +485,31 @@ async def test_a_standstill_says_what_is_under_way(
     assert str(handle.execution_id) in said
 
 
+async def test_a_standstill_is_told_of_though_something_spins(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Callbacks that are due at once, again and again, are no progress: the log says so."""
+    monkeypatch.setattr(skipping, "STANDSTILL", 0.01)
+    spinning = True
+    async with Emulator(skip_time=True) as emulator:
+        time = emulator.time
+
+        def again() -> None:
+            if spinning:
+                time.call_later(0, again)
+
+        again()
+        waiting = asyncio.create_task(time.sleep(5))
+        async with asyncio.timeout(5):
+            while not caplog.records:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.01)
+            spinning = False
+            await waiting
+
+    said = caplog.records[0].getMessage()
+    assert said.startswith("time stands still: waited for is a sleep of 5 s; under way is ")
+
+
 async def test_deep_chains_of_tasks_are_run_first(emulator: Emulator, refold: RefoldClient) -> None:
     """What needs sixty turns of the loop has them before time moves."""
     handle = await refold.execute("long", slug="s")
