@@ -192,7 +192,7 @@ class Pace:
         throttle.refuse(now, phase)
         throttle.shut(now, now + min(pause, LONGEST_STOP))
         if now < throttle.gate:  # then who waits leaves one after another
-            self._tokens, self._filled_at = 1.0, throttle.gate
+            self._start_with(1.0)
         elif throttle.phase != phase:
             self._tokens, self._filled_at = min(self._tokens, 0.0), now
         if now + pause > self._stop_ends:
@@ -203,6 +203,13 @@ class Pace:
         if now < throttle.gate and self._stop_ends > self._stop_told + 1:
             self._stop_told = self._stop_ends
             self._tell(now)
+
+    def _start_with(self, most: float) -> None:
+        """Have so many tokens when the gate opens, at most: no more than are earned by then."""
+        gate, ceiling = self.throttle.gate, self.ceiling
+        if ceiling is not None:
+            most = min(most, self._tokens + (gate - self._filled_at) * ceiling)
+        self._tokens, self._filled_at = most, gate
 
     def _refused_at(self, now: float) -> None:
         """Take note, before a gate is shut, whether it follows one with nothing served since."""
@@ -233,7 +240,7 @@ class Pace:
         self._refused_at(now)
         throttle.shut(now, now + min(pause, LONGEST_STOP))
         # Not all processes at once, when it opens.
-        self._tokens, self._filled_at = random.random(), throttle.gate
+        self._start_with(random.random())
         if throttle.gate > self._stop_ends:
             self._stop_ends, self._stop_status = throttle.gate, 429
         self._stop_told = self._stop_ends
