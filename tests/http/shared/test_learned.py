@@ -8,7 +8,6 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis import Redis
 
 from refold_async import RateLimit, Shared, SystemClock
 from refold_async._pacing import Budget
@@ -17,6 +16,7 @@ from refold_async._shared import rate as rate_module
 from refold_async._shared.rate import BEAT
 from tests.support.endings import until
 from tests.support.shedding import Crowd, Shedding
+from tests.support.timed_redis import TimedRedis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -170,24 +170,6 @@ async def test_without_a_rate_limit_what_is_learned_is_shared_all_the_same(
 # -- many starts, by a clock moved by hand ---------------------------------------------------------
 
 
-class TimedLink:
-    """A real Redis that goes by the test's clock."""
-
-    def __init__(self, redis: RedisServer, clock: FakeClock) -> None:
-        self._redis: Any = Redis.from_url(redis.url, decode_responses=True)
-        self._clock = clock
-
-    async def run(self, script: str, keys: list[str], *args: str | int) -> Any:
-        """Run a script, which is told the time."""
-        now = int(self._clock.now * 1000)
-        timed = script.replace("redis.call('TIME')", "{ARGV[#ARGV] / 1000, 0}")
-        return self._redis.eval(timed, len(keys), *keys, *args, now)
-
-    async def aclose(self) -> None:
-        """Leave it."""
-        self._redis.close()
-
-
 @pytest.mark.long
 async def test_processes_that_share_use_the_capacity_as_one_does(
     clock: FakeClock, redis_for_all: RedisServer, monkeypatch: pytest.MonkeyPatch
@@ -197,7 +179,8 @@ async def test_processes_that_share_use_the_capacity_as_one_does(
     random.seed(processes)
     service, name = Shedding(clock, 8.0), os.urandom(8).hex()
     crowds = [Crowd.of(service) for _ in range(processes)]
-    monkeypatch.setattr(rate_module, "Link", lambda *_: TimedLink(redis_for_all, clock))
+    redis = TimedRedis(redis_for_all, clock)
+    monkeypatch.setattr(rate_module, "Link", lambda *_: redis)
     rates = [
         Rate.enter(crowd.budget, Shared(redis_for_all.url, name), name, clock) for crowd in crowds
     ]
