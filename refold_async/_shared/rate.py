@@ -19,7 +19,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from refold_async._clock import done_within, pause
+from refold_async._clock import done_within, pause, to_the_end
 from refold_async._errors import SharedStateError
 from refold_async._logs import Log
 from refold_async._shared.link import Link
@@ -297,19 +297,24 @@ class Rate:
             self._pace.part = 1 / (self._members or self._alone or 1)
 
     async def leave(self, budget: Budget) -> None:
-        """Let a client go; the share goes with the last one."""
+        """Let a client go; the share goes with the last one, also if the caller is cancelled."""
         if budget in self._budgets:
             self._granted -= budget.granted
             self._budgets.remove(budget)
         if self._budgets or self._task is None:
             return
+        # Before anything is awaited: the next client may come meanwhile, and share the pace anew.
         _of_paces.pop(self._pace, None)
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.wait([task])
         self._pace.news = _nobody
         self._pace.part = 1.0
+        task, self._task = self._task, None
+        task.cancel()
+        await to_the_end(self._take_leave(task))
+
+    async def _take_leave(self, beating: asyncio.Task[None]) -> None:
+        """Tell the others, once we beat no more."""
         try:
+            await asyncio.wait([beating])
             await self._link.run(_LEAVE, self._keys[:1], self._me)
         except SharedStateError:
             pass  # it lapses by itself

@@ -181,7 +181,7 @@ async def test_what_was_learned_is_no_younger_than_it_is(processes: Processes, s
 async def test_a_pause_that_nobody_told_holds_nobody(processes: Processes, gate: str) -> None:
     """Others may write there: what is not understood, or can't be, is dropped."""
     key = processes.all[0][1]._keys[0]
-    processes.redis._redis.hset(key, mapping={"gate": gate, "born": gate})
+    processes.redis.client.hset(key, mapping={"gate": gate, "born": gate})
     await processes.clock.advance(2)
     assert processes.stops == [0] * 3
-    assert not processes.redis._redis.hexists(key, "gate")
+    assert not processes.redis.client.hexists(key, "gate")
