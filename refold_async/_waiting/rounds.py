@@ -18,7 +18,7 @@ from refold_async._errors import (
     clip,
 )
 from refold_async._logs import Log, about
-from refold_async._waiting.look import Look, completed, without_output
+from refold_async._waiting.look import Look, completed, unexplained, without_output
 from refold_async._waiting.pool import SLACK, Page, created_of
 from refold_async._waiting.watch import Hint
 
@@ -220,7 +220,9 @@ class Rounds:
             is_final = failing_for > max(self._policy.failure_budget, self._patience)
         else:
             is_final = isinstance(error, _AT_ONCE) or failing_for > self._policy.failure_budget
-        if is_final:
+        if is_final and progress.bad_ending is not None:
+            self._settle(watch, unexplained(watch, progress.bad_ending))
+        elif is_final:
             watch.fail(error)
         else:
             self._planner.back_off(watch, progress.failed_looks, min(asked or 0, self._patience))
