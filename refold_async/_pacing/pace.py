@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
+from refold_async._clock import ROUNDING
 from refold_async._errors import api_error_class
 from refold_async._logs import Log
 from refold_async._pacing.throttle import TICK, Throttle
@@ -28,6 +29,7 @@ _LONG_STOP = 5.0
 _FOLLOWS = 30.0
 """Seconds after a gate has opened in which another one follows it: the refusal was on its way."""
 _ROUNDING = 1e-9
+"""Of a token, that may be missing from one."""
 _SOON = 0.25
 """Seconds after which the rate, which changes while a token is waited for, is asked again."""
 
@@ -308,7 +310,7 @@ class Pace:
         if delay <= 0:
             rate = self.rate(now)
             assert rate is not None  # noqa: S101 - or there had been a token
-            delay = max((1 - self._tokens) / rate, 0.0)
+            delay = max((1 - self._tokens) / rate, ROUNDING)
             if self.throttle.learned:
                 delay = min(delay, _SOON)
         self._timer = self.clock.call_later(delay, self._on_token)
