@@ -115,7 +115,7 @@ if total < math.huge then
     end
     share = math.min(mine, level) + left / count
     if had > 0 and (young or not last) then share = math.min(share, had) end
-    share = math.floor(math.max(math.min(share, total - held), total / 100))
+    share = math.max(math.floor(math.max(math.min(share, total - held), total / 100)), 1)
 end
 redis.call('HSET', KEYS[1], me, demand .. ':' .. share .. ':' .. now .. ':' .. ceiling)
 redis.call('PEXPIRE', KEYS[1], longest + gone)
@@ -229,7 +229,7 @@ class Rate:
         now, throttle = self._clock.monotonic(), self._pace.throttle
         gate, changes = throttle.gate, throttle.changes
         untold = gate - now if gate > self._gate_told + 1e-3 else 0.0
-        rate = throttle.rate(now)
+        divided = throttle.rate(now)
         self._said = self._demand(now)
         self._lessons += 1
         share, members, shut, told, *lesson = await self._link.run(
@@ -237,7 +237,7 @@ class Rate:
             self._keys,
             self._me,
             self._said,
-            0 if rate is None else _milli(rate),
+            0 if divided is None else _milli(divided),
             _milli(max(untold, 0.0)),
             _milli(self._pace.rate(now) or 0.0),
             _milli(_GONE),
@@ -257,7 +257,10 @@ class Rate:
         self._gate_heard = told
         self._heed(heard, changes, *lesson)
         rate = throttle.rate(heard)
-        self._pace.part = 1 / members if rate is None else min(share / 1000 / rate, 1.0)
+        if rate is None or divided is None:  # one that was learned meanwhile: the next beat tells
+            self._pace.part = 1 / members
+        else:
+            self._pace.part = min(share / 1000 / rate, 1.0)
 
     def _heed(
         self, now: float, told: int, epoch: str, lesson: str, ago: int, served: int, refused: int
