@@ -65,7 +65,7 @@ class Pace:
         self._stop_ends = -math.inf  # monotonic seconds, as the service said
         self._stop_status = 0  # of the refusal that said so
         self._stop_told = -math.inf  # the end that was logged; -inf while the gate is open
-        self._shut_since = math.inf  # when the first of the gates that follow each other was shut
+        self.shut_since = math.inf  # when the first of the gates that follow each other was shut
         self._is_new = True  # no client has come yet
         self._kept: Timer | None = None  # see `leave`
 
@@ -178,7 +178,7 @@ class Pace:
         """Take note that the service took a request."""
         throttle, known = self.throttle, self.throttle.changes
         throttle.serve(self.clock.monotonic(), phase)
-        self._shut_since = math.inf
+        self.shut_since = math.inf
         if throttle.changes != known:
             self.news()
 
@@ -214,7 +214,7 @@ class Pace:
     def _refused_at(self, now: float) -> None:
         """Take note, before a gate is shut, whether it follows one with nothing served since."""
         follows = now <= self.throttle.gate + _FOLLOWS
-        self._shut_since = min(self._shut_since, now) if follows else now
+        self.shut_since = min(self.shut_since, now) if follows else now
 
     def learn(self, lesson: str, told_at: float) -> None:
         """Take what refusals have taught another process.
@@ -266,7 +266,7 @@ class Pace:
 
     def stopped(self, now: float, waiter: Waiter) -> ApiError | None:
         """Give the refusal that shut the gate, if a caller can't outlast it."""
-        shut_since = min(self._shut_since, now)
+        shut_since = min(self.shut_since, now)
         if now >= self.throttle.gate or waiter.can_outlast(shut_since, self._stop_ends):
             return None
         left = self._stop_ends - now
