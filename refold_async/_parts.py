@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from refold_async._clock import to_the_end
 from refold_async._config import name_of
 from refold_async._handle import Services
 from refold_async._pacing import Budget
@@ -89,12 +90,13 @@ class Sharing:
 
     async def aclose(self) -> None:
         """Let the others know."""
-        if self.ear is not None:
-            await self.ear.aclose()
-        if "once" in vars(self):
-            await self.once.aclose()
-        if self._rate is not None:
-            await self._rate.leave(self._budget)
+        async with AsyncExitStack() as stack:  # from the last to the first
+            if self._rate is not None:
+                stack.push_async_callback(self._rate.leave, self._budget)
+            if "once" in vars(self):
+                stack.push_async_callback(self.once.aclose)
+            if self.ear is not None:
+                stack.push_async_callback(self.ear.aclose)
 
 
 class Closing:
@@ -185,14 +187,18 @@ class Parts:
                 await self.starter.drain(grace)
         finally:
             transport.shut()
-            try:
-                if not ended:
-                    await self.services.tracker.aclose()
-                    await transport.aclose()
-                    await self.starter.aclose()
-                    await self.sharing.aclose()
-            finally:
-                await transport.wire.aclose()
+            await to_the_end(self._close(only_wire=ended))
+
+    async def _close(self, *, only_wire: bool) -> None:
+        """Close all parts, each whatever comes of the others; or, after its loop, the wire."""
+        transport = self.transport
+        async with AsyncExitStack() as stack:  # from the last to the first
+            stack.push_async_callback(transport.wire.aclose)
+            if not only_wire:
+                stack.push_async_callback(self.sharing.aclose)
+                stack.push_async_callback(self.starter.aclose)
+                stack.push_async_callback(transport.aclose)
+                stack.push_async_callback(self.services.tracker.aclose)
 
 
 def put_together(

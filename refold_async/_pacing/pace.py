@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
+from refold_async._clock import ROUNDING
 from refold_async._errors import api_error_class
 from refold_async._logs import Log
 from refold_async._pacing.throttle import TICK, Throttle
@@ -28,6 +29,7 @@ _LONG_STOP = 5.0
 _FOLLOWS = 30.0
 """Seconds after a gate has opened in which another one follows it: the refusal was on its way."""
 _ROUNDING = 1e-9
+"""Of a token, that may be missing from one."""
 _SOON = 0.25
 """Seconds after which the rate, which changes while a token is waited for, is asked again."""
 
@@ -63,7 +65,7 @@ class Pace:
         self._stop_ends = -math.inf  # monotonic seconds, as the service said
         self._stop_status = 0  # of the refusal that said so
         self._stop_told = -math.inf  # the end that was logged; -inf while the gate is open
-        self._shut_since = math.inf  # when the first of the gates that follow each other was shut
+        self.shut_since = math.inf  # when the first of the gates that follow each other was shut
         self._is_new = True  # no client has come yet
         self._kept: Timer | None = None  # see `leave`
 
@@ -176,7 +178,7 @@ class Pace:
         """Take note that the service took a request."""
         throttle, known = self.throttle, self.throttle.changes
         throttle.serve(self.clock.monotonic(), phase)
-        self._shut_since = math.inf
+        self.shut_since = math.inf
         if throttle.changes != known:
             self.news()
 
@@ -205,7 +207,7 @@ class Pace:
     def _refused_at(self, now: float) -> None:
         """Take note, before a gate is shut, whether it follows one with nothing served since."""
         follows = now <= self.throttle.gate + _FOLLOWS
-        self._shut_since = min(self._shut_since, now) if follows else now
+        self.shut_since = min(self.shut_since, now) if follows else now
 
     def learn(self, lesson: str, told_at: float) -> None:
         """Take what refusals have taught another process.
@@ -257,7 +259,7 @@ class Pace:
 
     def stopped(self, now: float, waiter: Waiter) -> ApiError | None:
         """Give the refusal that shut the gate, if a caller can't outlast it."""
-        shut_since = min(self._shut_since, now)
+        shut_since = min(self.shut_since, now)
         if now >= self.throttle.gate or waiter.can_outlast(shut_since, self._stop_ends):
             return None
         left = self._stop_ends - now
@@ -308,7 +310,7 @@ class Pace:
         if delay <= 0:
             rate = self.rate(now)
             assert rate is not None  # noqa: S101 - or there had been a token
-            delay = max((1 - self._tokens) / rate, 0.0)
+            delay = max((1 - self._tokens) / rate, ROUNDING)
             if self.throttle.learned:
                 delay = min(delay, _SOON)
         self._timer = self.clock.call_later(delay, self._on_token)

@@ -19,7 +19,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from refold_async._clock import done_within, pause
+from refold_async._clock import done_within, pause, to_the_end
 from refold_async._errors import SharedStateError
 from refold_async._logs import Log
 from refold_async._shared.link import Link
@@ -52,19 +52,39 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local me, demand, ceiling, gate = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local had, gone, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-redis.call('HSETNX', KEYS[1], 'born', now)
-local young = now - redis.call('HGET', KEYS[1], 'born') < tonumber(ARGV[8])
-local known = redis.call('HEXISTS', KEYS[1], me) == 1
+-- The clock may be set: what lies in its future began now, and a pause is over.
+local born = tonumber(redis.call('HGET', KEYS[1], 'born')) or math.huge
+if born > now then
+    born = now
+    redis.call('HSET', KEYS[1], 'born', born)
+end
+local young = now - born < tonumber(ARGV[8])
+local function fields(text, pattern)  -- others may write here: nobody looks through it all
+    if text and #text < longest_text then return string.match(text, pattern) end
+end
+local member = '^(-?%d+):(%d+):(%d+):(%d+)$'
+local _, _, last = fields(redis.call('HGET', KEYS[1], me), member)
+-- Who was away itself, or whose clock was set ahead, has not seen whether the others were.
+local was_away = last and now - last > gone
 local told = redis.call('HGETALL', KEYS[1])
-local wants, held, total, shut = {}, 0, ceiling > 0 and ceiling or math.huge, 0
+local wants, held, total = {}, 0, ceiling > 0 and ceiling or math.huge
+local shut, gate_told = 0, ''
 for i = 1, #told, 2 do
-    local id = told[i]
+    local id, text = told[i], told[i + 1]
     if id == 'gate' then
-        shut = math.min(tonumber(told[i + 1]), now + longest)
+        local begun, length = fields(text, '^(%d+):(%d+)$')
+        local ago = begun and now - begun or -1
+        local left = ago < 0 and 0 or math.min(length, longest) - ago
+        if left > 0 then
+            shut, gate_told = left, text
+        else
+            redis.call('HDEL', KEYS[1], id)
+        end
     elseif id ~= me and id ~= 'born' then
-        local d, share, seen, c
-        if #told[i + 1] < longest_text then  -- others may write here: nobody looks through it all
-            d, share, seen, c = string.match(told[i + 1], '^(-?%d+):(%d+):(%d+):(%d+)$')
+        local d, share, seen, c = fields(text, member)
+        if seen and (now - seen < 0 or was_away) then
+            seen = now
+            redis.call('HSET', KEYS[1], id, d .. ':' .. share .. ':' .. seen .. ':' .. c)
         end
         if not seen or now - seen > gone then
             redis.call('HDEL', KEYS[1], id)
@@ -75,9 +95,9 @@ for i = 1, #told, 2 do
         end
     end
 end
-if gate > 0 and now + gate > shut then
-    shut = now + gate
-    redis.call('HSET', KEYS[1], 'gate', shut)
+if gate > shut then
+    shut, gate_told = gate, now .. ':' .. gate
+    redis.call('HSET', KEYS[1], 'gate', gate_told)
 end
 local count, share = #wants + 1, 0
 if total < math.huge then
@@ -94,8 +114,8 @@ if total < math.huge then
         left = left - level
     end
     share = math.min(mine, level) + left / count
-    if had > 0 and (young or not known) then share = math.min(share, had) end
-    share = math.floor(math.max(math.min(share, total - held), total / 100))
+    if had > 0 and (young or not last) then share = math.min(share, had) end
+    share = math.max(math.floor(math.max(math.min(share, total - held), total / 100)), 1)
 end
 redis.call('HSET', KEYS[1], me, demand .. ':' .. share .. ':' .. now .. ':' .. ceiling)
 redis.call('PEXPIRE', KEYS[1], longest + gone)
@@ -107,14 +127,14 @@ if lesson ~= '' and (known == epoch or known == '') then
     redis.call('HSET', KEYS[2], 'epoch', proposed, 'lesson', lesson, 'at', now)
     epoch, known = proposed, proposed
 end
-if known == '' then return {share, count, math.max(shut - now, 0), '', '', 0, 0, 0} end
+if known == '' then return {share, count, shut, gate_told, '', '', 0, 0, 0} end
 if known == epoch then redis.call('HSET', KEYS[2], 'of:' .. me, counted) end
 redis.call('PEXPIRE', KEYS[2], 2 * longest)
-local served, refused, at = 0, 0, 0
+local served, refused, at = 0, 0, now
 local all = redis.call('HGETALL', KEYS[2])
 for i = 1, #all, 2 do
     local id, value = all[i], all[i + 1]
-    if id == 'at' then at = value
+    if id == 'at' then at = tonumber(value) or now
     elseif id == 'lesson' then lesson = #value < longest_lesson and value or 'none'
     elseif id ~= 'epoch' and id ~= 'of:' .. me then
         local s, r
@@ -122,8 +142,12 @@ for i = 1, #all, 2 do
         served, refused = served + (s or 0), refused + (r or 0)
     end
 end
-return {share, count, math.max(shut - now, 0), known, known ~= epoch and lesson or '', now - at,
-    served, refused}
+if at > now then
+    at = now
+    redis.call('HSET', KEYS[2], 'at', at)
+end
+return {share, count, shut, gate_told, known, known ~= epoch and lesson or '', now - at, served,
+    refused}
 """
 
 _LEAVE = "return redis.call('HDEL', KEYS[1], ARGV[1])"
@@ -156,6 +180,7 @@ class Rate:
         self._members = 0  # when Redis was last there; 0: it never was
         self._heard_at = clock.monotonic()
         self._gate_told = 0.0  # the end of the last gate, monotonic seconds, that Redis knows of
+        self._gate_heard = ""  # the last one, as Redis keeps it: each is heard once
         self._said = 0  # our demand, as Redis knows it
         self._epoch = ""  # names the lesson that we know
         self._lessons = 0  # that we have put forward
@@ -204,15 +229,15 @@ class Rate:
         now, throttle = self._clock.monotonic(), self._pace.throttle
         gate, changes = throttle.gate, throttle.changes
         untold = gate - now if gate > self._gate_told + 1e-3 else 0.0
-        rate = throttle.rate(now)
+        divided = throttle.rate(now)
         self._said = self._demand(now)
         self._lessons += 1
-        share, members, shut, *lesson = await self._link.run(
+        share, members, shut, told, *lesson = await self._link.run(
             _SCRIPT,
             self._keys,
             self._me,
             self._said,
-            0 if rate is None else _milli(rate),
+            0 if divided is None else _milli(divided),
             _milli(max(untold, 0.0)),
             _milli(self._pace.rate(now) or 0.0),
             _milli(_GONE),
@@ -226,12 +251,16 @@ class Rate:
         heard = self._clock.monotonic()
         self._heard_at, self._members = heard, members
         self._gate_told = max(self._gate_told, gate)
-        if shut and heard + shut / 1000 > throttle.gate + BEAT / 10:
+        if told != self._gate_heard and heard + shut / 1000 > throttle.gate + BEAT / 10:
             self._pace.stop(shut / 1000)
             self._gate_told = throttle.gate
+        self._gate_heard = told
         self._heed(heard, changes, *lesson)
         rate = throttle.rate(heard)
-        self._pace.part = 1 / members if rate is None else min(share / 1000 / rate, 1.0)
+        if rate is None or divided is None:  # one that was learned meanwhile: the next beat tells
+            self._pace.part = 1 / members
+        else:
+            self._pace.part = min(share / 1000 / rate, 1.0)
 
     def _heed(
         self, now: float, told: int, epoch: str, lesson: str, ago: int, served: int, refused: int
@@ -271,19 +300,24 @@ class Rate:
             self._pace.part = 1 / (self._members or self._alone or 1)
 
     async def leave(self, budget: Budget) -> None:
-        """Let a client go; the share goes with the last one."""
+        """Let a client go; the share goes with the last one, also if the caller is cancelled."""
         if budget in self._budgets:
             self._granted -= budget.granted
             self._budgets.remove(budget)
         if self._budgets or self._task is None:
             return
+        # Before anything is awaited: the next client may come meanwhile, and share the pace anew.
         _of_paces.pop(self._pace, None)
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.wait([task])
         self._pace.news = _nobody
         self._pace.part = 1.0
+        task, self._task = self._task, None
+        task.cancel()
+        await to_the_end(self._take_leave(task))
+
+    async def _take_leave(self, beating: asyncio.Task[None]) -> None:
+        """Tell the others, once we beat no more."""
         try:
+            await asyncio.wait([beating])
             await self._link.run(_LEAVE, self._keys[:1], self._me)
         except SharedStateError:
             pass  # it lapses by itself

@@ -117,7 +117,12 @@ class KeyLooks:
         except RefoldError as error:
             raise error.fresh() from error.__cause__
         assert reading is not None  # noqa: S101 - there is no deadline
-        return self._judged(reading, question)
+        found = self._judged(reading, question)
+        if found.finding is Finding.ABSENT:
+            needed = self.lists.service_time.earliest(question.proof)
+            if not await self.lists.keeps(account, needed or 0.0, proof):
+                return Found(Finding.UNPROVEN)
+        return found
 
     async def _read(self, where: _Where, questions: list[_Question]) -> _Reading:
         """Read the list once for all that wait for it."""

@@ -25,6 +25,8 @@ MARGIN = 5.0
 """Seconds before the first attempt from which on runs are looked at: clocks are never exact."""
 _MARGIN_UNKNOWN = 600.0
 """The same where nobody knew the service's time: such a look may find a run, and proves nothing."""
+_KEPT_FOR = 86_400.0
+"""Seconds for which runs are listed in any case; the documentation says thirty days."""
 _REMEMBERED = 10_000
 _MAX_PAGES = 1_000
 OUR_TAG = re.compile(r"rfa-[0-9a-f]{32}")
@@ -137,6 +139,24 @@ class Listed:
         newest = await self._read(account, {"limit": self._page_size, "workflow_id": workflow_id})
         self.learn(newest)
         return bool(newest.items)
+
+    async def keeps(self, account: str | None, second: float, ago: float) -> bool:
+        """Tell whether a run that was created then would be listed still, by an older one that is.
+
+        Args:
+            account: whose run it would be.
+            second: when, by the service's clock.
+            ago: how many seconds ago, by a clock of ours.
+
+        Raises:
+            RefoldError: the list can't be read.
+        """
+        now = max(self.service_now() or 0.0, self.api.transport.server_clock.at(self.clock.time()))
+        if min(ago, now - second) < _KEPT_FOR:
+            return True
+        query = {"limit": 1, "end_date": date(second)}
+        times = [run.created_at for run in await self._read(account, query)]
+        return any(time is not None and time.timestamp() <= second for time in times)
 
     def age(self, entry: Execution) -> float:
         """Give the seconds since a run was created, or fewer if the clocks differ.

@@ -171,6 +171,10 @@ class Reconciler:
         scan = await self._scan(tags, account, only, begin)
         proven = service_time is not None
         found = {tag: self._judge(scan, tag, proven=proven, again=True) for tag in tags}
+        absent = {tag for tag, one in found.items() if one.finding is Finding.ABSENT}
+        ago = self._clock.time() - intended_at
+        if absent and not await self.lists.keeps(account, service_time or 0.0, ago):
+            found |= dict.fromkeys(absent, Found(Finding.UNPROVEN))
         for tag, one in found.items():
             if one.execution_id is not None:
                 self.lists.remember(one.execution_id, tag)

@@ -80,6 +80,7 @@ class Api:
         request = protocol.get_execution_request(execution_id, account=account)
         answer = await self.send(request, policy=policy, priority=priority)
         _check_run(answer.document, execution_id)
+        _check_status(answer.document)
         return protocol.read_execution(answer.document, execution_id=execution_id)
 
     async def get_response(
@@ -94,6 +95,7 @@ class Api:
         request = protocol.get_response_request(execution_id, account=account)
         answer = await self.send(request, policy=policy, priority=priority)
         _check_run(answer.document, execution_id)
+        _check_status(answer.document)
         return protocol.read_response(answer)
 
     async def list_executions(
@@ -188,3 +190,10 @@ def _check_run(document: Mapping[str, Any], asked: str) -> None:
         told = document.get(name)
         if isinstance(told, str) and told.casefold() != asked.casefold():
             raise UnexpectedReplyError(f"the answer is about another run ({clip(told, 40)})")
+
+
+def _check_status(document: Mapping[str, Any]) -> None:
+    """See that an answer says how a run stands: one that doesn't would be waited on for ever."""
+    status = document.get("status")
+    if not (isinstance(status, str) and status):
+        raise UnexpectedReplyError("the answer says nothing of how the run stands (no `status`)")

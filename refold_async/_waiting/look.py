@@ -123,7 +123,9 @@ class Look:
             await self._read(watch)
             self._response_from = self._clock.monotonic() + _NOT_SERVED_FOR
             return None
-        if not told:
+        if output.status.is_terminal and output.status is not ExecutionStatus.COMPLETED:
+            watch.progress.heard_ended(output)
+        elif not told:
             watch.progress.heard(output.status, self._clock.monotonic())
         return output
 
@@ -174,6 +176,13 @@ def completed(watch: Watch, output: Output) -> ExecutionResult[Any]:
         status=output.status,
         output=output.value,
         raw=output.raw,
+    )
+
+
+def unexplained(watch: Watch, output: Output) -> ExecutionResult[Any]:
+    """Give the bad ending of a run whose document can't be read, so that nobody knows why."""
+    return ExecutionResult(
+        execution_id=watch.execution_id, status=output.status, output=None, raw=output.raw
     )
 
 

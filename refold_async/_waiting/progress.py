@@ -6,6 +6,7 @@ import attrs
 
 from refold_async._errors import RefoldError, clip
 from refold_async._models import Execution, ExecutionStatus
+from refold_async._protocol import Output
 
 _MAX_ERROR = 200
 
@@ -21,6 +22,7 @@ class Progress:
     document: Execution | None = None  # the last one that told something new
     entry: Execution | None = None  # of a list, if that told more than the document
     told: Execution | None = None  # an entry that says the run is over
+    bad_ending: Output | None = None  # that the run was said to have; the document has the reason
     status: ExecutionStatus | None = None  # the last one seen, wherever
     looks: int = 0  # single ones
     failing_since: float | None = None  # None while looks succeed
@@ -51,6 +53,10 @@ class Progress:
         self.status = status
         self.last_look_at, self.failing_since = now, None
         self.failed_looks, self.last_error = 0, None
+
+    def heard_ended(self, output: Output) -> None:
+        """Note that a run was said to have ended badly; the look goes on, and may yet fail."""
+        self.status, self.bad_ending = output.status, output
 
     def saw(self, run: Execution, now: float) -> Execution:
         """Note the document of the run; give what is known now, which stays if nothing is new."""

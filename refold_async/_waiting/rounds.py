@@ -18,7 +18,7 @@ from refold_async._errors import (
     clip,
 )
 from refold_async._logs import Log, about
-from refold_async._waiting.look import Look, completed, without_output
+from refold_async._waiting.look import Look, completed, unexplained, without_output
 from refold_async._waiting.pool import SLACK, Page, created_of
 from refold_async._waiting.watch import Hint
 
@@ -104,6 +104,8 @@ class Rounds:
         """Look once; no fault in here leaves anybody waiting."""
         now = self._clock.monotonic()
         try:
+            if not page.runs:
+                return  # who waited for them has left since the look was begun
             if not page.single:
                 if self._planner.is_list_too_soon(page):
                     return
@@ -220,7 +222,9 @@ class Rounds:
             is_final = failing_for > max(self._policy.failure_budget, self._patience)
         else:
             is_final = isinstance(error, _AT_ONCE) or failing_for > self._policy.failure_budget
-        if is_final:
+        if is_final and progress.bad_ending is not None:
+            self._settle(watch, unexplained(watch, progress.bad_ending))
+        elif is_final:
             watch.fail(error)
         else:
             self._planner.back_off(watch, progress.failed_looks, min(asked or 0, self._patience))

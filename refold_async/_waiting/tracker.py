@@ -417,14 +417,16 @@ class Tracker:
         """End every wait with `ClientClosedError`; the runs themselves go on."""
         self._closed = True
         self._pushes.close()
-        await self._schedule.aclose()
-        for watch in list(self._watches.values()):
-            error = ClientClosedError(
-                "the client was closed while this run was waited for; it goes on:"
-                f" {reattach(watch.execution_id, watch.account)} waits for it again",
-                execution_id=watch.execution_id,
-            )
-            self._end(watch, error)
+        try:
+            await self._schedule.aclose()
+        finally:
+            for watch in list(self._watches.values()):
+                error = ClientClosedError(
+                    "the client was closed while this run was waited for; it goes on:"
+                    f" {reattach(watch.execution_id, watch.account)} waits for it again",
+                    execution_id=watch.execution_id,
+                )
+                self._end(watch, error)
 
 
 def _nobody() -> None:

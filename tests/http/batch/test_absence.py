@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from refold_async import ExecutionRequest
 from refold_async.emulator import Behaviour, Emulator, Fault
 from tests.support.crashing import ITEMS, VICTIM, forget_the_run, mend_the_sum, run
 
+DAY = 86_400.0
+LOST, DROPPED = Fault(drop="after"), Fault(drop="before")
 ONCE_EACH = dict.fromkeys(range(ITEMS), 1)
 
 
@@ -87,3 +90,35 @@ async def test_what_belongs_to_another_is_not_adopted(journal: str) -> None:
         report = await run(service.base_url, journal, **tag)
         assert len(service.runs) == before
         assert str(report.items()[1].outcome) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("fault", "days", "outcome", "starts"),
+    [
+        pytest.param(LOST, 31, "unknown", 1, id="forgotten"),
+        pytest.param(LOST, 20, "succeeded", 1, id="kept"),
+        pytest.param(DROPPED, 20, "succeeded", 2, id="not begun"),
+    ],
+)
+async def test_what_the_service_may_have_forgotten_is_not_proven_absent(
+    journal: str, fault: Fault, days: int, outcome: str, starts: int
+) -> None:
+    """An older run that is still listed shows that it would be listed, too."""
+    kept = Behaviour(retention=30 * DAY)
+    item = [ExecutionRequest("wf_1", slug="s", key="k")]
+    async with Emulator(behaviour=kept, skip_time=True) as service:
+        service.workflow("wf_1", slug="s")(dict)
+        async with service.client() as refold:
+            await refold.run("wf_1", slug="s")
+            service.faults.script("execute", *[fault] * 9)
+            service.faults.always("list_executions", Fault(status=500))
+            first = await refold.run_batch(item, journal=journal)
+            assert str(first.items()[0].outcome) == "unknown"
+        service.faults.clear()
+        before = service.counts["execute"]
+        await service.advance(days * DAY)
+        async with service.client() as refold:
+            await refold.run("wf_1", slug="s")  # shows that tags are visible
+            second = await refold.run_batch(item, journal=journal)
+    assert str(second.items()[0].outcome) == outcome
+    assert service.counts["execute"] - before == starts

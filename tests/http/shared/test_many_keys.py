@@ -10,7 +10,7 @@ import pytest
 from refold_async import PollPolicy, RefoldClient, ServerError
 from refold_async._starting import by_key
 from refold_async._transport import Finding
-from refold_async.emulator import Emulator, Fault
+from refold_async.emulator import Behaviour, Emulator, Fault
 from tests.http.shared.conftest import WORKFLOW, as_process
 
 if TYPE_CHECKING:
@@ -98,3 +98,18 @@ async def test_a_reading_that_ends_early_proves_what_it_reached(
         calls = [look(refold, *each) for each in asked]
         told = await asyncio.gather(*calls) if together else [await call for call in calls]
         assert told == [Finding.UNPROVEN, Finding.ABSENT, Finding.ABSENT]
+
+
+async def test_what_the_service_may_have_forgotten_is_not_proven_absent() -> None:
+    """A run that is older, and still listed, shows that it would be listed too."""
+    day = 86_400.0
+    kept = Behaviour(retention=2.5 * day)
+    async with Emulator(skip_time=True, behaviour=kept) as emulator, emulator.client() as refold:
+        emulator.workflow(WORKFLOW, slug="s")(dict)
+        told = []
+        for _ in range(5):
+            await refold.execute(WORKFLOW, slug="s")
+            told.append(await look(refold, "k", since=4 * day, proof=1.5 * day))
+            await emulator.advance(day)
+    unproven, absent = Finding.UNPROVEN, Finding.ABSENT
+    assert told == [unproven, unproven, absent, absent, absent]

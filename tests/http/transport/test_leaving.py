@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refold_async import (
+    BatchReport,
     ClientClosedError,
     ConfigError,
     ExecutionOutcomeUnknownError,
+    ExecutionRequest,
+    PollPolicy,
     RateLimit,
     RefoldError,
     RequestTimeoutError,
@@ -25,6 +28,7 @@ from refold_async import (
     SystemClock,
     Timeouts,
 )
+from refold_async.emulator import Emulator, Fault
 from tests.support.clock import FakeClock, settle
 from tests.support.endings import at_once, until
 from tests.support.wire import ACCEPTED, RUN, STARTS, Step, Wire, full_port, http, wire
@@ -249,6 +253,41 @@ async def test_closing_that_is_cancelled_has_closed_all_the_same(
         assert isinstance(call.exception(), ExecutionOutcomeUnknownError)
         await until(lambda: server.open_now == 0)
         assert "closed>" in repr(refold)
+
+
+def looks(emulator: Emulator) -> int:
+    """Count the looks at runs."""
+    return emulator.counts["get_execution"] + emulator.counts["list_executions"]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_closing_that_is_cancelled_ends_all_waits(
+    connect: Callable[..., RefoldClient], turns: int
+) -> None:
+    """Also while the service is being asked how a run stands."""
+    async with Emulator() as emulator:
+        emulator.workflow("wf_1", slug="s", duration=None)(dict)
+        refold = connect(emulator, polling=PollPolicy(first=0.01))
+        emulator.faults.share("get_execution", Fault(delay=30), share=1)
+        emulator.faults.share("list_executions", Fault(delay=30), share=1)
+        request = ExecutionRequest("wf_1", slug="s")
+        waits = [
+            asyncio.create_task(wait)
+            for wait in (
+                refold.run("wf_1", slug="s"),
+                refold.run_batch([request]),
+                (await refold.execute("wf_1", slug="s")).result(),
+            )
+        ]
+        await until(lambda: len(emulator.runs) == 3 and looks(emulator) > 0)
+        closing = asyncio.create_task(refold.aclose())
+        await settle(turns + 1)
+        closing.cancel()
+        async with asyncio.timeout(5):
+            ran, batch, awaited = await asyncio.gather(*waits, return_exceptions=True)
+        assert [type(ran), type(awaited)] == [ClientClosedError] * 2
+        assert isinstance(batch, BatchReport)
+        assert [item.outcome for item in batch.items()] == ["unknown"]
 
 
 async def test_grace_lets_calls_end(connect: Callable[..., RefoldClient]) -> None:

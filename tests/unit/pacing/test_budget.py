@@ -73,6 +73,19 @@ async def test_half_a_token_shortens_the_wait(clock: FakeClock) -> None:
     assert queue.served == [("a", 0), ("b", 0.1)]
 
 
+@pytest.mark.parametrize("rate", [20.0, 200.0])
+async def test_a_clock_that_has_run_for_long_serves_at_the_same_rate(rate: float) -> None:
+    """Its seconds round coarsely: no token is waited for by less than what moves it."""
+    clock = FakeClock(now=30 * 86_400 + 0.123)
+    queue = Queue(clock, per_second=rate, burst=1)
+    async with asyncio.timeout(5):
+        for _ in range(60):
+            await queue.come("a")
+        await clock.advance(59 / rate + 0.001)
+    assert len(queue.served) == 60
+    assert len(clock.slept) < 2 * 60
+
+
 async def test_no_rate_means_places_alone_count(clock: FakeClock) -> None:
     """Without a ceiling requests go as soon as there is a place, and no timer is set."""
     queue = Queue(clock, per_second=None, places=2)
