@@ -17,7 +17,9 @@ import attrs
 from refold_async._checks import plain
 from refold_async._errors import ConfigError
 from refold_async._typed.faults import MisfitError, guarded
+from refold_async._typed.losses import PRIVATE, missing, moved
 from refold_async._typed.models import is_model, read_model, write_model
+from refold_async._typed.places import converted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,11 +111,7 @@ def _check_part(msgspec: Any, part: Any, field: str) -> None:
     elif isinstance(kind, type) and attrs.has(kind):
         for each in attrs.fields(kind):
             if each.name.startswith("_"):
-                raise ConfigError(
-                    f"{name_of(kind)}.{each.name} would not be sent: an attrs field that begins"
-                    " with _ is private; rename keys with msgspec.Struct or pydantic",
-                    field=field,
-                )
+                raise ConfigError(f"{name_of(kind)}.{each.name} {PRIVATE}", field=field)
             if each.alias != each.name:
                 raise ConfigError(
                     f"{name_of(kind)}.{each.name} has the alias {each.alias!r}, which is not sent:"
@@ -176,7 +174,7 @@ def to_json(value: Any, kind: Any) -> Any:
         return read_model(kind, part)
 
     try:
-        guarded(lambda: msgspec.convert(written, kind, str_keys=True, dec_hook=model))
+        converted(written, lambda json: msgspec.convert(json, kind, str_keys=True, dec_hook=model))
     except MisfitError as misfit:
         words = f"{misfit.words}; give what its annotation says, or mend the annotation"
         raise MisfitError(words, misfit.path) from None
@@ -191,9 +189,8 @@ def from_json(value: Any, kind: Any) -> Any:
     """
     if is_model(kind):
         return read_model(kind, value)
-    return guarded(
-        lambda: _msgspec("output").convert(value, kind, str_keys=True, dec_hook=read_model)
-    )
+    convert = _msgspec("output").convert
+    return converted(value, lambda json: convert(json, kind, str_keys=True, dec_hook=read_model))
 
 
 def _tidied(value: Any, written: Any, wrong: list[tuple[Any, MisfitError]]) -> dict[int, Any]:
@@ -209,6 +206,8 @@ def _tidied(value: Any, written: Any, wrong: list[tuple[Any, MisfitError]]) -> d
     for path, part, said in _pairs(value, written, "$"):
         if wrong and part is wrong[0][0]:
             raise wrong[0][1].below(path)
+        if loss := moved(part, said) or missing(part, said):
+            raise loss.below(path)
         if isinstance(said, dict | list | tuple):
             was[id(said)] = part
         if isinstance(said, list) and isinstance(part, set | frozenset):
@@ -243,7 +242,8 @@ def _below(part: Any, said: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
         if len(said) < len(part):
             words = "has two keys that are the same text in JSON; one would be lost"
             raise MisfitError(words, path)
-        for below, (key, written) in zip(part.values(), said.items(), strict=True):
+        for (name, below), (key, written) in zip(part.items(), said.items(), strict=True):
+            yield f"{path}.{key}", name, key
             yield f"{path}.{key}", below, written
     elif isinstance(said, dict):
         fields = dict(zip(getattr(part, "__struct_encode_fields__", ()), names, strict=True))
