@@ -19,7 +19,6 @@ from refold_async._errors import ConfigError
 from refold_async._typed.faults import MisfitError, guarded
 from refold_async._typed.losses import PRIVATE, missing, moved
 from refold_async._typed.models import is_model, read_model, write_model
-from refold_async._typed.places import converted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,7 +173,7 @@ def to_json(value: Any, kind: Any) -> Any:
         return read_model(kind, part)
 
     try:
-        converted(written, lambda json: msgspec.convert(json, kind, str_keys=True, dec_hook=model))
+        guarded(lambda: msgspec.convert(written, kind, str_keys=True, dec_hook=model))
     except MisfitError as misfit:
         words = f"{misfit.words}; give what its annotation says, or mend the annotation"
         raise MisfitError(words, misfit.path) from None
@@ -189,8 +188,9 @@ def from_json(value: Any, kind: Any) -> Any:
     """
     if is_model(kind):
         return read_model(kind, value)
-    convert = _msgspec("output").convert
-    return converted(value, lambda json: convert(json, kind, str_keys=True, dec_hook=read_model))
+    return guarded(
+        lambda: _msgspec("output").convert(value, kind, str_keys=True, dec_hook=read_model)
+    )
 
 
 def _tidied(value: Any, written: Any, wrong: list[tuple[Any, MisfitError]]) -> dict[int, Any]:

@@ -73,14 +73,14 @@ class Quoting(pydantic.BaseModel):
 @pytest.mark.parametrize(
     ("kind", "value", "says"),
     [
-        (dict[str, Stage], {"a": "SECRET"}, r"Invalid enum value \(a `str`\).* \(at \$\.a\)"),
-        (dict[str, Literal[1]], {"a": 5309}, r"Invalid enum value \(a `int`\).* \(at \$\.a\)"),
+        (dict[str, Stage], {"a": "SECRET"}, r"Invalid enum value \(a `str`\).* \(at \$\[...\]\)"),
+        (dict[str, Literal[1]], {"a": 5309}, r"Invalid enum value \(a `int`\).* \(at \$\[...\]\)"),
         (dict[Stage, int], {"SECRET": 1}, r"Invalid enum value \(a `str`\).* \(at \$\[key\]\)"),
         (Tagged | Other, {"type": "SECRET"}, r"Invalid value \(a `str`\).* \(at \$\.type\)"),
         (
             dict[str, LEAKING],
             {"a": {"a": "SECRET"}},
-            r"its validator raised ValueError.*\(at \$\.a\.a\)",
+            r"its validator raised ValueError.*\[...\]\.a",
         ),
         (Checked, {"a": "SECRET"}, r"Checked\._one raised ValueError.* \(at \$\)"),
         (Address, {"zip-code": {"iban": "SECRET"}}, r"valid string \(at \$\.zip-code\)"),
