@@ -42,6 +42,8 @@ class Answer(NamedTuple):
         retry_after: seconds the service asked to wait.
         attempts: tries the call took up to this answer.
         possible_duplicate: whether an earlier try of the call may have started a run as well.
+        held_since: since when pauses had held the attempt up before it left, in monotonic seconds;
+            `inf` if none had.
     """
 
     evidence: Evidence
@@ -51,6 +53,7 @@ class Answer(NamedTuple):
     retry_after: float | None = None
     attempts: int = 1
     possible_duplicate: bool = False
+    held_since: float = math.inf
 
 
 RAN_MARKS = ("return_value", "errored", "execution_error", "executed_by_thanos")

@@ -94,8 +94,6 @@ class Call:
     closing: asyncio.Future[None] | None = None  # done when the client is closed
     attempts: int = 0  # all of them
     refusals: int = 0  # those among them that were refused by load
-    asked_at: float = -math.inf  # when the last attempt asked for its slot, in monotonic seconds
-    shut_since: Callable[[], float] = lambda: math.inf  # see `Pace.shut_since`
     held_since: float = math.nan  # the first refusal, or the gates before it, in monotonic seconds
     patience: float = 0.0  # seconds of it that were left after the last
     uncertain: bool = False  # an earlier attempt may have started a run
@@ -163,9 +161,8 @@ class Call:
                 self.request.instance_tag,
                 extra=about(**self.request.ids, attempts=self.attempts),
             )
-        self.asked_at = self.clock.monotonic()
         try:
-            return await self.attempt(self._patience_left(self.asked_at))
+            return await self.attempt(self._patience_left(self.clock.monotonic()))
         except RefoldError as error:  # a closed client, a token source that gives no token
             return Answer(evidence=Evidence.REFUSED, error=error)
 
@@ -175,7 +172,7 @@ class Call:
         if _is_load(answer):
             now = self.clock.monotonic()
             if self.refusals == 0:
-                self.held_since = min(max(self.asked_at, self.shut_since()), now)
+                self.held_since = min(answer.held_since, now)
             self.refusals += 1
             self.patience = self._patience_left(now)
         uncertain = answer.evidence is Evidence.UNCERTAIN and not self.request.repeatable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -150,7 +151,6 @@ class Transport:
             self._check_idle()
 
     async def _persist(self, sending: Sending) -> Answer:
-        asked_at = self.clock.monotonic()
         answer = await self._try(sending)
         if answer.error is None:
             return answer
@@ -164,8 +164,6 @@ class Transport:
             deadline=sending.deadline,
             care=sending.care,
             closing=self._closing,
-            asked_at=asked_at,
-            shut_since=self.budget.shut_since,
         )
         return await call.persist(answer)
 
@@ -199,15 +197,24 @@ class Transport:
         self, sending: Sending, secret: Secret, resends: int, patience: float
     ) -> Answer:
         """Make one attempt in a slot of its own; its timeouts start with the slot."""
-        request, deadline, care = sending.request, sending.deadline, sending.care
-        priority, account = sending.priority, request.account
+        deadline, priority, account = sending.deadline, sending.priority, sending.request.account
         phase = self.budget.take(priority, account) if deadline is None else None
-        if phase is None:
-            phase = await self.budget.acquire(
-                priority, deadline, account=account, patience=patience, again=resends > 0
-            )
+        if phase is not None:
+            return await self._in_slot(sending, secret, resends, phase)
+        asked_at = self.clock.monotonic()
+        phase = await self.budget.acquire(
+            priority, deadline, account=account, patience=patience, again=resends > 0
+        )
         if phase is None:
             return failures.no_slot()
+        held_since = max(asked_at, self.budget.shut_since())
+        answer = await self._in_slot(sending, secret, resends, phase)
+        return answer if held_since == math.inf else answer._replace(held_since=held_since)
+
+    async def _in_slot(self, sending: Sending, secret: Secret, resends: int, phase: int) -> Answer:
+        """Make an attempt that has its slot."""
+        request, deadline, care = sending.request, sending.deadline, sending.care
+        account = request.account
         exchange: Exchange = self._exchange
         if sending.observed:
             from refold_async._transport.observed import observed  # noqa: PLC0415 - the same

@@ -484,6 +484,7 @@ async def test_what_was_refused_after_its_caller_had_left_is_in_no_doubt(
     call = asyncio.create_task(ask(refold, once_scope="process"))
     await until(lambda: emulator.counts["execute"] == 1)
     call.cancel()
+    await asyncio.wait([call])
     handle = await asyncio.wait_for(ask(refold, once_scope="process"), 10)
     assert (handle.attached, len(emulator.runs)) == (False, 1)
 
