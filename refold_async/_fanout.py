@@ -242,8 +242,11 @@ class FanOut(ABC):
     async def stop_batch(self, journal: str | os.PathLike[str]) -> StopReport:
         """Stop all that runs of a batch with a journal, in whichever process it runs.
 
-        A batch that is at the journal, in another process, sends nothing more: it is told by a file
-        beside the journal, which it looks for once a second. Then each run that the journal knows
+        A batch that is at the journal, in another process, is told by a file beside the journal,
+        which it looks for once a second; once it has heard, it sends nothing more. If it has not
+        within five seconds (its process is frozen, or its event loop blocked), `heard` is False and
+        the file is taken away: it goes on as soon as it wakes, and starts more. Then end its
+        process, or wake it, and call this again. In either case each run that the journal knows
         is asked to stop, by one request each, and those whose ids it does not know are looked for
         by their tags. The input is not needed, and the journal is not written to: it learns how the
         runs ended when its batch is resumed. May be repeated.
