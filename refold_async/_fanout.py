@@ -144,7 +144,8 @@ class FanOut(ABC):
                 of keeping them: so memory does not grow with the input, and the report has counts,
                 reasons and the slowest items alone. It is replaced; with a journal by the lines of
                 all that the journal has as settled, before those of this batch. An item that is
-                tried again has a further line: the last one of a key counts.
+                tried again has a further line: the last one of a key counts. A request that the
+                journal does not take under a key it knows has none.
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.
@@ -198,6 +199,11 @@ class FanOut(ABC):
         is waited for, and what the batch had not begun is left to `run_batch`. A run that failed
         may have had effects: whoever retries takes that upon them. Repeating it retries what has
         failed by then.
+
+        An item whose new start was not made, because the batch was stopped or no connection could
+        be made, say, is what it was: `failed`, with the run that failed, in the report, the journal
+        and `out` alike, and a note on its error says why. One whose new start the service refused
+        is `rejected`.
 
         Args:
             journal: the journal of the batch; with `requests`, those of its input.
