@@ -79,7 +79,9 @@ class JournaledCarrier(Carrier):
             row = await self._claim(entry, fan, submission)
         except UnsentError as unsent:
             await self._leave_alone(entry)
-            return BatchOutcome.UNSENT, None, unsent.error
+            hidden = self.journal.size and isinstance(unsent.error, JournalError)  # its row
+            outcome = BatchOutcome.UNKNOWN if hidden else BatchOutcome.UNSENT
+            return outcome, None, unsent.error
         except RefoldError as error:
             await self._leave_alone(entry)
             if entry.handle is not None:  # of the run that had the item's key

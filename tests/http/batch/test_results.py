@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,8 @@ from refold_async import (
     RetryPolicy,
     read_journal,
 )
+from refold_async._batch.journal import Journal
+from refold_async._batch.journal_rows import CLAIM
 from refold_async._batch.results import Results
 from refold_async.emulator import Emulator, Fault, NodeFailed
 from tests.http.batch.test_batch import numbered
@@ -232,6 +235,33 @@ async def test_what_the_journal_does_not_take_has_no_line(
     assert report.rejected == 1
     assert lines(out) == {"k": "succeeded"}
     assert documents(out)[0]["execution_id"] == service.runs[0].execution_id
+
+
+async def test_an_item_whose_row_cannot_be_read_may_have_run(
+    service: Emulator,
+    connect: Connect,
+    journal: str,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody says that it was not sent; in a journal that is new there is no row to read."""
+    fetch = Journal._fetch
+
+    async def full(self: Journal, statement: str, *values: Any) -> Any:
+        if statement == CLAIM:
+            raise sqlite3.OperationalError("database or disk is full")
+        return await fetch(self, statement, *values)
+
+    refold = connect(service)
+    await refold.run_batch([*numbered(2)], journal=journal)
+    monkeypatch.setattr(Journal, "_fetch", full)
+    known = await refold.run_batch([*numbered(2)], journal=journal, out=out)
+    new = await refold.run_batch([*numbered(2)], journal=f"{journal}.new")
+
+    assert (known.unknown, known.unsent, new.unsent) == (2, 0, 2)
+    assert "disk is full" in str(known.journal_error)
+    assert lines(out) == {"0": "succeeded", "1": "succeeded"}
+    assert len(service.runs) == 2
 
 
 async def test_a_run_that_was_not_waited_for_and_is_left_is_running(
