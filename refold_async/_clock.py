@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-_ROUNDING = 1e-6
-"""Seconds by which a timer may ring early: loops and floats round."""
+ROUNDING = 1e-6
+"""Seconds by which a timer may ring early: loops and floats round. Who waits again waits as long: a
+clock that has run for a month may not be moved by less."""
 
 
 class Timer(Protocol):
@@ -64,6 +65,9 @@ class SkippingClock(Clock, Protocol):
     def look_later(self, delay: float, callback: Callable[[], object], /) -> Timer:
         """As `call_later`, for a look that may be left out where it would see nothing new."""
 
+    def limited(self, by: Callable[[], bool]) -> AbstractContextManager[None]:
+        """Waits within the block end by themselves, for as long as `by` says so."""
+
     def outside(self) -> AbstractContextManager[None]:
         """A request is in flight, within the block."""
 
@@ -110,6 +114,14 @@ def waiting(
     if not hasattr(clock, "waiting"):
         return _NOBODY_ASKS
     return cast("SkippingClock", clock).waiting(what, fail, watches=watches)
+
+
+def limited(clock: Clock, by: Callable[[], bool]) -> AbstractContextManager[None]:
+    """Say that something ends the waits within the block, while `by` says so, to who wants to know.
+
+    They are not in vain then, though what they wait for never comes. No time passes for this alone.
+    """
+    return cast("SkippingClock", clock).limited(by) if hasattr(clock, "limited") else _NOBODY_ASKS
 
 
 def outside(clock: Clock) -> AbstractContextManager[None]:
@@ -274,7 +286,7 @@ class Deadline:
         self._timer, self._rings_at = None, math.inf
 
     def _ring(self) -> None:
-        if self._clock.monotonic() < self.when - _ROUNDING:
+        if self._clock.monotonic() < self.when - ROUNDING:
             self._set_timer()
         else:
             self.strike()

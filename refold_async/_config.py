@@ -111,8 +111,9 @@ class RetryPolicy(Value):
             service's own) are not counted.
         wait: the first pause's upper end, in seconds.
         max_wait: no pause is drawn from a longer range than this, in seconds.
-        patience: how long refusals by load are waited out, in seconds from the first one; a
-            Retry-After beyond what is left of it fails at once.
+        patience: how long refusals by load are waited out, in seconds from the first one, or from
+            when the call began to wait for a pause after others; a Retry-After beyond what is left
+            of it fails at once.
         settle: how long a started run may take to show in the list, in seconds.
     """
 

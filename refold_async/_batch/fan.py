@@ -7,6 +7,7 @@ the help of the fan, which says whether anything may still be sent.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -202,11 +203,17 @@ class Fan:
             return
         self._send_no_more(reason)
         if self._drain is not None:
+            self.patience.has_end = True
             self._draining = self.clock.call_later(self._drain, self.patience.end)
         for entry in self._entries.values():
             if entry.sending and entry.task is not None:
                 entry.interrupted = True
                 entry.task.cancel()
+
+    def stop_in(self, seconds: float, reason: str) -> Timer:
+        """Stop after so many seconds, unless the timer is cancelled."""
+        self.patience.has_end = self._drain is not None
+        return self.clock.call_later(seconds, functools.partial(self.stop, reason))
 
     def client_closed(self) -> None:
         """Send nothing more; what is under way ends by itself, as the client ends it."""

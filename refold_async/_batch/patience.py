@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from refold_async._clock import Deadline
+from refold_async._clock import Deadline, limited
 from refold_async._errors import RefoldError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Patience:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._waits: set[Deadline] = set()
+        self.has_end = False  # whether it is known that they end, some time
         self.is_over = False
 
     def end(self) -> None:
@@ -43,9 +44,10 @@ class Patience:
             raise ImpatientError
         wait = Deadline(self._clock)
         try:
-            async with wait:
-                self._waits.add(wait)
-                return await work()
+            with limited(self._clock, self._is_limited):
+                async with wait:
+                    self._waits.add(wait)
+                    return await work()
         except RefoldError:  # some of them are TimeoutErrors
             raise
         except TimeoutError:
@@ -54,3 +56,6 @@ class Patience:
             raise ImpatientError from None
         finally:
             self._waits.discard(wait)
+
+    def _is_limited(self) -> bool:
+        return self.has_end

@@ -176,7 +176,7 @@ def _end_after(timeout: float, tally: Tally, fan: Fan) -> Timer:
     words = f"its time of {timeout:g} s is over"
     if (left := timeout - tally.seconds) <= 0:
         fan.stop(words)
-    return fan.clock.call_later(max(left, 0.0), lambda: fan.stop(words))
+    return fan.stop_in(max(left, 0.0), words)
 
 
 async def check_all(

@@ -193,6 +193,10 @@ class Budget:
         self._refused += 1
         self.pace.refuse(phase, retry_after, status)
 
+    def shut_since(self) -> float:
+        """Tell since when gates have followed each other, in monotonic seconds; `inf` for none."""
+        return self.pace.shut_since
+
     @property
     def granted(self) -> int:
         """Slots granted so far."""

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
+from refold_async._clock import ROUNDING
 from refold_async._errors import api_error_class
 from refold_async._logs import Log
 from refold_async._pacing.throttle import TICK, Throttle
@@ -28,6 +29,7 @@ _LONG_STOP = 5.0
 _FOLLOWS = 30.0
 """Seconds after a gate has opened in which another one follows it: the refusal was on its way."""
 _ROUNDING = 1e-9
+"""Of a token, that may be missing from one."""
 _SOON = 0.25
 """Seconds after which the rate, which changes while a token is waited for, is asked again."""
 
@@ -63,7 +65,7 @@ class Pace:
         self._stop_ends = -math.inf  # monotonic seconds, as the service said
         self._stop_status = 0  # of the refusal that said so
         self._stop_told = -math.inf  # the end that was logged; -inf while the gate is open
-        self._shut_since = math.inf  # when the first of the gates that follow each other was shut
+        self.shut_since = math.inf  # when the first of the gates that follow each other was shut
         self._is_new = True  # no client has come yet
         self._kept: Timer | None = None  # see `leave`
 
@@ -176,7 +178,7 @@ class Pace:
         """Take note that the service took a request."""
         throttle, known = self.throttle, self.throttle.changes
         throttle.serve(self.clock.monotonic(), phase)
-        self._shut_since = math.inf
+        self.shut_since = math.inf
         if throttle.changes != known:
             self.news()
 
@@ -190,7 +192,7 @@ class Pace:
         throttle.refuse(now, phase)
         throttle.shut(now, now + min(pause, LONGEST_STOP))
         if now < throttle.gate:  # then who waits leaves one after another
-            self._tokens, self._filled_at = 1.0, throttle.gate
+            self._start_with(1.0)
         elif throttle.phase != phase:
             self._tokens, self._filled_at = min(self._tokens, 0.0), now
         if now + pause > self._stop_ends:
@@ -202,10 +204,17 @@ class Pace:
             self._stop_told = self._stop_ends
             self._tell(now)
 
+    def _start_with(self, most: float) -> None:
+        """Have so many tokens when the gate opens, at most: no more than are earned by then."""
+        gate, ceiling = self.throttle.gate, self.ceiling
+        if ceiling is not None:
+            most = min(most, self._tokens + (gate - self._filled_at) * ceiling)
+        self._tokens, self._filled_at = most, gate
+
     def _refused_at(self, now: float) -> None:
         """Take note, before a gate is shut, whether it follows one with nothing served since."""
         follows = now <= self.throttle.gate + _FOLLOWS
-        self._shut_since = min(self._shut_since, now) if follows else now
+        self.shut_since = min(self.shut_since, now) if follows else now
 
     def learn(self, lesson: str, told_at: float) -> None:
         """Take what refusals have taught another process.
@@ -231,7 +240,7 @@ class Pace:
         self._refused_at(now)
         throttle.shut(now, now + min(pause, LONGEST_STOP))
         # Not all processes at once, when it opens.
-        self._tokens, self._filled_at = random.random(), throttle.gate
+        self._start_with(random.random())
         if throttle.gate > self._stop_ends:
             self._stop_ends, self._stop_status = throttle.gate, 429
         self._stop_told = self._stop_ends
@@ -257,7 +266,7 @@ class Pace:
 
     def stopped(self, now: float, waiter: Waiter) -> ApiError | None:
         """Give the refusal that shut the gate, if a caller can't outlast it."""
-        shut_since = min(self._shut_since, now)
+        shut_since = min(self.shut_since, now)
         if now >= self.throttle.gate or waiter.can_outlast(shut_since, self._stop_ends):
             return None
         left = self._stop_ends - now
@@ -308,7 +317,7 @@ class Pace:
         if delay <= 0:
             rate = self.rate(now)
             assert rate is not None  # noqa: S101 - or there had been a token
-            delay = max((1 - self._tokens) / rate, 0.0)
+            delay = max((1 - self._tokens) / rate, ROUNDING)
             if self.throttle.learned:
                 delay = min(delay, _SOON)
         self._timer = self.clock.call_later(delay, self._on_token)

@@ -5,7 +5,7 @@
    the curve of TCP CUBIC (RFC 9438), in shares of the rate: it fits 1 per second and 1,000.
 2. The next `WINDOW` replies are judged, of half a second at least. If more than one in `WINDOW` is
    a refusal, the rate falls to what was served, at most to a third. (Where requests come fast,
-   one in so many is no reason to slow down.)
+   one in so many is no reason to slow down, unless a pause came with it.)
 3. If none was served, the service is down: nothing leaves for half a second, then 1, 2, ... up
    to a third of `BACK`; when it serves again, the rate comes back to what it was.
 4. A share of refusals that is no smaller at a third of the rate is chance, not load (a broken
@@ -194,12 +194,12 @@ class Throttle:
             if trouble.unlimited:
                 self._peak = None
             return
-        few = share <= 1 / WINDOW
-        if few and (not window.refused or open_part > 1 / 2):
-            if window.refused and (window.stopped if self.learned else _is_slow(rate)):
+        if share <= 1 / WINDOW:
+            counts = window.stopped or (not self.learned and _is_slow(rate))
+            if window.refused and counts:
                 self._lower(now, rate * (1 - FALL / 2))
             return
-        if not few and share <= 1 / 2:  # more is an outage rather than chance
+        if share <= 1 / 2:  # more is an outage rather than chance
             if trouble is None:
                 unlimited = not self.learned and self.ceiling is None
                 self._trouble = Trouble(rate, share, unlimited=unlimited)

@@ -61,16 +61,26 @@ def dump_payload(payload: Any, *, limit: int, bare: bool = False) -> bytes:
         raise PayloadError(_no_object(payload))
     if not _is_plain(payload, limit):
         raise _diagnose(payload)
-    try:
-        text = _encode(payload).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _diagnose(payload, otherwise=f"can't be sent as JSON: {error}") from None
+    text, flaw = _written(payload)
+    if flaw is not None:
+        raise flaw
     if len(text) > limit:
         raise PayloadError(
             f"is {len(text):,} bytes as JSON, more than the {limit:,} allowed; send a reference to"
             " the data, or raise max_payload_bytes if your deployment takes more"
         )
     return text if bare else _BEFORE + text + _AFTER
+
+
+def _written(payload: dict[str, Any]) -> tuple[bytes, PayloadError | None]:
+    """Encode a payload, or say what is wrong with it.
+
+    It is raised elsewhere: here it would keep the other error, which may hold all of the text.
+    """
+    try:
+        return _encode(payload).encode(), None
+    except (TypeError, ValueError, RecursionError) as error:
+        return b"", _diagnose(payload, otherwise=f"can't be sent as JSON: {error}")
 
 
 def _no_object(payload: object) -> str:

@@ -28,6 +28,7 @@ MAX_EVENT_BYTES = 1024 * 1024
 _MAX_DEPTH = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_LABEL = 1_024
+_NO_JSON = object()
 _SIGNATURE = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _FIRST = re.compile(r'\s*\{\s*"event"\s*:\s*(?=\{)', re.ASCII)
 _SECOND = re.compile(r'\s*,\s*"workflow_response"\s*:', re.ASCII)
@@ -182,19 +183,25 @@ def _event_alone(body: bytes) -> dict[str, Any] | None:
 def _object(body: bytes, unique: _Unique | None = None) -> dict[str, Any]:
     if len(body) > MAX_EVENT_BYTES:
         raise WebhookBodyError(f"is longer than {MAX_EVENT_BYTES:,} bytes")
+    document = _parsed(body, unique)
+    if document is _NO_JSON:
+        raise WebhookBodyError("is not JSON")  # here, not where another error holds the whole body
+    if not isinstance(document, dict):
+        raise WebhookBodyError("is not a JSON object")
+    _check_depth(document)
+    return document
+
+
+def _parsed(body: bytes, unique: _Unique | None) -> Any:
     try:
-        document = json.loads(
+        return json.loads(
             body.decode(),
             object_pairs_hook=unique,
             parse_constant=_no_number,
             parse_float=_finite,
         )
     except (ValueError, RecursionError):
-        raise WebhookBodyError("is not JSON") from None
-    if not isinstance(document, dict):
-        raise WebhookBodyError("is not a JSON object")
-    _check_depth(document)
-    return document
+        return _NO_JSON
 
 
 def _no_number(text: str) -> NoReturn:

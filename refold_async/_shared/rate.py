@@ -19,9 +19,10 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from refold_async._clock import done_within, pause
+from refold_async._clock import done_within, pause, to_the_end
 from refold_async._errors import SharedStateError
 from refold_async._logs import Log
+from refold_async._shared.dividing import DIVIDE, LEAVE
 from refold_async._shared.link import Link
 
 if TYPE_CHECKING:
@@ -45,88 +46,6 @@ _ROOM = 1.25
 _FIRST = 0.1
 """The part of the rate that a process takes at first, until Redis has answered, or is away."""
 _HUNGRY = -1
-
-_SCRIPT = """
-local longest_text, longest_lesson = 100, 2000
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local me, demand, ceiling, gate = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local had, gone, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-redis.call('HSETNX', KEYS[1], 'born', now)
-local young = now - redis.call('HGET', KEYS[1], 'born') < tonumber(ARGV[8])
-local known = redis.call('HEXISTS', KEYS[1], me) == 1
-local told = redis.call('HGETALL', KEYS[1])
-local wants, held, total, shut = {}, 0, ceiling > 0 and ceiling or math.huge, 0
-for i = 1, #told, 2 do
-    local id = told[i]
-    if id == 'gate' then
-        shut = math.min(tonumber(told[i + 1]), now + longest)
-    elseif id ~= me and id ~= 'born' then
-        local d, share, seen, c
-        if #told[i + 1] < longest_text then  -- others may write here: nobody looks through it all
-            d, share, seen, c = string.match(told[i + 1], '^(-?%d+):(%d+):(%d+):(%d+)$')
-        end
-        if not seen or now - seen > gone then
-            redis.call('HDEL', KEYS[1], id)
-        else
-            table.insert(wants, tonumber(d))
-            held = held + share
-            if tonumber(c) > 0 then total = math.min(total, c) end
-        end
-    end
-end
-if gate > 0 and now + gate > shut then
-    shut = now + gate
-    redis.call('HSET', KEYS[1], 'gate', shut)
-end
-local count, share = #wants + 1, 0
-if total < math.huge then
-    table.insert(wants, demand)
-    for i, want in ipairs(wants) do wants[i] = want < 0 and total or math.min(want, total) end
-    local mine = demand < 0 and total or math.min(demand, total)
-    local least = total / count / 10
-    mine = math.max(mine, least)
-    for i, want in ipairs(wants) do wants[i] = math.max(want, least) end
-    table.sort(wants)
-    local left, level = total, 0
-    for i, want in ipairs(wants) do
-        level = math.min(want, left / (count - i + 1))
-        left = left - level
-    end
-    share = math.min(mine, level) + left / count
-    if had > 0 and (young or not known) then share = math.min(share, had) end
-    share = math.floor(math.max(math.min(share, total - held), total / 100))
-end
-redis.call('HSET', KEYS[1], me, demand .. ':' .. share .. ':' .. now .. ':' .. ceiling)
-redis.call('PEXPIRE', KEYS[1], longest + gone)
-
-local epoch, proposed, lesson, counted = unpack(ARGV, 9)
-local known = redis.call('HGET', KEYS[2], 'epoch') or ''
-if lesson ~= '' and (known == epoch or known == '') then
-    redis.call('DEL', KEYS[2])
-    redis.call('HSET', KEYS[2], 'epoch', proposed, 'lesson', lesson, 'at', now)
-    epoch, known = proposed, proposed
-end
-if known == '' then return {share, count, math.max(shut - now, 0), '', '', 0, 0, 0} end
-if known == epoch then redis.call('HSET', KEYS[2], 'of:' .. me, counted) end
-redis.call('PEXPIRE', KEYS[2], 2 * longest)
-local served, refused, at = 0, 0, 0
-local all = redis.call('HGETALL', KEYS[2])
-for i = 1, #all, 2 do
-    local id, value = all[i], all[i + 1]
-    if id == 'at' then at = value
-    elseif id == 'lesson' then lesson = #value < longest_lesson and value or 'none'
-    elseif id ~= 'epoch' and id ~= 'of:' .. me then
-        local s, r
-        if #value < longest_text then s, r = string.match(value, '^(%d+):(%d+)$') end
-        served, refused = served + (s or 0), refused + (r or 0)
-    end
-end
-return {share, count, math.max(shut - now, 0), known, known ~= epoch and lesson or '', now - at,
-    served, refused}
-"""
-
-_LEAVE = "return redis.call('HDEL', KEYS[1], ARGV[1])"
 
 _of_paces: WeakKeyDictionary[Pace, Rate] = WeakKeyDictionary()
 """One for each pace, whatever the number of clients that share it."""
@@ -156,6 +75,7 @@ class Rate:
         self._members = 0  # when Redis was last there; 0: it never was
         self._heard_at = clock.monotonic()
         self._gate_told = 0.0  # the end of the last gate, monotonic seconds, that Redis knows of
+        self._gate_heard = ""  # the last one, as Redis keeps it: each is heard once
         self._said = 0  # our demand, as Redis knows it
         self._epoch = ""  # names the lesson that we know
         self._lessons = 0  # that we have put forward
@@ -204,15 +124,15 @@ class Rate:
         now, throttle = self._clock.monotonic(), self._pace.throttle
         gate, changes = throttle.gate, throttle.changes
         untold = gate - now if gate > self._gate_told + 1e-3 else 0.0
-        rate = throttle.rate(now)
+        divided = throttle.rate(now)
         self._said = self._demand(now)
         self._lessons += 1
-        share, members, shut, *lesson = await self._link.run(
-            _SCRIPT,
+        share, members, shut, told, *lesson = await self._link.run(
+            DIVIDE,
             self._keys,
             self._me,
             self._said,
-            0 if rate is None else _milli(rate),
+            0 if divided is None else _milli(divided),
             _milli(max(untold, 0.0)),
             _milli(self._pace.rate(now) or 0.0),
             _milli(_GONE),
@@ -226,12 +146,16 @@ class Rate:
         heard = self._clock.monotonic()
         self._heard_at, self._members = heard, members
         self._gate_told = max(self._gate_told, gate)
-        if shut and heard + shut / 1000 > throttle.gate + BEAT / 10:
+        if told != self._gate_heard and heard + shut / 1000 > throttle.gate + BEAT / 10:
             self._pace.stop(shut / 1000)
             self._gate_told = throttle.gate
+        self._gate_heard = told
         self._heed(heard, changes, *lesson)
         rate = throttle.rate(heard)
-        self._pace.part = 1 / members if rate is None else min(share / 1000 / rate, 1.0)
+        if rate is None or divided is None:  # one that was learned meanwhile: the next beat tells
+            self._pace.part = 1 / members
+        else:
+            self._pace.part = min(share / 1000 / rate, 1.0)
 
     def _heed(
         self, now: float, told: int, epoch: str, lesson: str, ago: int, served: int, refused: int
@@ -271,20 +195,25 @@ class Rate:
             self._pace.part = 1 / (self._members or self._alone or 1)
 
     async def leave(self, budget: Budget) -> None:
-        """Let a client go; the share goes with the last one."""
+        """Let a client go; the share goes with the last one, also if the caller is cancelled."""
         if budget in self._budgets:
             self._granted -= budget.granted
             self._budgets.remove(budget)
         if self._budgets or self._task is None:
             return
+        # Before anything is awaited: the next client may come meanwhile, and share the pace anew.
         _of_paces.pop(self._pace, None)
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.wait([task])
         self._pace.news = _nobody
         self._pace.part = 1.0
+        task, self._task = self._task, None
+        task.cancel()
+        await to_the_end(self._take_leave(task))
+
+    async def _take_leave(self, beating: asyncio.Task[None]) -> None:
+        """Tell the others, once we beat no more."""
         try:
-            await self._link.run(_LEAVE, self._keys[:1], self._me)
+            await asyncio.wait([beating])
+            await self._link.run(LEAVE, self._keys[:1], self._me)
         except SharedStateError:
             pass  # it lapses by itself
         finally:

@@ -94,7 +94,9 @@ class Call:
     closing: asyncio.Future[None] | None = None  # done when the client is closed
     attempts: int = 0  # all of them
     refusals: int = 0  # those among them that were refused by load
-    refused_at: float = math.nan  # the first of these, in monotonic seconds
+    asked_at: float = -math.inf  # when the last attempt asked for its slot, in monotonic seconds
+    shut_since: Callable[[], float] = lambda: math.inf  # see `Pace.shut_since`
+    held_since: float = math.nan  # the first refusal, or the gates before it, in monotonic seconds
     patience: float = 0.0  # seconds of it that were left after the last
     uncertain: bool = False  # an earlier attempt may have started a run
     resent: bool = False  # and the request was sent again nevertheless
@@ -161,8 +163,9 @@ class Call:
                 self.request.instance_tag,
                 extra=about(**self.request.ids, attempts=self.attempts),
             )
+        self.asked_at = self.clock.monotonic()
         try:
-            return await self.attempt(self._patience_left(self.clock.monotonic()))
+            return await self.attempt(self._patience_left(self.asked_at))
         except RefoldError as error:  # a closed client, a token source that gives no token
             return Answer(evidence=Evidence.REFUSED, error=error)
 
@@ -171,7 +174,8 @@ class Call:
         self.attempts += 1
         if _is_load(answer):
             now = self.clock.monotonic()
-            self.refused_at = now if self.refusals == 0 else self.refused_at
+            if self.refusals == 0:
+                self.held_since = min(max(self.asked_at, self.shut_since()), now)
             self.refusals += 1
             self.patience = self._patience_left(now)
         uncertain = answer.evidence is Evidence.UNCERTAIN and not self.request.repeatable
@@ -202,7 +206,7 @@ class Call:
 
     def _patience_left(self, now: float) -> float:
         """Give the seconds for which the service may still refuse."""
-        waited = now - self.refused_at if self.refusals else 0.0
+        waited = now - self.held_since if self.refusals else 0.0
         return self.policy.patience - waited
 
     @property

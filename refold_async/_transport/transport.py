@@ -150,6 +150,7 @@ class Transport:
             self._check_idle()
 
     async def _persist(self, sending: Sending) -> Answer:
+        asked_at = self.clock.monotonic()
         answer = await self._try(sending)
         if answer.error is None:
             return answer
@@ -163,6 +164,8 @@ class Transport:
             deadline=sending.deadline,
             care=sending.care,
             closing=self._closing,
+            asked_at=asked_at,
+            shut_since=self.budget.shut_since,
         )
         return await call.persist(answer)
 

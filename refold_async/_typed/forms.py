@@ -17,6 +17,7 @@ import attrs
 from refold_async._checks import plain
 from refold_async._errors import ConfigError
 from refold_async._typed.faults import MisfitError, guarded
+from refold_async._typed.losses import PRIVATE, missing, moved
 from refold_async._typed.models import is_model, read_model, write_model
 
 if TYPE_CHECKING:
@@ -109,11 +110,7 @@ def _check_part(msgspec: Any, part: Any, field: str) -> None:
     elif isinstance(kind, type) and attrs.has(kind):
         for each in attrs.fields(kind):
             if each.name.startswith("_"):
-                raise ConfigError(
-                    f"{name_of(kind)}.{each.name} would not be sent: an attrs field that begins"
-                    " with _ is private; rename keys with msgspec.Struct or pydantic",
-                    field=field,
-                )
+                raise ConfigError(f"{name_of(kind)}.{each.name} {PRIVATE}", field=field)
             if each.alias != each.name:
                 raise ConfigError(
                     f"{name_of(kind)}.{each.name} has the alias {each.alias!r}, which is not sent:"
@@ -209,6 +206,8 @@ def _tidied(value: Any, written: Any, wrong: list[tuple[Any, MisfitError]]) -> d
     for path, part, said in _pairs(value, written, "$"):
         if wrong and part is wrong[0][0]:
             raise wrong[0][1].below(path)
+        if loss := moved(part, said) or missing(part, said):
+            raise loss.below(path)
         if isinstance(said, dict | list | tuple):
             was[id(said)] = part
         if isinstance(said, list) and isinstance(part, set | frozenset):
@@ -243,7 +242,8 @@ def _below(part: Any, said: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
         if len(said) < len(part):
             words = "has two keys that are the same text in JSON; one would be lost"
             raise MisfitError(words, path)
-        for below, (key, written) in zip(part.values(), said.items(), strict=True):
+        for (name, below), (key, written) in zip(part.items(), said.items(), strict=True):
+            yield f"{path}.{key}", name, key
             yield f"{path}.{key}", below, written
     elif isinstance(said, dict):
         fields = dict(zip(getattr(part, "__struct_encode_fields__", ()), names, strict=True))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from refold_async._typed.faults import MisfitError, guarded, told
+from refold_async._typed.losses import moved, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,18 +39,18 @@ def write_model(value: Any) -> Any:
     """Write a model as JSON values.
 
     Raises:
-        MisfitError: a field was assigned what its annotation doesn't say, or would go out hidden.
+        MisfitError: a field was assigned what its annotation doesn't say, or would go out hidden,
+            or as another moment.
     """
     try:
         written = _dump(value)
     except Exception as error:  # noqa: BLE001 - serializers of the user's may raise anything
         misfit = _misfit(value, error)
     else:
-        place = _hidden(value, written, "$")
-        if place is None:
+        loss = _loss(value, written, "$")
+        if loss is None:
             return written
-        words = f"would be sent as {_HIDDEN}; declare it a str, or give it a field_serializer"
-        misfit = MisfitError(words, place)
+        misfit = loss
     raise misfit
 
 
@@ -59,22 +60,38 @@ def _dump(value: Any, *names: str) -> Any:
     return value.model_dump(mode="json", by_alias=True, warnings="error", **only)
 
 
-def _hidden(part: Any, said: Any, path: str) -> str | None:
-    """Find a secret that was written as asterisks."""
+def _loss(part: Any, said: Any, path: str) -> MisfitError | None:
+    """Find a secret that was written as asterisks, or a time as another."""
     if said == _HIDDEN and hasattr(part, "get_secret_value"):
-        return path
-    below: Iterator[tuple[str, Any, Any]] = iter(())
+        words = f"would be sent as {_HIDDEN}; declare it a str, or give it a field_serializer"
+        return MisfitError(words, path)
+    if another := moved(part, said):
+        return another.below(path)
     if is_model(type(part)) and "root" in vars(part):
-        return _hidden(part.root, said, path)
-    if isinstance(said, dict) and is_model(type(part)):
-        keys = ((_key(part, name), each) for name, each in vars(part).items())
-        below = ((f".{key}", each, said.get(key)) for key, each in keys)
-    elif isinstance(said, dict) and isinstance(part, Mapping):
-        below = ((f".{key}", part[key], each) for key, each in said.items() if key in part)
-    elif isinstance(said, list) and isinstance(part, list | tuple | set | frozenset):
-        below = ((f"[{at}]", *pair) for at, pair in enumerate(zip(part, said, strict=False)))
-    places = (_hidden(each, written, path + step) for step, each, written in below)
-    return next(filter(None, places), None)
+        return _loss(part.root, said, path)
+    losses = (_loss(each, text, path + step) for step, each, text in _written_below(part, said))
+    return next(filter(None, losses), None)
+
+
+def _written_below(part: Any, said: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Give what stands next below a value, and how it was written."""
+    if isinstance(said, list) and isinstance(part, list | tuple | set | frozenset):
+        for at, pair in enumerate(zip(part, said, strict=False)):
+            yield f"[{at}]", *pair
+    if not isinstance(said, dict):
+        return
+    if is_model(type(part)):
+        for name, each in vars(part).items():
+            key = _key(part, name)
+            yield f".{key}", each, said.get(key)
+    elif isinstance(part, Mapping):
+        # If a serializer of the user's has left some out, keys that are text find the others.
+        for name, key in zip(part if len(part) == len(said) else said, said, strict=True):
+            yield f".{key}", name, key
+            yield f".{key}", part.get(name), said[key]
+    else:
+        for name in names_of(part):
+            yield f".{name}", getattr(part, name, None), said.get(name)
 
 
 def _misfit(model: Any, error: Exception, path: str = "$") -> MisfitError:

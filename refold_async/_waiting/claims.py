@@ -28,8 +28,10 @@ _KEY = 100
 """Characters of a member's name at most; with a longer one an output is read."""
 _EXACT = 2**53 - 1
 """Beyond it a number may have been rounded on its way, unlike the one that is read."""
-_ESCAPED = frozenset('"\\')
-"""Characters that no text can have in JSON but escaped."""
+_PROVING = frozenset('"\\')
+"""Characters that no text can have in JSON but escaped: if these are, so are the others."""
+_ESCAPED = _PROVING.union(map(chr, range(32)))
+"""Characters that come of escapes, also of one that a text only seemed to have: `C:\\new`."""
 _MARKUP = frozenset("&<>")
 
 _Path = tuple[str | None, ...]
@@ -68,9 +70,10 @@ class Form:
         if isinstance(value, str):
             self.escaped |= _ESCAPED.intersection(value)
             self.lists_texts |= None in path
-            # Escapes of HTML, and a null that was filled in as nothing, show as these.
+            # A null that was filled in as nothing, escapes of HTML, and an encoding that was taken
+            # for another show as these.
             kind = "no text" if not value else "text" if _MARKUP.isdisjoint(value) else "markup"
-            return kind, len(value)
+            return kind if value.isascii() else f"{kind} beyond ASCII", len(value)
         if isinstance(value, list):
             return ("list" if value else "no list"), len(value)
         if isinstance(value, dict):
@@ -100,9 +103,10 @@ class Claims:
     One is believed once so many of its workflow were read and found the same, types and all; if it
     has nothing in it that those had not, at the same place and as long; and but for a sample. What
     else could be wrong with it is that texts are filled in without escapes, so that one of them
-    passes for members or for more of a list. Until texts with both of the characters that need
-    escapes were found as claimed, of any workflow, one is believed only if objects of its workflow
-    have always had the same members, so that one more is one too many, and no list of it has texts.
+    passes for members or for more of a list, or that its backslashes are taken for escapes. Until
+    texts with both of the characters that need escapes were found as claimed, of any workflow, one
+    is believed only if objects of its workflow have always had the same members, so that one more
+    is one too many, no list of it has texts, and no text of it a character that an escape brings.
 
     Args:
         draw: gives a random number from 0 to 1.
@@ -127,8 +131,8 @@ class Claims:
         form.add(output)
         if form.doubtful or not known.form.has(form):
             return False
-        escapes = self._escaped >= _ESCAPED
-        if not escapes and (known.form.varies or form.lists_texts):
+        escapes = self._escaped >= _PROVING
+        if not escapes and (known.form.varies or form.lists_texts or form.escaped):
             return False
         return self._draw() >= _SAMPLED
 

@@ -104,6 +104,8 @@ class Rounds:
         """Look once; no fault in here leaves anybody waiting."""
         now = self._clock.monotonic()
         try:
+            if not page.runs:
+                return  # who waited for them has left since the look was begun
             if not page.single:
                 if self._planner.is_list_too_soon(page):
                     return

@@ -27,6 +27,7 @@ class Waiter:
         loop: Where.
         fail: How it is told that this never comes; None for a wait that ends by itself.
         watches: Whether it wants to know what happens on the way.
+        limited: Tells whether something else ends it, though what it waits for never comes.
     """
 
     what: str
@@ -34,6 +35,12 @@ class Waiter:
     loop: Loop
     fail: Callable[[BaseException], object] | None
     watches: bool
+    limited: Callable[[], bool]
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether it lasts until what it waits for comes."""
+        return self.fail is not None and not self.limited()
 
 
 class Agenda:
@@ -66,12 +73,12 @@ class Agenda:
             waiters: All who wait.
             now: Seconds of the clock.
         """
-        if all(w.fail is not None and self._left(w.what) == math.inf for w in waiters):
+        if all(w.is_endless and self._left(w.what) == math.inf for w in waiters):
             return [] if self._anything_due() else [*waiters]
         if now < self._limit_from:
             return []
         self._limit_from = now + LIMIT / 100
-        return [w for w in waiters if w.fail is not None and self._idle(w, now) > LIMIT]
+        return [w for w in waiters if w.is_endless and self._idle(w, now) > LIMIT]
 
     def complaint(self, waiter: Waiter, others: int, now: float) -> NothingIsDueError:
         """Say what somebody waits for in vain, with how many others."""
@@ -82,7 +89,7 @@ class Agenda:
             f"nothing is due that would end the wait for execution {waiter.what}{workflow}{more};"
             f" {now - waiter.since:,.0f} s have been skipped since it began. Give the workflow a"
             " duration, let emulator.finish(...) end the run before it is awaited, or wait with a"
-            " timeout"
+            " timeout, in a batch with timeout= and drain="
         )
 
     def _left(self, execution_id: str) -> float | None:

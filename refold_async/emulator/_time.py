@@ -40,7 +40,15 @@ class _Hold:
     """Something that is under way; not while somebody waits within it."""
 
     what: str
+    within: "_Hold | None"
     waiters: int = 0
+    is_over: bool = False
+
+    def count(self, waiters: int) -> None:
+        """Note that so many more wait within it, and so within those around it."""
+        self.waiters += waiters
+        if self.within is not None:
+            self.within.count(waiters)
 
 
 logger = logging.getLogger("refold_async.emulator")
@@ -48,7 +56,14 @@ logger = logging.getLogger("refold_async.emulator")
 STANDSTILL = 5.0
 """Real seconds after which it is said why time does not move."""
 
+LEAST = 1e-6
+"""Seconds by which time moves at least: what is less would be lost in rounding once much of it has
+passed, and who asks for it again and again would stop the time."""
+
 _holding: ContextVar[_Hold | None] = ContextVar("refold_emulator_hold", default=None)
+_limited: ContextVar[Callable[[], bool]] = ContextVar(
+    "refold_emulator_limit", default=lambda: False
+)
 
 
 class VirtualTime:
@@ -71,6 +86,7 @@ class VirtualTime:
         self._where: Counter[Loop] = Counter()  # how many of them wait on which loop
         self._holds: set[_Hold] = set()
         self._outside = 0  # requests that clients have in flight
+        self._begun = 0  # of these, all there have been
         self._held = 0  # answers to those that the emulator holds
         self._firing: Counter[Loop] = Counter()  # callbacks that are due and have not run
         self._news = 0  # counts whatever is told
@@ -159,16 +175,16 @@ class VirtualTime:
 
         While somebody within it waits in the SDK, or sleeps, it does pass.
         """
-        hold = _Hold(what)
-        before = _holding.set(hold)
+        hold = _Hold(what, _innermost())
+        _holding.set(hold)  # for good: it may be left in another context, and ends by itself
         with self._lock:
             self._holds.add(hold)
             self._news += 1
         try:
             yield
         finally:
-            _holding.reset(before)
             with self._lock:
+                hold.is_over = True
                 self._holds.discard(hold)
                 self._told()
 
@@ -183,13 +199,14 @@ class VirtualTime:
         watches: bool = False,
     ) -> Iterator[None]:
         """Note that somebody waits, and with `fail` one who would do so for ever."""
-        waiter = Waiter(what, self._passed, asyncio.get_running_loop(), fail, watches)
-        hold = _holding.get()
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(what, self._passed, loop, fail, watches, _limited.get())
+        hold = _innermost()
         with self._lock:
             self._waiters.add(waiter)
             self._where[waiter.loop] += 1
             if hold is not None:
-                hold.waiters += 1
+                hold.count(1)
             self._told()
         try:
             yield
@@ -198,14 +215,25 @@ class VirtualTime:
                 self._waiters.discard(waiter)
                 _take_one(self._where, waiter.loop)
                 if hold is not None:
-                    hold.waiters -= 1
+                    hold.count(-1)
                 self._told()
+
+    @contextmanager
+    def limited(self, by: Callable[[], bool]) -> Iterator[None]:
+        """Note that waits within the block end by themselves, for as long as `by` says so."""
+        before = _limited.get()
+        _limited.set(by)
+        try:
+            yield
+        finally:
+            _limited.set(before)
 
     @contextmanager
     def outside(self) -> Iterator[None]:
         """Note that a request is in flight."""
         with self._lock:
             self._outside += 1
+            self._begun += 1
             self._news += 1
         try:
             yield
@@ -259,13 +287,15 @@ class VirtualTime:
             self._told()
 
     async def report_standstill(self) -> None:
-        """Say so whenever somebody waits and nothing happens for a while: a test that hangs."""
+        """Say so whenever somebody waits and nothing comes of it for a while: a test that hangs."""
         while True:
-            news = self._news
+            with self._lock:
+                before, waiters = (self._passed, self._begun), {*self._waiters}
             await asyncio.sleep(STANDSTILL)
             with self._lock:
-                if self._waiters and news == self._news:
-                    waited = ", ".join(sorted({waiter.what for waiter in self._waiters}))
+                waiters &= self._waiters  # all the while
+                if waiters and before == (self._passed, self._begun):
+                    waited = ", ".join(sorted({waiter.what for waiter in waiters}))
                     logger.warning(
                         "time stands still: waited for is %s; under way is %s",
                         waited,
@@ -277,12 +307,13 @@ class VirtualTime:
         if self._outside != self._held:
             yield f"{self._outside - self._held} requests"
         if blocked := self._loops() & self._firing.keys():
-            yield f"{len(blocked)} event loops that are blocked"
+            yield f"{len(blocked)} event loops that are blocked, or spin"
 
     # -- timers -------------------------------------------------------------------------------
 
     def _timer(self, delay: float, callback: Callable[[], object], **more: Any) -> Timer:
-        return Timer(self._passed + max(delay, 0.0), callback, self._forget, **more)
+        delay = max(delay, LEAST) if delay > 0 else 0.0
+        return Timer(self._passed + delay, callback, self._forget, **more)
 
     def _set(self, timer: Timer, queue: TimerQueue, *, last: bool = False) -> Timer:
         with self._lock:
@@ -379,6 +410,14 @@ class VirtualTime:
             error = agenda.complaint(waiter, len(lost) - 1, self._passed)
             waiter.loop.call_soon_threadsafe(waiter.fail, error)
             waiter.fail = None
+
+
+def _innermost() -> _Hold | None:
+    """Give the hold that the running code is within."""
+    hold = _holding.get()
+    while hold is not None and hold.is_over:
+        hold = hold.within
+    return hold
 
 
 def _take_one(counts: Counter[Loop], loop: Loop) -> None:

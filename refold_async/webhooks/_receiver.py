@@ -129,11 +129,11 @@ def _brings_output(event: WebhookEvent, body: bytes) -> bool:
 
 
 def _tells_success(event: WebhookEvent) -> TypeGuard[WorkflowEvent]:
-    """Tell whether an event says in both ways that its run has completed."""
+    """Tell whether an event says in both ways, to the letter, that its run has completed."""
     return (
         isinstance(event, WorkflowEvent)
         and event.kind == WebhookEventKind.WORKFLOW_COMPLETED
-        and event.status is ExecutionStatus.COMPLETED
+        and _told(event, "status") == ExecutionStatus.COMPLETED.value
     )
 
 
@@ -160,9 +160,14 @@ def _about(event: WebhookEvent) -> dict[str, object]:
 
 def _is_of(event: WebhookEvent, key: str) -> bool:
     """Tell whether an event is of the environment of the key that signed it, or names none."""
-    facts = event.raw.get("event")
-    told = facts.get("environment") if isinstance(facts, Mapping) else None
+    told = _told(event, "environment")
     return told is None or told == _ENVIRONMENTS.get(key[:2])
+
+
+def _told(event: WebhookEvent, name: str) -> object:
+    """Give a fact as it was delivered."""
+    facts = event.raw.get("event")
+    return facts.get(name) if isinstance(facts, Mapping) else None
 
 
 def _contradicts(environment: str | None, key: str) -> bool:

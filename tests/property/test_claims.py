@@ -151,5 +151,6 @@ def test_what_is_believed_is_what_would_be_read(
 def test_something_is_believed(escapes: bool) -> None:
     """Or the rest would say nothing."""
     honest, _ = shaped(TEXT)[3]
-    later = [{"a": 'x", "b', "c": {"a": "y", "b": "z"}, "b": 8}]
+    text = 'x", "b' if escapes else "x"
+    later = [{"a": text, "c": {"a": "y", "b": "z"}, "b": 8}]
     assert len(believed("json", honest, later, escapes=escapes)) == 1

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -381,6 +381,64 @@ async def test_who_waits_within_a_hold_waits(emulator: Emulator, refold: RefoldC
     assert result.status == "COMPLETED"
 
 
+async def test_who_waits_within_several_holds_waits(
+    emulator: Emulator, refold: RefoldClient
+) -> None:
+    """A hold within a hold, of a fixture and a helper or of a task's own, is no trap either."""
+
+    async def child() -> bool:
+        with emulator.time.hold("child"):
+            return (await refold.run("long", slug="s")).ok
+
+    async with asyncio.timeout(5):
+        with emulator.time.hold("fixture"), emulator.time.hold("helper"):
+            inner = (await refold.run("long", slug="s")).ok
+            both = await asyncio.gather(child(), child())
+
+    assert [inner, *both] == [True] * 3
+
+
+async def test_a_hold_within_one_that_waits_stops_the_time(emulator: Emulator) -> None:
+    """Who waits beside it, in the same outer hold, is no waiter of its own."""
+    let_go = asyncio.Event()
+
+    async def database() -> None:
+        with emulator.time.hold("a database"):
+            await let_go.wait()
+
+    with emulator.time.hold():
+        busy = asyncio.create_task(database())
+        sleeping = asyncio.create_task(emulator.time.sleep(5))
+        await asyncio.sleep(0.02)
+        stood = not sleeping.done()
+        let_go.set()
+        await asyncio.gather(busy, sleeping)
+
+    assert stood
+
+
+async def test_a_hold_ends_wherever_it_is_left(emulator: Emulator, refold: RefoldClient) -> None:
+    """Another task may close a generator that holds, and holds may end in any order."""
+
+    async def held() -> AsyncGenerator[int]:
+        with emulator.time.hold("a fixture"):
+            yield 1
+
+    generator = held()
+    await asyncio.create_task(anext(generator))
+    await generator.aclose()
+    first, second = emulator.time.hold("first"), emulator.time.hold("second")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    async with asyncio.timeout(5):
+        within = (await refold.run("long", slug="s")).ok
+        second.__exit__(None, None, None)
+        after = await asyncio.create_task(refold.run("long", slug="s"))
+
+    assert (within, after.ok) == (True, True)
+
+
 async def test_time_stands_while_a_workflow_function_runs(
     emulator: Emulator, refold: RefoldClient
 ) -> None:
@@ -425,6 +483,31 @@ async def test_a_standstill_says_what_is_under_way(
     said = caplog.records[0].getMessage()
     assert "under way is the function of workflow 'stuck'" in said
     assert str(handle.execution_id) in said
+
+
+async def test_a_standstill_is_told_of_though_something_spins(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Callbacks that are due at once, again and again, are no progress: the log says so."""
+    monkeypatch.setattr(skipping, "STANDSTILL", 0.01)
+    spinning = True
+    async with Emulator(skip_time=True) as emulator:
+        time = emulator.time
+
+        def again() -> None:
+            if spinning:
+                time.call_later(0, again)
+
+        again()
+        waiting = asyncio.create_task(time.sleep(5))
+        async with asyncio.timeout(5):
+            while not caplog.records:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.01)
+            spinning = False
+            await waiting
+
+    said = caplog.records[0].getMessage()
+    assert said.startswith("time stands still: waited for is a sleep of 5 s; under way is ")
 
 
 async def test_deep_chains_of_tasks_are_run_first(emulator: Emulator, refold: RefoldClient) -> None:

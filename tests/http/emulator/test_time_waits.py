@@ -11,16 +11,19 @@ import pytest
 from refold_async import (
     ExecutionOutcomeUnknownError,
     ExecutionRequest,
+    RateLimit,
     RefoldClient,
     RetryPolicy,
+    WaitTimeoutError,
 )
-from refold_async.emulator import Emulator, Fault
+from refold_async.emulator import Emulator, Fault, NodeFailed, NothingIsDueError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
 WORKFLOW = "6a106ba44480b80424a65289"
+DAY = 86_400.0
 LIMIT = 5.0
 """Real seconds after which a wait of virtual ones counts as one without an end."""
 
@@ -55,6 +58,29 @@ async def leave_a_start(emulator: Emulator, refold: RefoldClient, **options: Any
     await asyncio.wait([start])
 
 
+@pytest.mark.parametrize("days", [30, 99 * 365])
+async def test_time_moves_however_much_of_it_has_passed(
+    emulator: Emulator, refold: RefoldClient, days: int
+) -> None:
+    """Starts go at the client's pace after a month or a century, whose seconds round coarsely."""
+    await emulator.advance(days * DAY + 0.123)
+    async with asyncio.timeout(LIMIT):
+        report = await refold.run_batch(requests(40))
+    assert report.succeeded == 40
+    assert 35 / RateLimit().per_second < report.duration < 60
+
+
+@pytest.mark.parametrize("delay", [1e-10, 5e-324])
+async def test_the_shortest_sleep_moves_every_clock(emulator: Emulator, delay: float) -> None:
+    """What would be lost in rounding is a microsecond: who asks again and again gets on."""
+    await emulator.advance(99 * 365 * DAY)
+    time = emulator.time
+    before = time.monotonic(), time.time()
+    await time.sleep(delay)
+    assert (time.monotonic() > before[0], time.time() > before[1]) == (True, True)
+    assert time.monotonic() - before[0] < 1e-5
+
+
 async def test_a_call_behind_one_that_was_cancelled_moves_the_time(
     emulator: Emulator, refold: RefoldClient
 ) -> None:
@@ -73,6 +99,46 @@ async def test_a_batch_that_drains_moves_the_time(emulator: Emulator, refold: Re
         report = await refold.run_batch(requests(1), timeout=5, drain=5)
     assert report.unknown == 1
     assert report.duration == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("limits", "other", "ends"),
+    [
+        pytest.param({"timeout": 10, "drain": 5}, [], 15, id="timeout"),
+        pytest.param({"timeout": 40 * DAY, "drain": 0}, [35 * DAY], 40 * DAY, id="long"),
+        pytest.param({"stop_after_failures": 1, "drain": 60}, [1], 61, id="stopped"),
+    ],
+)
+async def test_a_batch_with_a_limit_ends_by_it_though_a_run_never_does(
+    emulator: Emulator, refold: RefoldClient, limits: Any, other: list[float], ends: float
+) -> None:
+    """A run without an end is left running when the time of its batch is over, as in production."""
+    emulator.workflow("endless", slug="s", duration=None)(dict)
+
+    def fail(_: Any) -> None:
+        raise NodeFailed(node="Start", message="as it should")
+
+    for duration in other:
+        emulator.workflow("other", slug="s", duration=duration)(fail)
+    wanted = [
+        ExecutionRequest("endless", slug="s"),
+        *(ExecutionRequest("other", slug="s") for _ in other),
+    ]
+    async with asyncio.timeout(LIMIT):
+        report = await refold.run_batch(wanted, **limits)
+    [left] = [item for item in report.items() if item.outcome == "unknown"]
+    assert isinstance(left.error, WaitTimeoutError)
+    assert left.handle is not None
+    assert report.duration == pytest.approx(ends, abs=5)
+
+
+async def test_a_batch_without_drain_hears_that_a_run_never_ends(
+    emulator: Emulator, refold: RefoldClient
+) -> None:
+    """Its `timeout` ends no wait: what has started would be waited for, for ever."""
+    emulator.workflow("endless", slug="s", duration=None)(dict)
+    report = await refold.run_batch([ExecutionRequest("endless", slug="s")], timeout=10)
+    assert isinstance(report.items()[0].error, NothingIsDueError)
 
 
 async def test_a_client_that_is_closed_with_grace_moves_the_time(

@@ -19,7 +19,7 @@ from refold_async import (
     ServerError,
     Timeouts,
 )
-from refold_async.emulator import Behaviour, Emulator, Respond
+from refold_async.emulator import Behaviour, Emulator, Fault, Respond
 from tests.support.endings import at_once, in_time_of
 from tests.support.wire import STARTS, Step, http, wire
 
@@ -169,3 +169,27 @@ async def test_closing_one_client_leaves_the_other_with_the_same_key_at_work(
     ended = await asyncio.gather(*queued, return_exceptions=True)
     assert isinstance(ended[0], ClientClosedError)
     assert not isinstance(ended[1], BaseException)
+
+
+@pytest.mark.parametrize("retry_after", [None, "5"], ids=["no pause asked for", "pauses of 5 s"])
+async def test_a_service_that_serves_nothing_holds_a_call_for_its_patience_in_all(
+    retry_after: str | None,
+) -> None:
+    """In the queue, while gates are shut, and after its own refusals: it counts once."""
+    headers = {"Retry-After": retry_after} if retry_after else {}
+    took: list[float] = []
+    async with Emulator(skip_time=True) as emulator:
+        emulator.faults.always("execute", Fault(status=503, headers=headers, body=OWN))
+        async with emulator.client(retry=RetryPolicy(patience=30)) as refold:
+            now = emulator.time.monotonic
+
+            async def call(after: int) -> None:
+                await emulator.time.sleep(after)
+                began = now()
+                with pytest.raises(ServerError):
+                    await refold.execute("wf_1", slug="s")
+                took.append(now() - began)
+
+            await asyncio.gather(*map(call, range(0, 60, 3)))
+    assert len(took) == 20
+    assert max(took) <= 30.1

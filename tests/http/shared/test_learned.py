@@ -8,19 +8,24 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis import Redis
 
 from refold_async import RateLimit, Shared, SystemClock
 from refold_async._pacing import Budget
 from refold_async._shared import Rate
 from refold_async._shared import rate as rate_module
+from refold_async._shared.link import Link
 from refold_async._shared.rate import BEAT
+from refold_async.emulator import Fault
+from tests.http.shared.conftest import WORKFLOW
 from tests.support.endings import until
 from tests.support.shedding import Crowd, Shedding
+from tests.support.timed_redis import TimedRedis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from refold_async import RefoldClient
+    from refold_async.emulator import Emulator
     from tests.support.clock import FakeClock
     from tests.support.redis import RedisServer
 
@@ -170,24 +175,6 @@ async def test_without_a_rate_limit_what_is_learned_is_shared_all_the_same(
 # -- many starts, by a clock moved by hand ---------------------------------------------------------
 
 
-class TimedLink:
-    """A real Redis that goes by the test's clock."""
-
-    def __init__(self, redis: RedisServer, clock: FakeClock) -> None:
-        self._redis: Any = Redis.from_url(redis.url, decode_responses=True)
-        self._clock = clock
-
-    async def run(self, script: str, keys: list[str], *args: str | int) -> Any:
-        """Run a script, which is told the time."""
-        now = int(self._clock.now * 1000)
-        timed = script.replace("redis.call('TIME')", "{ARGV[#ARGV] / 1000, 0}")
-        return self._redis.eval(timed, len(keys), *keys, *args, now)
-
-    async def aclose(self) -> None:
-        """Leave it."""
-        self._redis.close()
-
-
 @pytest.mark.long
 async def test_processes_that_share_use_the_capacity_as_one_does(
     clock: FakeClock, redis_for_all: RedisServer, monkeypatch: pytest.MonkeyPatch
@@ -197,7 +184,8 @@ async def test_processes_that_share_use_the_capacity_as_one_does(
     random.seed(processes)
     service, name = Shedding(clock, 8.0), os.urandom(8).hex()
     crowds = [Crowd.of(service) for _ in range(processes)]
-    monkeypatch.setattr(rate_module, "Link", lambda *_: TimedLink(redis_for_all, clock))
+    redis = TimedRedis(redis_for_all, clock)
+    monkeypatch.setattr(rate_module, "Link", lambda *_: redis)
     rates = [
         Rate.enter(crowd.budget, Shared(redis_for_all.url, name), name, clock) for crowd in crowds
     ]
@@ -211,3 +199,25 @@ async def test_processes_that_share_use_the_capacity_as_one_does(
     assert [crowd.lost for crowd in crowds] == [0] * processes
     assert service.goodput(10, service.taken[950]) >= 0.97 * 8
     assert service.share_refused <= 0.03
+
+
+async def test_a_rate_that_is_learned_while_redis_is_asked_has_a_share(
+    sharing: Callable[..., RefoldClient], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis answers by what it was told: then there was no rate to be divided."""
+    budgets: list[Budget] = []
+    run = Link.run
+
+    async def late(link: Link, *args: Any) -> Any:
+        answer = await run(link, *args)
+        await until(lambda: budgets[0].pace.throttle.learned)
+        return answer
+
+    monkeypatch.setattr(Link, "run", late)
+    emulator.faults.share("execute", Fault(status=429), share=0.7, seed=1)
+    async with sharing(rate_limit=None) as refold:
+        budgets.append(refold._caller.parts.transport.budget)
+        starts = (refold.execute(WORKFLOW, slug="s") for _ in range(40))
+        handles = await asyncio.gather(*starts)
+        assert budgets[0].pace.part > 0.99
+    assert len({handle.execution_id for handle in handles}) == 40

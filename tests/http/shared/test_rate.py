@@ -20,8 +20,8 @@ from refold_async import (
     Timeouts,
 )
 from refold_async._config import Secret
+from refold_async._shared.dividing import DIVIDE
 from refold_async._shared.link import Link
-from refold_async._shared.rate import _SCRIPT
 from refold_async.emulator import Fault
 from tests.http.shared.conftest import WORKFLOW
 from tests.support.clock import HastyClock
@@ -237,7 +237,7 @@ async def beat(
     """Beat as a member with a ceiling of 40; give the share, in thousandths, and the members."""
     nothing_learned = "", "", "", "0:0"
     share, count, *_ = await link.run(
-        *(_SCRIPT, [name, f"{name}:lesson"], me, wants, 40_000, 0, had, gone, 120_000, 0),
+        *(DIVIDE, [name, f"{name}:lesson"], me, wants, 40_000, 0, had, gone, 120_000, 0),
         *nothing_learned,
     )
     return share, count

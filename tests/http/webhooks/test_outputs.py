@@ -304,6 +304,8 @@ async def test_what_is_not_exactly_this_runs_own_settles_nothing(connect: Connec
             {"workflow_id": None},
             {"status": "ERRORED"},
             {"status": None},
+            {"status": "completed"},
+            {"status": "COMPLETED "},
             {"event": "Workflow Errored"},
             {"event": None},
             *({"environment": name} for name in ("prod", "Test", "", 0, ["test"])),

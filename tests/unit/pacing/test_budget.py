@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -71,6 +72,38 @@ async def test_half_a_token_shortens_the_wait(clock: FakeClock) -> None:
     await queue.come("b")
     await clock.advance(1)
     assert queue.served == [("a", 0), ("b", 0.1)]
+
+
+@pytest.mark.parametrize("rate", [20.0, 200.0])
+async def test_a_clock_that_has_run_for_long_serves_at_the_same_rate(rate: float) -> None:
+    """Its seconds round coarsely: no token is waited for by less than what moves it."""
+    clock = FakeClock(now=30 * 86_400 + 0.123)
+    queue = Queue(clock, per_second=rate, burst=1)
+    async with asyncio.timeout(5):
+        for _ in range(60):
+            await queue.come("a")
+        await clock.advance(59 / rate + 0.001)
+    assert len(queue.served) == 60
+    assert len(clock.slept) < 2 * 60
+
+
+@pytest.mark.parametrize("told", ["refused", "stopped"])
+async def test_a_short_gate_earns_no_token(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    """Half a second at one per second is half a token, whoever shut the gate meanwhile."""
+    monkeypatch.setattr(random, "random", lambda: 0.99)
+    queue = Queue(clock, per_second=1, burst=1)
+    await queue.come("a")
+    if told == "refused":
+        queue.budget.refused(0, 0.5)
+    else:
+        queue.budget.pace.stop(0.5)
+    await queue.come("b")
+    await clock.advance(0.9)
+    assert queue.names == "a"
+    await clock.advance(1)
+    assert queue.names == "ab"
 
 
 async def test_no_rate_means_places_alone_count(clock: FakeClock) -> None:

@@ -60,6 +60,25 @@ async def test_without_a_ceiling_the_rate_is_learned_from_what_is_served(
     assert len([at for at in service.refused if at > 10]) <= 20
 
 
+@pytest.mark.parametrize(
+    ("capacity", "burst", "ceiling", "used"),
+    [
+        pytest.param(16.0, None, 20.0, 0.97, id="a little below the ceiling"),
+        pytest.param(60.0, 10, 100.0, 0.9, id="many requests, and little saved up"),
+    ],
+)
+async def test_single_refusals_with_a_pause_cost_hardly_more_than_the_pause(
+    clock: FakeClock, capacity: float, burst: float | None, ceiling: float, used: float
+) -> None:
+    """A second of Retry-After at each probe is no reason to leave the capacity unused."""
+    service = Shedding(clock, capacity, burst=burst, retry_after=1.0)
+    crowd = Crowd.of(service, RateLimit(per_second=ceiling))
+    await crowd.make(int(60 * capacity), seconds=58)
+    assert service.goodput(10, 57) >= used * capacity
+    assert service.share_refused <= 0.01
+    assert crowd.lost == 0
+
+
 async def test_capacity_that_rises_is_used_within_a_minute(clock: FakeClock) -> None:
     """The rate goes beyond what was learned, gently at first."""
     service = Shedding(clock, lambda at: 8.0 if at < 60 else 16.0)

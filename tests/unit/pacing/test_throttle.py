@@ -48,6 +48,22 @@ def test_single_refusal_lowers_the_rate_a_little_and_for_seconds() -> None:
     assert not throttle.learned
 
 
+@pytest.mark.parametrize("ceiling", [20.0, 100.0])
+@pytest.mark.parametrize("pause", [1.0, 3.0, 60.0])
+def test_single_refusal_with_a_pause_lowers_the_rate_no_further(
+    ceiling: float, pause: float
+) -> None:
+    """However long the pause, and however fast requests come: it is one refusal."""
+    throttle, now = Throttle(ceiling), NOW
+    throttle.refuse(now, throttle.phase)
+    throttle.shut(now, now + pause)
+    now = ask(throttle, "s" * 50, now + pause, apart=1 / ceiling)
+    peak = ceiling * (1 - FALL / 2)
+    assert throttle.phase == 1
+    assert peak * (1 - FALL) <= (throttle.rate(now) or 0.0) < peak
+    assert throttle.rate(now + BACK) == pytest.approx(peak, rel=0.01)
+
+
 def test_refusals_of_one_round_trip_are_one_decrease() -> None:
     """What left before the rate fell says nothing about the new one."""
     throttle, now = slowed()

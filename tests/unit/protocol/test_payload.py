@@ -156,6 +156,12 @@ def test_what_json_can_not_say_is_refused(value: Any, complaint: str, deep: bool
         raise error
 
 
+@pytest.mark.parametrize("payload", [{"k": "SECRET \ud800"}, {"a": "SECRET", "b": float("nan")}])
+def test_error_leads_to_no_payload(payload: Any) -> None:
+    """Not even unseen: what the encoder raised holds all of its text."""
+    assert refused(payload).__context__ is None
+
+
 def test_number_is_bounded_by_the_interpreter_alone() -> None:
     """Where the interpreter writes numbers of any length, they are sent."""
     before = sys.get_int_max_str_digits()

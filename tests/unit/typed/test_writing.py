@@ -137,12 +137,19 @@ def test_default_that_is_no_value_of_its_field_is_refused() -> None:
         typed(Sloppy).payload(Sloppy())
 
 
+@dataclass
+class Holder:
+    """Something in a model that holds a secret."""
+
+    secret: pydantic.SecretStr
+
+
 class Signed(pydantic.BaseModel):
     """Secrets, hidden and not."""
 
     token: pydantic.SecretStr = pydantic.Field(alias="Token")
     stars: str = "**********"
-    more: dict[str, list[pydantic.SecretStr]] = pydantic.Field(default_factory=dict)
+    more: dict[int, list[pydantic.SecretStr | Holder]] = pydantic.Field(default_factory=dict)
 
     @pydantic.field_serializer("token", when_used="json")
     def _reveal(self, token: pydantic.SecretStr) -> str:
@@ -153,8 +160,8 @@ def test_secret_that_would_go_out_as_asterisks_is_refused() -> None:
     """The workflow would be given a password that is none; a serializer says that it may go."""
     spec = typed(dict[str, Signed])
     fine = Signed.model_validate({"Token": "t"})
-    wrong = Signed.model_validate({"Token": "t", "more": {"k": ["s"]}})
-
     assert spec.payload({"a": fine})["a"]["Token"] == "t"
-    with pytest.raises(PayloadError, match=r"would be sent as \*+; .* \(at \$\.a\.more\.k\[0\]\)"):
-        spec.payload({"a": wrong})
+    for secret, place in (("s", r"\[0\]"), ({"secret": "s"}, r"\[0\]\.secret")):
+        wrong = Signed.model_validate({"Token": "t", "more": {"7": [secret]}})
+        with pytest.raises(PayloadError, match=rf"sent as \*+; .* \(at \$\.a\.more\.7{place}\)"):
+            spec.payload({"a": wrong})

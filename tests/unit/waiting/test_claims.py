@@ -102,6 +102,9 @@ def test_what_can_not_be_written_down_is_the_same_as_nothing() -> None:
         pytest.param({"id": True}, id="a truth"),
         pytest.param({"email": ""}, id="no text, where null may have been"),
         pytest.param({"email": "a&lt;b"}, id="a text that may have been escaped for HTML"),
+        pytest.param(
+            {"email": "jos\xc3\xa9"}, id="a text whose encoding may have been taken for another"
+        ),
         pytest.param({"email": "j" * 17}, id="a longer text: where it is cut is not known"),
         pytest.param({"sizes": [1, 2, 3]}, id="a longer list"),
         pytest.param({"sizes": []}, id="a list of nothing"),
@@ -159,6 +162,16 @@ def test_until_escapes_are_proven_texts_in_lists_are_in_doubt() -> None:
     assert not claims.believes("wf", {"to": [{"name": "x"}]})
     proven(ESCAPES, claims=claims, workflow="other")
     assert claims.believes("wf", {"to": [{"name": "x"}]})
+
+
+@pytest.mark.parametrize("text", ["C:\new", 'say "hi"', "a\\b", "\x08"])
+def test_until_escapes_are_proven_texts_that_take_one_are_in_doubt(text: str) -> None:
+    r"""From a service that escapes quotes alone, `C:\new` comes with a line break in it."""
+    claims = proven({"note": "some text"}, {"note": text})
+    assert claims.believes("wf", {"note": "some text"})
+    assert not claims.believes("wf", {"note": text}), "however often it was as claimed"
+    proven(ESCAPES, claims=claims, workflow="other")
+    assert claims.believes("wf", {"note": text})
 
 
 def test_what_is_known_of_workflows_is_bounded_and_what_ended_is_kept() -> None:

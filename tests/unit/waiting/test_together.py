@@ -97,6 +97,35 @@ async def leave(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def test_a_list_of_runs_nobody_waits_for_any_more_is_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """All waits end in the turn in which it is begun, as at the end of a batch: no fault of it."""
+
+    async def main() -> None:
+        async with Stage.of(*[1e4] * 20) as stage:
+            waits = stage.wait(*range(20))
+            await asyncio.sleep(60)
+            lists, schedule = stage.api.lists, stage.tracker._schedule
+            begin = schedule._start_look
+
+            def leave_and_begin(page: Page) -> None:
+                for wait in waits:
+                    wait.cancel()
+                begin(page)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(schedule, "_start_look", leave_and_begin)
+                await asyncio.gather(*waits, return_exceptions=True)
+            await asyncio.sleep(1)
+            assert lists > 0
+            assert stage.api.lists == lists
+            assert stage.tracker.stats().lists_of_no_use == 0
+
+    simulate(main())
+    assert not caplog.records
+
+
 def test_no_list_is_read_for_runs_nobody_waits_for() -> None:
     """A page splits them; the newer ones end, then whoever waits for the older ones leaves."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from refold_async import ExecutionStatus, WebhookBodyError
+from refold_async import ExecutionStatus, RefoldError, WebhookBodyError
 from refold_async.webhooks import (
     WORKFLOW_EVENTS,
     ConnectionEvent,
@@ -119,6 +119,8 @@ def test_ids_are_read_inside_the_event_only() -> None:
     ],
 )
 def test_what_is_no_event_says_why(body: bytes, said: str) -> None:
-    """Each has its own remedy."""
-    with pytest.raises(WebhookBodyError, match=said):
+    """Each has its own remedy, and none leads to the body, which holds data of end users."""
+    with pytest.raises(WebhookBodyError, match=said) as raised:
         parse(body)
+    behind = raised.value.__context__
+    assert behind is None or isinstance(behind, RefoldError)
