@@ -144,7 +144,8 @@ class FanOut(ABC):
                 of keeping them: so memory does not grow with the input, and the report has counts,
                 reasons and the slowest items alone. It is replaced; with a journal by the lines of
                 all that the journal has as settled, before those of this batch. An item that is
-                tried again has a further line: the last one of a key counts.
+                tried again has a further line: the last one of a key counts. A request that the
+                journal does not take under a key it knows has none.
 
         Raises:
             ConfigError: an argument is wrong, or an extra is missing.
@@ -199,6 +200,11 @@ class FanOut(ABC):
         may have had effects: whoever retries takes that upon them. Repeating it retries what has
         failed by then.
 
+        An item whose new start was not made, because the batch was stopped or no connection could
+        be made, say, is what it was: `failed`, with the run that failed, in the report, the journal
+        and `out` alike, and a note on its error says why. One whose new start the service refused
+        is `rejected`.
+
         Args:
             journal: the journal of the batch; with `requests`, those of its input.
             requests: the input of the batch, as it was; without it, the journal has to keep what
@@ -242,8 +248,11 @@ class FanOut(ABC):
     async def stop_batch(self, journal: str | os.PathLike[str]) -> StopReport:
         """Stop all that runs of a batch with a journal, in whichever process it runs.
 
-        A batch that is at the journal, in another process, sends nothing more: it is told by a file
-        beside the journal, which it looks for once a second. Then each run that the journal knows
+        A batch that is at the journal, in another process, is told by a file beside the journal,
+        which it looks for once a second; once it has heard, it sends nothing more. If it has not
+        within five seconds (its process is frozen, or its event loop blocked), `heard` is False and
+        the file is taken away: it goes on as soon as it wakes, and starts more. Then end its
+        process, or wake it, and call this again. In either case each run that the journal knows
         is asked to stop, by one request each, and those whose ids it does not know are looked for
         by their tags. The input is not needed, and the journal is not written to: it learns how the
         runs ended when its batch is resumed. May be repeated.

@@ -78,7 +78,7 @@ class Entry:
     @property
     def journal_key(self) -> str:
         """Its key in a journal: a caller's "2" is not the item at index 2 that has none."""
-        given = self.request.key
+        given = getattr(self.request, "key", None)
         return f"#{self.key}" if given is None or self.key.startswith("#") else self.key
 
 

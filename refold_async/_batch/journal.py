@@ -231,18 +231,25 @@ class Journal:
             KeyError: it has been claimed.
             JournalError: the file can't be read.
         """
+        if not await self._fetch_safely(CLAIM, key):
+            raise KeyError(key)
+        return await self.find(key)
+
+    async def find(self, key: str) -> Row | None:
+        """Give the row that an earlier opening wrote.
+
+        Raises:
+            JournalError: the file can't be read.
+        """
+        found = await self._fetch_safely(FIND, key) if self.size else ()
+        return read_row(found[0]) if found else None
+
+    async def _fetch_safely(self, statement: str, key: str) -> Sequence[Any]:
         try:
-            if not await self._fetch(CLAIM, key):
-                raise KeyError(key)
-            return await self.find(key)
+            return await self._fetch(statement, key)
         except sqlite3.Error as error:
             self.broken = journal_error(self.path, error)
             raise self.broken.fresh() from error
-
-    async def find(self, key: str) -> Row | None:
-        """Give the row that an earlier opening wrote."""
-        found = await self._fetch(FIND, key) if self.size else ()
-        return read_row(found[0]) if found else None
 
     async def settled(self) -> AsyncIterator[list[Row]]:
         """Give the rows of items that have ended, in the order of their places."""

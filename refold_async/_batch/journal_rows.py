@@ -41,7 +41,7 @@ CREATE TABLE items (
 
 @attrs.define(eq=False, kw_only=True)
 class Row:
-    """One item as the journal knows it; the fields are those of the table, but for the last."""
+    """One item as the journal knows it; the fields are those of the table, but for the last two."""
 
     key: str
     position: int
@@ -63,9 +63,11 @@ class Row:
     request: str | None = None
     weight: int = 0
     """What it adds to the sum as it stands in the file; 0 for one that is not there yet."""
+    failed: Row | None = None
+    """The row of its run that failed, of an item that is to be started anew."""
 
 
-COLUMNS = [field.name for field in attrs.fields(Row)][:-1]
+COLUMNS = [field.name for field in attrs.fields(Row)][:-2]
 WRITE = (
     f"INSERT OR REPLACE INTO items ({', '.join(COLUMNS)})"  # noqa: S608 - our own names
     f" VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -100,7 +102,7 @@ def values(row: Row) -> tuple[Any, ...]:
     """Give a row as SQLite gives it back: plain text, numbers of the column's kind."""
     return tuple(
         _as_stored(value, real=name in _REAL)
-        for name, value in zip(COLUMNS, attrs.astuple(row), strict=False)
+        for name, value in zip(COLUMNS, attrs.astuple(row, recurse=False), strict=False)
     )
 
 

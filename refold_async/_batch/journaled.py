@@ -78,11 +78,17 @@ class JournaledCarrier(Carrier):
             submission = self.prepared(entry)
             row = await self._claim(entry, fan, submission)
         except UnsentError as unsent:
-            return BatchOutcome.UNSENT, None, unsent.error
+            await self._leave_alone(entry)
+            hidden = self.journal.size and isinstance(unsent.error, JournalError)  # its row
+            outcome = BatchOutcome.UNKNOWN if hidden else BatchOutcome.UNSENT
+            return outcome, None, unsent.error
         except RefoldError as error:
+            await self._leave_alone(entry)
             if entry.handle is not None:  # of the run that had the item's key
                 fan.started()
             return BatchOutcome.REJECTED, None, error
+        if self._is_retried(row):
+            return await self._start_anew(entry, fan, row, submission)
         known = _known(row)
         if known is not None and not self._is_wanting(row, known):
             return self._restored(entry, fan, row, known)
@@ -103,6 +109,7 @@ class JournaledCarrier(Carrier):
         try:
             row = await self.journal.claim(key)
         except KeyError:
+            self.skip(entry.index)
             raise ConfigError(
                 f"{entry.key!r} appears twice in this input; a journal needs one key per item",
                 field="key",
@@ -130,11 +137,20 @@ class JournaledCarrier(Carrier):
             if row.execution_id is not None:
                 entry.handle = self._handle(row, slug=None)
             raise self._was_another(entry, row)
-        if self.retry and row.state == "settled" and row.outcome == BatchOutcome.FAILED:
-            return self._anew(row, submission)
-        if row.findable and row.tag is not None and row.tag != request.instance_tag:
-            submission.retag(row.tag)
+        own = None if self._is_retried(row) or not row.findable else row.tag
+        if own is not None and own != request.instance_tag:
+            submission.retag(own)
         return row
+
+    async def _leave_alone(self, entry: Entry) -> None:
+        """Let the file of results have what the journal has under the key of an item not taken."""
+        try:
+            if await self.journal.find(entry.journal_key) is not None:
+                self.skip(entry.index)
+        except JournalError:
+            self.skip(entry.index)
+        except UnicodeEncodeError:
+            pass  # a key that is no text is in no journal
 
     def _mention_keys(self, entry: Entry) -> None:
         """Say once what it costs that items have no keys of their own."""
@@ -145,23 +161,6 @@ class JournaledCarrier(Carrier):
                 " it again with exactly that input; ExecutionRequest(key=...) lifts that",
                 self.journal.path,
             )
-
-    def _anew(self, row: Row, submission: Submission) -> Row:
-        """Give the row of an item that failed for another run, with a tag of its own.
-
-        In the file it stays as it is until the start is intended.
-        """
-        request = submission.request
-        if request.unique_tag and row.findable and row.tag == request.instance_tag:
-            raise ConfigError(
-                f"{row.tag!r} is the tag of the run that failed, and can't be that of another;"
-                " leave the tag out to have items retried",
-                field="instance_tag",
-            )
-        row.tag, row.findable, row.state = request.instance_tag, request.unique_tag, "new"
-        row.execution_id = row.outcome = row.result = row.error = row.settled_at = None
-        row.attempts, row.possible_duplicate = 0, False
-        return row
 
     def _was_another(self, entry: Entry, row: Row) -> JournalError:
         ended = f" and {row.outcome}" if row.state == "settled" else ""
@@ -239,7 +238,7 @@ class JournaledCarrier(Carrier):
         )
         row.execution_id = execution_id
         row.attempts = max(row.attempts, 1)
-        row.state = "started"
+        _goes_on(row)
         await self._keep(fan, row)
         return await self._go_on(entry, fan, row)
 
@@ -255,6 +254,60 @@ class JournaledCarrier(Carrier):
             attempts=max(row.attempts, 1),
         )
         return await self._settled(fan, row, (BatchOutcome.UNKNOWN, None, error))
+
+    # -- what failed -------------------------------------------------------------------------
+
+    def _is_retried(self, row: Row) -> bool:
+        return self.retry and row.state == "settled" and row.outcome == BatchOutcome.FAILED
+
+    async def _start_anew(self, entry: Entry, fan: Fan, row: Row, submission: Submission) -> Ending:
+        """Start another run of an item that failed, with a tag of its own.
+
+        In the file its row stays as it is until the start is intended.
+        """
+        request = submission.request
+        new = attrs.evolve(
+            row,
+            tag=request.instance_tag,
+            findable=request.unique_tag,
+            state="new",
+            settled_at=None,
+            execution_id=None,
+            attempts=0,
+            possible_duplicate=False,
+            outcome=None,
+            result=None,
+            error=None,
+            failed=row,
+        )
+        if request.unique_tag and row.findable and row.tag == request.instance_tag:
+            refusal = ConfigError(
+                f"{row.tag!r} is the tag of the run that failed, and can't be that of another;"
+                " leave the tag out to have items retried",
+                field="instance_tag",
+            )
+            return await self._stays_failed(entry, fan, new, refusal)
+        return await self._start(entry, fan, new, submission)
+
+    async def _stays_failed(
+        self, entry: Entry, fan: Fan, row: Row, why: Exception | None
+    ) -> Ending:
+        """Give an item that was not started anew its failure back, with the reason as a note."""
+        failed = _as_it_failed(row)
+        assert failed is not None  # noqa: S101 - it is retried
+        if row.state != "new":
+            await self._keep(fan, failed)
+        outcome, result, error = _known(failed) or (BatchOutcome.FAILED, None, None)
+        if error is not None:
+            error.add_note(f"not started again: {why}")
+        if fan.stopped is None:
+            logger.warning(
+                "item %s is not started again, and stays failed: %s",
+                clip(entry.key, 80),
+                clip(why),
+                extra=_about_item(failed),
+            )
+        return self._restored(entry, fan, failed, (outcome, result, error))
 
     # -- from intent to end ------------------------------------------------------------------
 
@@ -305,8 +358,9 @@ class JournaledCarrier(Carrier):
             if intended and submission.has_left:
                 self._await_answer(row, submission)
             elif intended and not again:
-                row.state, row.outcome = "settled", BatchOutcome.UNSENT
-                self.journal.note(row)
+                if row.failed is None:
+                    row.state, row.outcome = "settled", BatchOutcome.UNSENT
+                self.journal.note(_as_it_failed(row) or row)
             raise
 
     def _await_answer(self, row: Row, submission: Submission) -> None:
@@ -317,7 +371,8 @@ class JournaledCarrier(Carrier):
     def _told(self, row: Row, handle: ExecutionHandle[Any] | None) -> None:
         """Note the id that came after the batch was cancelled, if the journal is still open."""
         if handle is not None and handle.execution_id is not None and not self.journal.closed:
-            row.execution_id, row.state = handle.execution_id, "started"
+            row.execution_id = handle.execution_id
+            _goes_on(row)
             row.attempts += max(handle.attempts, 1)
             row.possible_duplicate = row.possible_duplicate or handle.possible_duplicate
             self.journal.note(row)
@@ -343,11 +398,9 @@ class JournaledCarrier(Carrier):
         else:
             row.attempts += getattr(error, "attempts", 0)
             ending = outcome_of_start(error), None, error
-        if row.state != "new":
-            return await self._settled(fan, row, ending)
-        if row.weight:  # it stands in the journal as it ended before, and stays so
-            self.skip(entry.index)
-        return ending
+        if row.failed is not None and (row.state == "new" or ending[0] is BatchOutcome.UNSENT):
+            return await self._stays_failed(entry, fan, row, ending[2])
+        return ending if row.state == "new" else await self._settled(fan, row, ending)
 
     @asynccontextmanager
     async def _turn(self, row: Row, submission: Submission) -> AsyncIterator[None]:
@@ -394,7 +447,10 @@ class JournaledCarrier(Carrier):
     async def _finish(self, entry: Entry, fan: Fan, row: Row) -> Ending:
         ending = await self.end(entry, fan)
         if fan.patience.is_over and ending[0] is BatchOutcome.UNKNOWN:
-            return ending  # in the journal it runs, and is waited for another time
+            if row.state != "started":  # in the journal it runs, and is waited for another time
+                _goes_on(row)
+                await self._keep(fan, row)
+            return ending
         return await self._settled(fan, row, ending)
 
     async def _settled(self, fan: Fan, row: Row, ending: Ending) -> Ending:
@@ -434,6 +490,19 @@ def _known(row: Row) -> Ending | None:
     result = load_result(row.result, row.execution_id)
     error = None if result is None else load_failure(result, row.error)
     return BatchOutcome(row.outcome), result, error
+
+
+def _goes_on(row: Row) -> None:
+    """Note that the run of an item is known, and its end is not."""
+    row.state = "started"
+    row.outcome = row.result = row.error = row.settled_at = None
+
+
+def _as_it_failed(row: Row) -> Row | None:
+    """Give the row that an item has if it is not started anew, to be written in place of this."""
+    if row.failed is not None:
+        row.failed.weight = row.weight
+    return row.failed
 
 
 def _about_item(row: Row) -> dict[str, object]:

@@ -69,7 +69,8 @@ class BatchOutcome(StrEnum):
     UNKNOWN = "unknown"
     """It may have run, or how its run ended could not be learned."""
     REJECTED = "rejected"
-    """The request is wrong or the service refused it, so nothing ran."""
+    """The request is wrong or the service refused it, so nothing ran (under a key that a journal
+    knows as another request, that one may have)."""
     UNSENT = "unsent"
     """It never left, so nothing ran."""
 

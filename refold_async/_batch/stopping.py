@@ -43,7 +43,8 @@ class StopReport:
 
     Attributes:
         path: the journal.
-        heard: whether the batch that is at it sends nothing more; None if none is at it.
+        heard: whether the batch that is at it sends nothing more; None if none is at it. False:
+            it did not hear, as where its process is frozen, and goes on when it wakes.
         asked: the runs that were asked to stop.
         refused: what the service said of others, by execution id: most are over by now.
         uncertain: keys of items that may have run, and whose runs were not found.

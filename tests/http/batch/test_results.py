@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refold_async import ConfigError, ExecutionRequest, RefoldClient
+from refold_async import (
+    ConfigError,
+    ExecutionRequest,
+    RefoldClient,
+    RetryPolicy,
+    read_journal,
+)
+from refold_async._batch.journal import Journal
+from refold_async._batch.journal_rows import CLAIM
 from refold_async._batch.results import Results
 from refold_async.emulator import Emulator, Fault, NodeFailed
 from tests.http.batch.test_batch import numbered
@@ -202,9 +211,96 @@ async def test_an_item_that_a_retry_did_not_begin_stays_as_it_was(
     report = await refold.retry_batch(
         journal, requests, out=out, stop_after_failures=1, concurrency=2
     )
-    assert report.unsent > 0
+    assert report.failed == 6
     assert {line["outcome"] for line in documents(out)} == {"failed"}
     assert all(line["execution_id"] for line in documents(out))
+
+
+@pytest.mark.parametrize("how", ["changed", "twice", "wrong"])
+async def test_what_the_journal_does_not_take_has_no_line(
+    service: Emulator, connect: Connect, journal: str, out: Path, how: str
+) -> None:
+    """It is rejected, and what stands under its key is what became of the key."""
+    refold = connect(service)
+    asked: dict[str, Any] = {"workflow_id": "wf_1", "slug": "s", "payload": {"n": 0}, "key": "k"}
+    first = ExecutionRequest(**asked)
+    await refold.run_batch([first], journal=journal)
+    requests = {
+        "changed": [ExecutionRequest(**asked | {"payload": {"n": 1}})],
+        "twice": [first, first],
+        "wrong": [ExecutionRequest(**asked | {"slug": ""})],
+    }[how]
+    report = await refold.run_batch(requests, journal=journal, out=out)
+
+    assert report.rejected == 1
+    assert lines(out) == {"k": "succeeded"}
+    assert documents(out)[0]["execution_id"] == service.runs[0].execution_id
+
+
+async def test_an_item_whose_row_cannot_be_read_may_have_run(
+    service: Emulator,
+    connect: Connect,
+    journal: str,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody says that it was not sent; in a journal that is new there is no row to read."""
+    fetch = Journal._fetch
+
+    async def full(self: Journal, statement: str, *values: Any) -> Any:
+        if statement == CLAIM:
+            raise sqlite3.OperationalError("database or disk is full")
+        return await fetch(self, statement, *values)
+
+    refold = connect(service)
+    await refold.run_batch([*numbered(2)], journal=journal)
+    monkeypatch.setattr(Journal, "_fetch", full)
+    known = await refold.run_batch([*numbered(2)], journal=journal, out=out)
+    new = await refold.run_batch([*numbered(2)], journal=f"{journal}.new")
+
+    assert (known.unknown, known.unsent, new.unsent) == (2, 0, 2)
+    assert "disk is full" in str(known.journal_error)
+    assert lines(out) == {"0": "succeeded", "1": "succeeded"}
+    assert len(service.runs) == 2
+
+
+async def test_a_run_that_was_not_waited_for_and_is_left_is_running(
+    service: Emulator, connect: Connect, journal: str, out: Path
+) -> None:
+    """Its item is unknown, in the file of results too; the journal knows it as running."""
+    requests = [*numbered(1, "wf_endless")]
+    refold = connect(service)
+    await refold.run_batch(requests, journal=journal, wait=False)
+    options: dict[str, Any] = {"journal": journal, "timeout": 1e-9, "drain": 0}
+    item = (await refold.run_batch(requests, **options)).items()[0]
+    assert (item.outcome, item.execution_id) == ("unknown", service.runs[0].execution_id)
+    assert dict(read_journal(journal).counts) == {"running": 1}
+
+    report = await refold.run_batch(requests, out=out, **options)
+    assert report.unknown == 1
+    assert lines(out) == {"0": "unknown"}
+    service.finish(service.runs[0].execution_id)
+    await refold.run_batch(requests, journal=journal, out=out)
+    assert lines(out) == {"0": "succeeded"}
+    assert len(service.runs) == 1
+
+
+async def test_a_run_that_is_adopted_and_left_is_running_and_no_failure(
+    service: Emulator, connect: Connect, journal: str, out: Path
+) -> None:
+    """Once its id is known, it is unknown no more to the journal."""
+    requests = [*numbered(1, "wf_endless")]
+    service.faults.script("execute", Fault(drop="after"))
+    service.faults.always("list_executions", Fault(status=500))
+    refold = connect(service, retry=RetryPolicy(mode="safe", settle=0.02, wait=0, max_wait=0))
+    first = await refold.run_batch(requests, journal=journal)
+    service.faults.clear()
+    left = await refold.run_batch(requests, journal=journal, out=out, timeout=1e-9, drain=0)
+    told = read_journal(journal)
+
+    assert (first.unknown, left.unknown) == (1, 1)
+    assert (dict(told.counts), told.failures) == ({"running": 1}, ())
+    assert documents(out)[-1]["execution_id"] == service.runs[0].execution_id
 
 
 async def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(

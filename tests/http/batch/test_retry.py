@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from refold_async import (
     ConfigError,
+    ExecutionFailedError,
     ExecutionRequest,
     JournalError,
     RefoldClient,
     RetryPolicy,
     read_journal,
 )
+from refold_async._batch.journal import Journal
 from refold_async.emulator import Emulator, Fault, NodeFailed
 from tests.http.batch.test_batch import numbered, outcomes
 from tests.support.crashing import forget_the_run
@@ -22,6 +26,7 @@ from tests.support.endings import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     Connect = Callable[..., RefoldClient]
 
@@ -165,17 +170,81 @@ async def test_what_cannot_be_retried_is_said_before_anything_is_sent(
     assert len(service.runs) == 2
 
 
-async def test_the_tag_of_a_run_that_failed_is_not_used_again(
-    service: Emulator, connect: Connect, journal: str
+@pytest.mark.parametrize("how", ["stopped", "timed out", "unreachable", "disk full", "tag"])
+async def test_an_item_that_was_not_started_again_stays_what_it_was(
+    service: Emulator,
+    connect: Connect,
+    journal: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
 ) -> None:
-    """A caller's own unique tag could not tell the two apart."""
-    request = ExecutionRequest(
-        "wf_1", slug="s", payload={"n": 1}, instance_tag="mine-1", unique_tag=True
-    )
-    refold = connect(service)
-    await refold.run_batch([request], journal=journal)
-    report = await refold.retry_batch(journal, [request])
+    """It failed, with its run, as the report, the journal and the file of results say alike."""
+    own: dict[str, Any] = {"instance_tag": "mine-1", "unique_tag": True} if how == "tag" else {}
+    requests = [
+        *numbered(1),
+        ExecutionRequest("wf_1", slug="s", payload={"n": 1}, key="bad", **own),
+    ]
+    refold = connect(service, retry=SAFE)
+    await refold.run_batch(requests, journal=journal)
+    run = next(run for run in service.runs if run.payload["n"] == 1)
+    options: dict[str, Any] = {}
+    if how == "stopped":
+        options["stop"] = asyncio.Event()
+        options["stop"].set()
+    elif how == "timed out":
+        options["timeout"] = 1e-9
+    elif how == "unreachable":  # the intent is written by then
+        await service.aclose()
+    elif how == "disk full":
+        monkeypatch.setattr(Journal, "_commit", _full)
+    out = tmp_path / "out.jsonl"
+    report = await refold.retry_batch(journal, requests, **options)
+    gathered = await refold.retry_batch(journal, requests, out=out, **options)
+    lines = {line["key"]: line for line in map(json.loads, out.read_text().splitlines())}
+    told = read_journal(journal)
 
-    assert outcomes(report) == ["rejected"]
-    assert "leave the tag out" in str(report.items()[0].error)
-    assert len(service.runs) == 1
+    item = report.items()[1]
+    assert (item.outcome, item.execution_id, item.resumed) == ("failed", run.execution_id, True)
+    assert isinstance(item.error, ExecutionFailedError)
+    (note,) = item.error.__notes__
+    assert note.startswith("not started again: ")
+    assert (how == "tag") == ("leave the tag out" in note)
+    for counts in (report, gathered):
+        assert (counts.succeeded, counts.failed, counts.total) == (1, 1, 2)
+    assert dict(told.counts) == {"succeeded": 1, "failed": 1}
+    assert told.failures[0].example.execution_id == run.execution_id
+    assert (lines["bad"]["outcome"], lines["bad"]["execution_id"]) == ("failed", run.execution_id)
+    assert lines["bad"]["error"]["message"] == str(item.error)
+    assert len(service.runs) == 2
+
+
+async def _full(*_: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+async def test_a_retry_that_is_cancelled_before_anything_leaves_keeps_the_failure(
+    service: Emulator, connect: Connect, journal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its intent is being written."""
+    refold = connect(service)
+    await refold.run_batch(numbered(2), journal=journal)
+    commit, writing, go_on = Journal._commit, asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: Journal, *written: Any) -> None:
+        writing.set()
+        await go_on.wait()
+        await commit(self, *written)
+
+    monkeypatch.setattr(Journal, "_commit", slowly)
+    retrying = asyncio.ensure_future(refold.retry_batch(journal, numbered(2)))
+    await writing.wait()
+    retrying.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(retrying, return_exceptions=True)
+
+    told = read_journal(journal)
+    assert dict(told.counts) == {"succeeded": 1, "failed": 1}
+    assert told.failures[0].example.execution_id is not None
+    assert len(service.runs) == 2
