@@ -178,6 +178,7 @@ class Fan:
     async def items(self) -> AsyncGenerator[BatchItem]:
         """Run the batch, and give each item once; then raise what the input raised, if it did."""
         self._pulling = asyncio.get_running_loop().create_task(self._pull())
+        self._pulling.add_done_callback(self._has_pulled)
         try:
             while True:
                 while (item := self._take()) is not None:
@@ -187,7 +188,9 @@ class Fan:
                     break
                 self._news.clear()
                 await self._news.wait()
-            await self._pulling
+            await asyncio.wait([self._pulling])
+            if not self._pulling.cancelled():
+                self._pulling.result()
         finally:
             await self._leave(self._pulling)
         if self.input_error is not None:
@@ -329,13 +332,15 @@ class Fan:
         except asyncio.CancelledError:
             if self._leaving or self.stopped is None:
                 raise
-        finally:
-            # Nobody is pulled with the place and the permit in hand.
-            self._places.release()
-            self._permits.release()
-            self._pulled_all = True
-            self._check_all_begun()
-            self._news.set()
+
+    def _has_pulled(self, _: object) -> None:
+        """Nobody is pulled any more; called also where pulling was cancelled before it began."""
+        # Nobody is pulled with the place and the permit in hand.
+        self._places.release()
+        self._permits.release()
+        self._pulled_all = True
+        self._check_all_begun()
+        self._news.set()
 
     def _begin(self, request: ExecutionRequest) -> None:
         entry = Entry.of(self._input.pulled - 1, request, self._input.place)

@@ -88,10 +88,17 @@ class Look:
             await self._read(watch)
         run = progress.document
         if run is None or not run.status.is_terminal:
-            return None
+            return self._contradicted(watch)
         if run.status is not ExecutionStatus.COMPLETED:
             return _bad_ending(run)
         return await self._output(watch, run) if wants_output else without_output(run)
+
+    def _contradicted(self, watch: Watch) -> ExecutionResult[Any] | None:
+        """Give a bad ending that the document has not shown for as long as a look may fail."""
+        ending, since = watch.progress.bad_ending, watch.progress.bad_since
+        if ending is None or self._clock.monotonic() - since <= self._policy.failure_budget:
+            return None
+        return unexplained(watch, ending)
 
     def _reads_whole(self, watch: Watch) -> bool:
         """Whether the document is read: for who reads it, what it teaches, or the failed node."""
@@ -123,10 +130,13 @@ class Look:
             await self._read(watch)
             self._response_from = self._clock.monotonic() + _NOT_SERVED_FOR
             return None
+        progress, now = watch.progress, self._clock.monotonic()
         if output.status.is_terminal and output.status is not ExecutionStatus.COMPLETED:
-            watch.progress.heard_ended(output)
-        elif not told:
-            watch.progress.heard(output.status, self._clock.monotonic())
+            progress.heard_ended(output, now)
+            return output
+        progress.bad_ending = None
+        if not told:
+            progress.heard(output.status, now)
         return output
 
     async def _read(self, watch: Watch) -> None:

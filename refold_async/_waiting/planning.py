@@ -144,14 +144,15 @@ class Planner:
     def _next_list(self, page: Page, now: float) -> float:
         """Give when a list that shows the runs of a page is worth its price."""
         groups: dict[tuple[str | None, int, int], Group] = {}
-        newest, anew, told = None, False, False
+        newest, anew, told, missed_at = None, False, False, math.inf
         for watch in page.runs.values():
             known = self._cadence.of(watch.workflow)
             if watch.looking:
                 continue  # it is being read by itself
             told = told or watch.hinted
-            if watch.going_at is None:
-                anew = True  # it may have been over for long
+            if watch.going_at is None:  # it may have been over for long
+                anew = anew or watch.missed_at == math.inf
+                missed_at = min(missed_at, watch.missed_at)
             elif known is not UNKNOWN:
                 group = _group(watch, known, now)
                 key = watch.workflow, int(10 * group.since), int(group.age)
@@ -165,12 +166,15 @@ class Planner:
             last_look = max(last_look, _born(newest))
         if told:
             return now
-        if not (parts or anew):
-            return math.inf  # all are being read by themselves
+        if anew:
+            return max(now, page.looked_at)
         dearer = self._pressure(page.account, now)
-        wait = 0.0 if anew else self._pause(parts, page.account.name, dearer)
         shortest = min(self._policy.first, self._longest(dearer))
-        return max(now + wait, page.looked_at if anew else last_look + shortest)
+        due = max(now, missed_at + shortest)  # `inf` if all are being read by themselves
+        if parts:
+            wait = self._pause(parts, page.account.name, dearer)
+            due = min(due, max(now + wait, last_look + shortest))
+        return due
 
     def _is_old(self, watch: Watch, now: float) -> bool:
         return now - _born(watch) > _OLD and watch.going_at is not None and not self.knows(watch)

@@ -232,7 +232,7 @@ class Account:
             Whether the list was worth its price, the runs it should have shown and did not, and the
             page of the runs beyond its end.
         """
-        shown = {entry.execution_id for entry in reply}
+        shown = {entry.execution_id for entry in reply if tells(entry)}
         end = _end_of(reply, begin, service_now)
         found = len(asked & shown)
         if end is None:
@@ -261,6 +261,11 @@ def _created(watch: Watch) -> float:
 
 def _order(page: Page) -> tuple[float, int]:
     return page.begin, page.number
+
+
+def tells(entry: Execution) -> bool:
+    """Tell whether an entry of a list says how its run stands; else it shows nothing of it."""
+    return entry.status != "UNKNOWN"
 
 
 def created_of(entry: Execution, service_now: float) -> float | None:

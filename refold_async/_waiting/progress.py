@@ -23,6 +23,7 @@ class Progress:
     entry: Execution | None = None  # of a list, if that told more than the document
     told: Execution | None = None  # an entry that says the run is over
     bad_ending: Output | None = None  # that the run was said to have; the document has the reason
+    bad_since: float = 0.0  # when that was said first
     status: ExecutionStatus | None = None  # the last one seen, wherever
     looks: int = 0  # single ones
     failing_since: float | None = None  # None while looks succeed
@@ -54,8 +55,10 @@ class Progress:
         self.last_look_at, self.failing_since = now, None
         self.failed_looks, self.last_error = 0, None
 
-    def heard_ended(self, output: Output) -> None:
+    def heard_ended(self, output: Output, now: float) -> None:
         """Note that a run was said to have ended badly; the look goes on, and may yet fail."""
+        if self.bad_ending is None:
+            self.bad_since = now
         self.status, self.bad_ending = output.status, output
 
     def saw(self, run: Execution, now: float) -> Execution:

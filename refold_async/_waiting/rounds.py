@@ -19,7 +19,7 @@ from refold_async._errors import (
 )
 from refold_async._logs import Log, about
 from refold_async._waiting.look import Look, completed, unexplained, without_output
-from refold_async._waiting.pool import SLACK, Page, created_of
+from refold_async._waiting.pool import SLACK, Page, created_of, tells
 from refold_async._waiting.watch import Hint
 
 if TYPE_CHECKING:
@@ -251,6 +251,8 @@ class Rounds:
         worth_it, missed, rest = account.absorb(
             page, asked, reply, begin, self._planner.service_now()
         )
+        for watch in missed:
+            watch.missed_at = now
         late = [watch for watch in missed if not self._planner.is_new(watch)]
         for watch in late:
             watch.unlisted_until = now + _UNLISTED_FOR
@@ -276,7 +278,7 @@ class Rounds:
     def saw(self, entry: Execution, account: Account, asked_at: float) -> bool:
         """Note what a list shows of a run somebody waits for; tell whether it is news of an end."""
         watch = self._find(entry.execution_id, account.name)
-        if watch is None or watch.progress.over:
+        if watch is None or watch.progress.over or not tells(entry):
             return False
         is_news = watch.wanted
         self._date_by(watch, entry)

@@ -61,6 +61,7 @@ class Watch:
     readers: list[float] | None = None  # longest intervals of snapshot readers
     page: Any = None  # the `Page` it is looked at with
     looking: bool = False  # it is being read by itself
+    missed_at: float = math.inf  # the last list that should have shown it and did not
 
     @property
     def result(self) -> ExecutionResult[Any] | None:

@@ -25,6 +25,7 @@ from refold_async import (
     RetryPolicy,
 )
 from refold_async.emulator import Emulator, Fault, NodeFailed, Respond
+from tests.support.clock import settle
 from tests.support.endings import until
 
 if TYPE_CHECKING:
@@ -516,3 +517,28 @@ async def test_outputs_that_nobody_needs_are_not_read(
     with pytest.raises(RefoldError, match="was not read"):
         _ = items[0].result.output
     assert service.counts["get_response"] + service.counts["get_execution"] <= 4
+
+
+@pytest.mark.parametrize("how", ["closed", "stopped"])
+@pytest.mark.parametrize("turns", range(1, 4))
+async def test_a_batch_that_is_ended_as_it_begins_reports(
+    connect: Callable[..., RefoldClient], how: str, turns: int
+) -> None:
+    """Its input, which comes bit by bit, has not been asked for anything yet."""
+
+    async def requests() -> AsyncIterator[ExecutionRequest]:
+        for number in range(3):
+            yield ExecutionRequest("wf_1", slug="s", payload={"n": number})
+
+    async with Emulator() as emulator:
+        emulator.workflow("wf_1", slug="s")(dict)
+        refold, stop = connect(emulator), asyncio.Event()
+        batch = asyncio.create_task(refold.run_batch(requests(), stop=stop))
+        await settle(turns)
+        if how == "closed":
+            await refold.aclose()
+        else:
+            stop.set()
+        async with asyncio.timeout(10):
+            report = await batch
+        assert report.succeeded + report.unsent + report.unknown == report.total <= 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -193,3 +194,39 @@ async def test_without_outputs_no_run_is_read(connect: Callable[..., RefoldClien
         assert all(result.ok and not result.output_is_read for result in results)
         assert emulator.counts["get_response"] + emulator.counts["get_execution"] <= 6
         assert (await handles[0]).output == {}
+
+
+async def test_runs_that_a_list_does_not_show_yet_are_not_asked_for_without_a_pause(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """Handles made by their ids, of runs so fresh that the list is behind."""
+    polling = PollPolicy(first=0.2, not_found_grace=1.0)
+    async with playing(duration=0.8, list_lag=30.0) as emulator:
+        starts = connect(emulator)
+        started = [await starts.execute("wf_1", slug="s") for _ in range(4)]
+        refold = connect(emulator, polling=polling, rate_limit=None)
+        handles = [refold.handle(str(handle.execution_id)) for handle in started]
+        async with asyncio.timeout(20):
+            await asyncio.gather(*handles)
+        assert emulator.counts["list_executions"] <= 12
+
+
+@pytest.mark.parametrize("output", [True, False])
+async def test_entries_without_a_status_show_nothing(
+    connect: Callable[..., RefoldClient], *, output: bool
+) -> None:
+    """Runs that are listed so are read by themselves."""
+    async with playing(duration=0.6) as emulator:
+        refold = connect(emulator, polling=SOON, rate_limit=None)
+        handles = [await refold.execute("wf_1", slug="s") for _ in range(6)]
+        entries = [
+            {
+                "_id": run.execution_id,
+                "createdAt": datetime.fromtimestamp(run.created_at, UTC).isoformat(),
+            }
+            for run in emulator.runs
+        ]
+        body = {"docs": entries, "hasNextPage": False, "page": 1}
+        emulator.faults.always("list_executions", Fault(body=body))
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(handle.wait(output=output) for handle in handles))

@@ -81,3 +81,15 @@ async def test_an_answer_without_a_status_is_a_failed_look(
         handle = await refold.execute("wf_1", slug="s")
         with pytest.raises(UnexpectedReplyError, match="says nothing of how the run stands"):
             await handle.wait(output=output)
+
+
+async def test_a_bad_ending_that_the_document_never_shows_ends_the_wait(
+    connect: Callable[..., RefoldClient],
+) -> None:
+    """It is given time to; the path that gives outputs has said it all the while."""
+    async with Emulator() as emulator:
+        emulator.workflow("wf_1", slug="s")(broken)
+        emulator.faults.always("get_execution", Fault(body={"status": "RUNNING"}))
+        refold = connect(emulator, polling=SOON, rate_limit=None)
+        result = await (await refold.execute("wf_1", slug="s")).wait()
+        assert (result.status, result.execution) == (ExecutionStatus.ERRORED, None)
