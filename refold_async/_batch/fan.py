@@ -188,8 +188,7 @@ class Fan:
                     break
                 self._news.clear()
                 await self._news.wait()
-            await asyncio.wait([self._pulling])
-            if not self._pulling.cancelled():
+            if not self._pulling.cancelled():  # it was before it began, if it was
                 self._pulling.result()
         finally:
             await self._leave(self._pulling)
@@ -334,8 +333,10 @@ class Fan:
                 raise
 
     def _has_pulled(self, _: object) -> None:
-        """Nobody is pulled any more; called also where pulling was cancelled before it began."""
-        # Nobody is pulled with the place and the permit in hand.
+        """Give back place and permit, with which nobody is pulled any more.
+
+        Not by the puller itself, which may be cancelled before it begins.
+        """
         self._places.release()
         self._permits.release()
         self._pulled_all = True
